@@ -1,0 +1,215 @@
+//! Paths into an object and what can be wrong there, worded as Kubernetes words it (`k8s.io/apimachinery/pkg/util/validation/field`).
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// Where in an object: `spec.containers[0].env[2].name`, `metadata.labels[app]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Path(String);
+
+impl Path {
+    pub fn new(root: &str) -> Self {
+        Path(root.to_owned())
+    }
+
+    /// The field `name` below this one.
+    pub fn child(&self, name: &str) -> Self {
+        if self.0.is_empty() { Path(name.to_owned()) } else { Path(format!("{}.{name}", self.0)) }
+    }
+
+    /// Element `i` of this list.
+    pub fn index(&self, i: usize) -> Self {
+        Path(format!("{}[{i}]", self.0))
+    }
+
+    /// The value under `key` of this map.
+    pub fn key(&self, key: &str) -> Self {
+        Path(format!("{}[{key}]", self.0))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+    }
+}
+
+/// Kinds of field errors, named on the wire as `FieldValue…` causes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    NotFound,
+    Required,
+    Duplicate,
+    Invalid,
+    NotSupported,
+    Forbidden,
+    TooLong,
+    TooMany,
+    TooFew,
+    Internal,
+    TypeInvalid,
+}
+
+impl Kind {
+    /// The cause's `reason`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Kind::NotFound => "FieldValueNotFound",
+            Kind::Required => "FieldValueRequired",
+            Kind::Duplicate => "FieldValueDuplicate",
+            Kind::Invalid => "FieldValueInvalid",
+            Kind::NotSupported => "FieldValueNotSupported",
+            Kind::Forbidden => "FieldValueForbidden",
+            Kind::TooLong => "FieldValueTooLong",
+            Kind::TooMany => "FieldValueTooMany",
+            Kind::TooFew => "FieldValueTooFew",
+            Kind::Internal => "InternalError",
+            Kind::TypeInvalid => "FieldValueTypeInvalid",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Kind::NotFound => "Not found",
+            Kind::Required => "Required value",
+            Kind::Duplicate => "Duplicate value",
+            Kind::Invalid => "Invalid value",
+            Kind::NotSupported => "Unsupported value",
+            Kind::Forbidden => "Forbidden",
+            Kind::TooLong => "Too long",
+            Kind::TooMany => "Too many",
+            Kind::TooFew => "Too few",
+            Kind::Internal => "Internal error",
+            Kind::TypeInvalid => "Invalid value",
+        }
+    }
+}
+
+/// One thing wrong with one field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Error {
+    pub kind: Kind,
+    pub field: String,
+    /// The offending value; shown for the kinds that show one.
+    pub value: Value,
+    pub detail: String,
+}
+
+pub type Errors = Vec<Error>;
+
+impl Error {
+    fn make(kind: Kind, path: &Path, value: Value, detail: impl Into<String>) -> Self {
+        Error { kind, field: path.to_string(), value, detail: detail.into() }
+    }
+
+    pub fn required(path: &Path, detail: impl Into<String>) -> Self {
+        Self::make(Kind::Required, path, Value::Null, detail)
+    }
+
+    pub fn invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self::make(Kind::Invalid, path, value.into(), detail)
+    }
+
+    pub fn type_invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self::make(Kind::TypeInvalid, path, value.into(), detail)
+    }
+
+    pub fn duplicate(path: &Path, value: impl Into<Value>) -> Self {
+        Self::make(Kind::Duplicate, path, value.into(), "")
+    }
+
+    pub fn not_found(path: &Path, value: impl Into<Value>) -> Self {
+        Self::make(Kind::NotFound, path, value.into(), "")
+    }
+
+    pub fn forbidden(path: &Path, detail: impl Into<String>) -> Self {
+        Self::make(Kind::Forbidden, path, Value::Null, detail)
+    }
+
+    /// `supported` is listed quoted, in the order given (the original sorts where its set is unordered).
+    pub fn not_supported<S: AsRef<str>>(path: &Path, value: impl Into<Value>, supported: &[S]) -> Self {
+        let quoted: Vec<String> = supported.iter().map(|s| format!("{:?}", s.as_ref())).collect();
+        let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
+        Self::make(Kind::NotSupported, path, value.into(), detail)
+    }
+
+    pub fn too_long(path: &Path, max: usize) -> Self {
+        Self::make(Kind::TooLong, path, Value::Null, format!("may not be more than {max} bytes"))
+    }
+
+    pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
+        Self::make(Kind::TooMany, path, Value::from(actual), format!("must have at most {max} items"))
+    }
+
+    pub fn internal(path: &Path, detail: impl Into<String>) -> Self {
+        Self::make(Kind::Internal, path, Value::Null, detail)
+    }
+
+    /// What the cause's `message` says: everything but the field.
+    pub fn body(&self) -> String {
+        let shows_value = !matches!(
+            self.kind,
+            Kind::Required | Kind::Forbidden | Kind::TooLong | Kind::TooFew | Kind::Internal
+        );
+        let mut out = self.kind.words().to_owned();
+        if shows_value {
+            out.push_str(": ");
+            out.push_str(&shown(&self.value));
+        }
+        if !self.detail.is_empty() {
+            out.push_str(": ");
+            out.push_str(&self.detail);
+        }
+        out
+    }
+}
+
+/// A value as error messages show it: strings quoted, null as `null`, the rest as JSON.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(s) => format!("{s:?}"),
+        other => other.to_string(),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+/// Errors as one sentence: alone as it is, several in brackets, repeated ones once.
+pub fn aggregate(errors: &[Error]) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    for e in errors {
+        let text = e.to_string();
+        if !seen.contains(&text) {
+            seen.push(text);
+        }
+    }
+    match seen.len() {
+        1 => seen.remove(0),
+        _ => format!("[{}]", seen.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_kubernetes_words_them() {
+        let p = Path::new("spec").child("containers").index(0).child("name");
+        assert_eq!(Error::required(&p, "").to_string(), "spec.containers[0].name: Required value");
+        assert_eq!(Error::invalid(&p, "a=b", "no").to_string(), "spec.containers[0].name: Invalid value: \"a=b\": no");
+        assert_eq!(Error::duplicate(&p, "x").to_string(), "spec.containers[0].name: Duplicate value: \"x\"");
+        assert_eq!(Error::invalid(&p, -1, "").body(), "Invalid value: -1");
+        let same = vec![Error::required(&p, ""), Error::required(&p, "")];
+        assert_eq!(aggregate(&same), "spec.containers[0].name: Required value");
+    }
+}

@@ -1,0 +1,16 @@
+//! What objects are: the registry of resources, their schemas, per-kind strategies, selectors, quantities and names.
+//!
+//! Nothing here does I/O. Generic code works on [`serde_json::Value`] by schema; kind-specific code reads typed
+//! `k8s-openapi` structs (see [`strategy`]).
+
+pub mod field;
+pub mod head;
+pub mod names;
+pub mod registry;
+pub mod status;
+pub mod strategy;
+pub mod table;
+
+pub use head::Head;
+pub use registry::{Registry, Resource};
+pub use status::Status;

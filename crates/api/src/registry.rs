@@ -1,0 +1,114 @@
+//! Which resources there are. Built-in kinds are entries of a table; a CustomResourceDefinition adds one at run time.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::strategy::Strategy;
+
+/// How a resource is named, where it lives and what it can do. One implementation of REST serves all of them.
+#[derive(Clone)]
+pub struct Resource {
+    /// Empty for the core group.
+    pub group: String,
+    /// Served versions, preferred first. Objects are stored at `versions[storage]`.
+    pub versions: Vec<String>,
+    pub storage: usize,
+    pub kind: String,
+    pub list_kind: String,
+    /// Plural, lower case: `pods`.
+    pub plural: String,
+    pub singular: String,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+    pub namespaced: bool,
+    pub verbs: Vec<&'static str>,
+    pub subresources: Vec<Subresource>,
+    pub strategy: Arc<dyn Strategy>,
+}
+
+/// `pods/status`, `deployments/scale`, `pods/exec`.
+#[derive(Debug, Clone)]
+pub struct Subresource {
+    pub name: &'static str,
+    /// Kind of what it takes and gives: `Scale`, `Eviction`, `TokenRequest`; the resource's own kind for `status`.
+    pub kind: String,
+    /// Group and version of `kind` when they differ from the resource's.
+    pub group_version: Option<(&'static str, &'static str)>,
+    pub verbs: Vec<&'static str>,
+}
+
+impl Resource {
+    /// `v1` or `apps/v1`.
+    pub fn api_version(&self, version: &str) -> String {
+        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
+    }
+
+    /// The `apiVersion` that objects are stored at.
+    pub fn storage_api_version(&self) -> String {
+        self.api_version(&self.versions[self.storage])
+    }
+
+    /// Prefix of all keys of this resource, as the original lays them out in etcd: `/registry/pods/`,
+    /// `/registry/deployments/`. Groups outside `k8s.io` and custom resources are qualified: `/registry/example.com/widgets/`.
+    pub fn prefix(&self) -> String {
+        match (self.group.as_str(), self.plural.as_str()) {
+            ("", "services") => "/registry/services/specs/".into(),
+            ("", "endpoints") => "/registry/services/endpoints/".into(),
+            ("", "nodes") => "/registry/minions/".into(),
+            ("networking.k8s.io", "ingresses") => "/registry/ingress/".into(),
+            (group, plural) if !group.contains('.') || group.ends_with(".k8s.io") => format!("/registry/{plural}/"),
+            (group, plural) => format!("/registry/{group}/{plural}/"),
+        }
+    }
+
+    /// Key of one object.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        if self.namespaced {
+            format!("{}{namespace}/{name}", self.prefix())
+        } else {
+            format!("{}{name}", self.prefix())
+        }
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+}
+
+/// All resources served. Cheap to clone and replace: readers hold an `Arc` of it.
+#[derive(Clone, Default)]
+pub struct Registry {
+    resources: Vec<Arc<Resource>>,
+    by_name: HashMap<(String, String), Arc<Resource>>,
+    by_kind: HashMap<(String, String), Arc<Resource>>,
+}
+
+impl Registry {
+    /// Adds or replaces a resource.
+    pub fn add(&mut self, resource: Resource) {
+        let resource = Arc::new(resource);
+        self.remove(&resource.group, &resource.plural);
+        self.by_name.insert((resource.group.clone(), resource.plural.clone()), resource.clone());
+        self.by_kind.insert((resource.group.clone(), resource.kind.clone()), resource.clone());
+        self.resources.push(resource);
+    }
+
+    pub fn remove(&mut self, group: &str, plural: &str) {
+        if let Some(old) = self.by_name.remove(&(group.to_owned(), plural.to_owned())) {
+            self.by_kind.remove(&(old.group.clone(), old.kind.clone()));
+            self.resources.retain(|r| !Arc::ptr_eq(r, &old));
+        }
+    }
+
+    pub fn get(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.by_name.get(&(group.to_owned(), plural.to_owned()))
+    }
+
+    pub fn by_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
+        self.by_kind.get(&(group.to_owned(), kind.to_owned()))
+    }
+
+    /// In the order they were added.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources.iter()
+    }
+}

@@ -1,0 +1,124 @@
+//! What makes one kind different from another: defaults, validation, what an update may change, columns.
+//!
+//! A strategy changes objects as [`Value`]s (so that nothing it does not know is lost) and reads them typed where that is
+//! clearer. It never does I/O: what must be looked up or allocated (cluster IPs, node ports, a namespace's default class)
+//! is admission's work.
+
+use serde_json::Value;
+
+use crate::{field, head::Head};
+
+/// What a write is done for.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// API version of the request, without the group: `v1`.
+    pub version: String,
+    /// Empty for the object itself; `status`, `scale`, ….
+    pub subresource: String,
+    /// Name of the authenticated user.
+    pub user: String,
+}
+
+/// A column of a Table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    pub name: &'static str,
+    /// OpenAPI type: `string`, `integer`, `date`, `boolean`, `number`.
+    pub kind: &'static str,
+    /// `name` for the name column, else mostly empty.
+    pub format: &'static str,
+    pub description: &'static str,
+    /// 0 is always shown, 1 with `-o wide`.
+    pub priority: i32,
+}
+
+/// Per-kind behaviour. The default methods are those of a kind with neither spec nor status.
+///
+/// The order of a create is: `default` → (admission) → `prepare_create` → `validate_create` → store. Of an update:
+/// `default` → `prepare_update` → (admission) → `validate_update` → store. Generic metadata (name, uid, timestamps,
+/// generation on spec change, labels, owner references) is checked and kept by generic code before and after.
+pub trait Strategy: Send + Sync {
+    /// Fills in what the user left out. Runs on every decoded body, and again after a patch or an apply.
+    fn default(&self, _ctx: &Context, _object: &mut Value) {}
+
+    /// Clears what a creator may not set (status) and sets what the server decides.
+    fn prepare_create(&self, _ctx: &Context, _object: &mut Value) {}
+
+    fn validate_create(&self, _ctx: &Context, _object: &Value) -> field::Errors {
+        Vec::new()
+    }
+
+    /// Carries over from `old` what this kind of update may not touch: status for an update of the object, everything but
+    /// status for one of `/status`.
+    fn prepare_update(&self, _ctx: &Context, _object: &mut Value, _old: &Value) {}
+
+    fn validate_update(&self, _ctx: &Context, _object: &Value, _old: &Value) -> field::Errors {
+        Vec::new()
+    }
+
+    /// Texts for `Warning: 299` headers. `old` is none on create.
+    fn warnings(&self, _ctx: &Context, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether metadata.generation counts changes of this kind's spec.
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    /// Whether PUT to a name that does not exist creates it (`AllowCreateOnUpdate`).
+    fn create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update without resourceVersion is taken as unconditional (`AllowUnconditionalUpdate`).
+    fn unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// Errors with the name, `[]` when it is fine. `prefix` is true for generateName.
+    fn validate_name(&self, name: &str, _prefix: bool) -> Vec<String> {
+        crate::names::dns1123_subdomain(name)
+    }
+
+    /// Seconds until a graceful delete becomes final; `None` when this kind is deleted at once.
+    /// `asked` is the request's gracePeriodSeconds.
+    fn grace_period(&self, _object: &Value, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// What happens to dependents when the request does not say: true keeps them (only old RC, never apps/v1).
+    fn orphan_by_default(&self) -> bool {
+        false
+    }
+
+    /// Selectable fields beyond metadata.name and metadata.namespace, with their values in `object`.
+    /// The same fields come, in the same order, for every object of the kind.
+    fn fields(&self, _object: &Value) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Names of the selectable fields, for telling an unknown one.
+    fn field_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Columns of Table answers.
+    fn columns(&self) -> Vec<Column> {
+        crate::table::default_columns()
+    }
+
+    /// The cells of one row, matching [`Strategy::columns`]. `now` is for ages.
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        crate::table::default_cells(object, now)
+    }
+
+    /// Brings an object between two served versions of its group; both `apiVersion`s are already right for kinds whose
+    /// versions have the same fields.
+    fn convert(&self, _object: &mut Value, _from: &str, _to: &str) {}
+
+    /// The head of an object of this kind.
+    fn head(&self, object: &Value) -> Head {
+        Head::of(object, self.fields(object))
+    }
+}

@@ -1,0 +1,121 @@
+//! Tells users what happened to an object, as `v1` Events that `kubectl describe` shows. Repeats are counted, not stored anew.
+
+use std::{collections::HashMap, sync::Arc};
+
+use k8s_openapi::{
+    api::core::v1::{Event, EventSource, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+/// How many distinct recent events are remembered for counting.
+const REMEMBERED: usize = 4096;
+
+struct Record {
+    about: ObjectReference,
+    kind: &'static str,
+    reason: String,
+    message: String,
+    at: Timestamp,
+}
+
+/// Records events of one component. Never blocks and never fails its caller; clones share the sender.
+#[derive(Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<Record>,
+    last: Arc<Mutex<()>>,
+}
+
+/// A reference to `object` for events.
+pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: Some(object.name_any()),
+        namespace: object.namespace(),
+        uid: object.uid(),
+        resource_version: object.resource_version(),
+        field_path: None,
+    }
+}
+
+impl Recorder {
+    /// `component` is what `describe` shows under From, e.g. `kubelet`; `host` the node, when there is one.
+    pub fn new(client: Client, component: &str, host: Option<&str>) -> Self {
+        let (queue, rx) = mpsc::channel(1024);
+        let source = EventSource { component: Some(component.to_owned()), host: host.map(str::to_owned) };
+        tokio::spawn(write(client, source, rx));
+        Recorder { queue, last: Arc::default() }
+    }
+
+    pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: impl Into<String>) {
+        self.about(reference(object), "Normal", reason, message);
+    }
+
+    pub fn warning<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: impl Into<String>) {
+        self.about(reference(object), "Warning", reason, message);
+    }
+
+    /// `kind` is `Normal` or `Warning`.
+    pub fn about(&self, about: ObjectReference, kind: &'static str, reason: &str, message: impl Into<String>) {
+        let _order = self.last.lock();
+        let record = Record { about, kind, reason: reason.to_owned(), message: message.into(), at: Timestamp::now() };
+        // A full queue drops events rather than slow the component down.
+        let _ = self.queue.try_send(record);
+    }
+}
+
+async fn write(client: Client, source: EventSource, mut queue: mpsc::Receiver<Record>) {
+    let mut known: HashMap<String, (String, i32)> = HashMap::new();
+    while let Some(record) = queue.recv().await {
+        if known.len() > REMEMBERED {
+            known.clear();
+        }
+        let namespace = record.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+        let same = format!("{:?} {} {} {}", record.about.uid, record.about.field_path.as_deref().unwrap_or(""), record.reason, record.message);
+        if let Some((name, count)) = known.get_mut(&same) {
+            *count += 1;
+            let patch = serde_json::json!({"count": *count, "lastTimestamp": Time(record.at)});
+            if api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.is_ok() {
+                continue;
+            }
+        }
+        let event = new_event(&record, &source, &namespace);
+        let name = event.name_any();
+        match api.create(&PostParams::default(), &event).await {
+            Ok(_) => drop(known.insert(same, (name, 1))),
+            // A namespace that is going takes no events: nothing to do about it.
+            Err(error) => tracing::debug!(%error, reason = record.reason, "event not recorded"),
+        }
+    }
+}
+
+fn new_event(record: &Record, source: &EventSource, namespace: &str) -> Event {
+    let object = record.about.name.clone().unwrap_or_default();
+    let suffix = record.at.as_nanosecond() as u64;
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{object}.{suffix:x}")),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
+        involved_object: record.about.clone(),
+        reason: Some(record.reason.clone()),
+        message: Some(record.message.clone()),
+        type_: Some(record.kind.to_owned()),
+        first_timestamp: Some(Time(record.at)),
+        last_timestamp: Some(Time(record.at)),
+        count: Some(1),
+        source: Some(source.clone()),
+        reporting_component: source.component.clone(),
+        reporting_instance: source.host.clone(),
+        ..Event::default()
+    }
+}

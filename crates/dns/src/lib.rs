@@ -1,0 +1,1 @@
+//! The cluster zone and its server.

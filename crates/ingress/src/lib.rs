@@ -1,0 +1,1 @@
+//! Ingress routing table and L7 proxy.

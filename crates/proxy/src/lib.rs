@@ -1,0 +1,1 @@
+//! ServiceMap and one backend per mode.
