@@ -1,0 +1,1 @@
+//! Holds the features of shared dependencies the same however few crates are built.
