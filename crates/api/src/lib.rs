@@ -7,10 +7,12 @@ pub mod field;
 pub mod head;
 pub mod names;
 pub mod registry;
+pub mod schema;
 pub mod status;
 pub mod strategy;
 pub mod table;
 
 pub use head::Head;
 pub use registry::{Registry, Resource};
+pub use schema::Schemas;
 pub use status::Status;

@@ -1,0 +1,69 @@
+//! The built-in types: indexed at first use, each read from its text when first looked at.
+
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, OnceLock},
+};
+
+use super::{
+    Gvk,
+    text::{self, Entry, Package},
+    types::{Struct, StructRef, Type},
+};
+
+const FILES: &[&str] = &[];
+
+struct Table {
+    packages: Vec<Package>,
+    entries: Vec<(Entry, OnceLock<Struct>)>,
+    /// Short name, to the types of that name in all packages.
+    by_name: HashMap<&'static str, Vec<u32>>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let packages: Vec<Package> = FILES.iter().filter_map(|text| Package::of(text)).collect();
+    let mut table = Table { packages: Vec::new(), entries: Vec::new(), by_name: HashMap::new() };
+    for (i, package) in packages.iter().enumerate() {
+        for entry in text::index(i as u16, package.text) {
+            table.by_name.entry(entry.name).or_default().push(table.entries.len() as u32);
+            table.entries.push((entry, OnceLock::new()));
+        }
+    }
+    table.packages = packages;
+    table
+});
+
+pub(super) fn get(i: u32) -> &'static Struct {
+    let table = &*TABLE;
+    let (entry, cell) = &table.entries[i as usize];
+    cell.get_or_init(|| {
+        text::parse(&table.packages[entry.package as usize], entry, &|name| by_name(name).map(Type::Struct))
+    })
+}
+
+pub(super) fn by_name(name: &str) -> Option<StructRef> {
+    let (prefix, short) = name.rsplit_once('.')?;
+    find(short, |entry, package| package.prefix == prefix && entry.name == short)
+}
+
+pub(super) fn by_kind(group: &str, version: &str, kind: &str) -> Option<StructRef> {
+    find(kind, |entry, package| entry.kind && package.group == group && package.version == version)
+}
+
+fn find(short: &str, right: impl Fn(&Entry, &Package) -> bool) -> Option<StructRef> {
+    let table = &*TABLE;
+    let right = |i: &&u32| {
+        let entry = &table.entries[**i as usize].0;
+        right(entry, &table.packages[entry.package as usize])
+    };
+    table.by_name.get(short)?.iter().find(right).map(|i| StructRef::Builtin(*i))
+}
+
+pub(super) fn kinds() -> impl Iterator<Item = (Gvk, StructRef)> {
+    let table = &*TABLE;
+    table.entries.iter().enumerate().filter(|(_, (entry, _))| entry.kind).map(|(i, (entry, _))| {
+        let package = &table.packages[entry.package as usize];
+        let gvk = (package.group.to_owned(), package.version.to_owned(), entry.name.to_owned());
+        (gvk, StructRef::Builtin(i as u32))
+    })
+}

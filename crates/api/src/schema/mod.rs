@@ -1,0 +1,65 @@
+//! What the fields of every kind are: types, how Go encodes them, how lists and maps merge.
+//!
+//! Generic code (decoding, patching, field ownership, OpenAPI) walks objects by these types. Built-in kinds come from the
+//! `*.schema` files beside this one (see [`text`]); a CustomResourceDefinition builds the same types at run time and
+//! adds them with [`Schemas::add`].
+
+mod builtin;
+mod text;
+mod types;
+
+pub use types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, StructRef, Type};
+
+use std::{collections::HashMap, sync::Arc};
+
+/// All types known: the built-in ones, always, and those of custom resources. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Schemas {
+    custom: HashMap<Gvk, Arc<Struct>>,
+    by_name: HashMap<Name, Arc<Struct>>,
+}
+
+/// Group (empty for core), version, kind.
+pub type Gvk = (String, String, String);
+
+impl Schemas {
+    /// The type of a kind: `("apps", "v1", "Deployment")`.
+    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<StructRef> {
+        if !self.custom.is_empty()
+            && let Some(found) = self.custom.get(&(group.to_owned(), version.to_owned(), kind.to_owned()))
+        {
+            return Some(StructRef::Owned(found.clone()));
+        }
+        builtin::by_kind(group, version, kind)
+    }
+
+    /// The type of an object by what its `apiVersion` and `kind` say.
+    pub fn by_api_version(&self, api_version: &str, kind: &str) -> Option<StructRef> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.by_kind(group, version, kind)
+    }
+
+    /// The type with a full OpenAPI name: `io.k8s.api.core.v1.PodSpec`.
+    pub fn by_name(&self, name: &str) -> Option<StructRef> {
+        self.by_name.get(name).map(|s| StructRef::Owned(s.clone())).or_else(|| builtin::by_name(name))
+    }
+
+    /// Adds or replaces the type of a custom kind.
+    pub fn add(&mut self, group: &str, version: &str, kind: &str, schema: Struct) {
+        let schema = Arc::new(schema);
+        self.by_name.insert(schema.name.clone(), schema.clone());
+        self.custom.insert((group.to_owned(), version.to_owned(), kind.to_owned()), schema);
+    }
+
+    /// Takes a custom kind's type out again.
+    pub fn remove(&mut self, group: &str, version: &str, kind: &str) {
+        if let Some(old) = self.custom.remove(&(group.to_owned(), version.to_owned(), kind.to_owned())) {
+            self.by_name.remove(&old.name);
+        }
+    }
+
+    /// Every built-in type with a kind of its own.
+    pub fn builtin_kinds(&self) -> impl Iterator<Item = (Gvk, StructRef)> {
+        builtin::kinds()
+    }
+}
