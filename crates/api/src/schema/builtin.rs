@@ -11,7 +11,47 @@ use super::{
     types::{Struct, StructRef, Type},
 };
 
-const FILES: &[&str] = &[];
+/// One per group and version.
+const FILES: &[&str] = &[
+    include_str!("admissionregistration.v1.schema"),
+    include_str!("admissionregistration.v1alpha1.schema"),
+    include_str!("admissionregistration.v1beta1.schema"),
+    include_str!("apiextensions.v1.schema"),
+    include_str!("apiregistration.v1.schema"),
+    include_str!("apiserverinternal.v1alpha1.schema"),
+    include_str!("apps.v1.schema"),
+    include_str!("authentication.v1.schema"),
+    include_str!("authorization.v1.schema"),
+    include_str!("autoscaling.v1.schema"),
+    include_str!("autoscaling.v2.schema"),
+    include_str!("batch.v1.schema"),
+    include_str!("certificates.v1.schema"),
+    include_str!("certificates.v1alpha1.schema"),
+    include_str!("certificates.v1beta1.schema"),
+    include_str!("coordination.v1.schema"),
+    include_str!("coordination.v1alpha2.schema"),
+    include_str!("coordination.v1beta1.schema"),
+    include_str!("core.v1.schema"),
+    include_str!("discovery.v1.schema"),
+    include_str!("events.v1.schema"),
+    include_str!("flowcontrol.v1.schema"),
+    include_str!("meta.v1.schema"),
+    include_str!("networking.v1.schema"),
+    include_str!("networking.v1beta1.schema"),
+    include_str!("node.v1.schema"),
+    include_str!("policy.v1.schema"),
+    include_str!("rbac.v1.schema"),
+    include_str!("resource.v1.schema"),
+    include_str!("resource.v1alpha3.schema"),
+    include_str!("resource.v1beta1.schema"),
+    include_str!("resource.v1beta2.schema"),
+    include_str!("scheduling.v1.schema"),
+    include_str!("scheduling.v1alpha2.schema"),
+    include_str!("storage.v1.schema"),
+    include_str!("storage.v1beta1.schema"),
+    include_str!("storagemigration.v1beta1.schema"),
+    include_str!("version.schema"),
+];
 
 struct Table {
     packages: Vec<Package>,
@@ -48,6 +88,8 @@ pub(super) fn by_name(name: &str) -> Option<StructRef> {
 
 pub(super) fn by_kind(group: &str, version: &str, kind: &str) -> Option<StructRef> {
     find(kind, |entry, package| entry.kind && package.group == group && package.version == version)
+        // Options, statuses and watch events are of every group.
+        .or_else(|| find(kind, |entry, package| entry.kind && package.group == "meta.k8s.io"))
 }
 
 fn find(short: &str, right: impl Fn(&Entry, &Package) -> bool) -> Option<StructRef> {
@@ -66,4 +108,10 @@ pub(super) fn kinds() -> impl Iterator<Item = (Gvk, StructRef)> {
         let gvk = (package.group.to_owned(), package.version.to_owned(), entry.name.to_owned());
         (gvk, StructRef::Builtin(i as u32))
     })
+}
+
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = (&'static Entry, &'static Struct)> {
+    let table = &*TABLE;
+    table.entries.iter().enumerate().map(|(i, (entry, _))| (entry, get(i as u32)))
 }

@@ -63,3 +63,39 @@ impl Schemas {
         builtin::kinds()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_built_in_text_is_understood() {
+        let mut seen = 0;
+        for (entry, schema) in builtin::all() {
+            assert_eq!(schema.fields.len(), entry.body.lines().count(), "fields of {}", schema.name);
+            seen += 1;
+        }
+        assert!(seen > 700, "{seen} types");
+    }
+
+    #[test]
+    fn kinds_are_found_and_fields_know_how_they_are_encoded_and_merged() {
+        let schemas = Schemas::default();
+        let pod = schemas.by_kind("", "v1", "Pod").unwrap();
+        assert_eq!(pod.go, "v1.Pod");
+        let spec = pod.field("spec").unwrap().ty.as_struct().unwrap();
+        let containers = spec.field("containers").unwrap();
+        assert_eq!((containers.presence, containers.required), (Presence::Always, true));
+        assert_eq!(containers.patch, Patch { merge: true, retain_keys: false, key: Some("name".into()) });
+        let list = containers.ty.as_list().unwrap();
+        assert_eq!(list.kind, ListKind::Map(vec!["name".into()]));
+        let container = list.elem.as_struct().unwrap();
+        assert_eq!(container.field("imagePullPolicy").unwrap().ty, Type::String(Some("v1.PullPolicy".into())));
+        assert_eq!(spec.field("replicas"), None);
+        assert!(schemas.by_kind("apps", "v1", "DeleteOptions").is_some());
+        assert!(schemas.by_kind("apps", "v1", "Pod").is_none());
+        let meta = pod.field("metadata").unwrap().ty.as_struct().unwrap();
+        assert_eq!(meta.field("creationTimestamp").unwrap().presence, Presence::OmitZero);
+        assert_eq!(schemas.by_name("io.k8s.api.core.v1.PodSpec").unwrap().short_name(), "PodSpec");
+    }
+}
