@@ -3,9 +3,12 @@
 //! Nothing here does I/O. Generic code works on [`serde_json::Value`] by schema; kind-specific code reads typed
 //! `k8s-openapi` structs (see [`strategy`]).
 
+pub mod decode;
 pub mod field;
 pub mod head;
 pub mod names;
+pub mod patch;
+pub mod quantity;
 pub mod registry;
 pub mod schema;
 pub mod status;
@@ -13,6 +16,7 @@ pub mod strategy;
 pub mod table;
 
 pub use head::Head;
+pub use quantity::Quantity;
 pub use registry::{Registry, Resource};
 pub use schema::Schemas;
 pub use status::Status;

@@ -86,7 +86,7 @@ mod tests {
         let spec = pod.field("spec").unwrap().ty.as_struct().unwrap();
         let containers = spec.field("containers").unwrap();
         assert_eq!((containers.presence, containers.required), (Presence::Always, true));
-        assert_eq!(containers.patch, Patch { merge: true, retain_keys: false, key: Some("name".into()) });
+        assert_eq!(containers.patch, Patch { merge: true, key: Some("name".into()), ..Patch::default() });
         let list = containers.ty.as_list().unwrap();
         assert_eq!(list.kind, ListKind::Map(vec!["name".into()]));
         let container = list.elem.as_struct().unwrap();

@@ -9,10 +9,10 @@
 //!  name str - #1                              field: JSON name, type, presence, then flags
 //! ```
 //!
-//! Types: `bool i32 i64 f64 str bytes qty intstr time microtime duration any raw fieldsv1`, a struct `PodSpec` or
+//! Types: `bool i32 i64 f64 str bytes qty intstr time microtime any raw fieldsv1`, a struct `PodSpec` or
 //! `meta.ObjectMeta`, `str:PullPolicy` (text whose Go type has a name), `[]T`, `{}T`, `{ResourceList}T` (a map with a name).
 //! Presence: `?` Optional, `^` Nullable, `-` OmitEmpty, `=` Always, `0` OmitZero.
-//! Flags: `req`, `atomic`, `set`, `map=key,key`, `merge`, `merge=key`, `retain`, `default=JSON`, `#N` protobuf number.
+//! Flags: `req`, `atomic`, `set`, `map=key,key`, `merge`, `merge=key`, `replace`, `retain`, `default=JSON`, `#N` protobuf number.
 
 use super::types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, Type};
 
@@ -141,6 +141,7 @@ fn flag_of(flag: &'static str, out: &mut Field, ty: &mut Type) -> Option<()> {
             out.patch.merge = true;
             out.patch.key = (!value.is_empty()).then_some(Name::Borrowed(value));
         }
+        ("replace", _) => out.patch.replace = true,
         ("retain", _) => out.patch.retain_keys = true,
         ("atomic", Type::Map(map)) => map.atomic = true,
         ("atomic", Type::List(_)) => {}
@@ -175,7 +176,6 @@ fn type_of(package: &Package, word: &'static str, resolve: &dyn Fn(&str) -> Opti
         "intstr" => Type::IntOrString,
         "time" => Type::Time,
         "microtime" => Type::MicroTime,
-        "duration" => Type::Duration,
         "any" => Type::Any,
         "raw" => Type::Raw,
         "fieldsv1" => Type::FieldsV1,

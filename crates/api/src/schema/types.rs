@@ -81,6 +81,8 @@ pub enum Presence {
 pub struct Patch {
     /// `x-kubernetes-patch-strategy` has `merge`.
     pub merge: bool,
+    /// `x-kubernetes-patch-strategy` is `replace`, on a field that would otherwise merge.
+    pub replace: bool,
     /// `x-kubernetes-patch-strategy` has `retainKeys`.
     pub retain_keys: bool,
     /// `x-kubernetes-patch-merge-key`; none for lists of primitives.
@@ -104,8 +106,6 @@ pub enum Type {
     Time,
     /// RFC 3339, microseconds.
     MicroTime,
-    /// Text like `1h2m3s`.
-    Duration,
     /// Any JSON, kept as it is.
     Any,
     /// Any JSON object (embedded object of unknown kind, `runtime.RawExtension`).

@@ -1,0 +1,285 @@
+//! Request bodies into objects: what kind the body says it is, whether that fits the endpoint, and its fields by schema.
+
+mod base64;
+mod object;
+mod scan;
+pub mod time;
+pub mod yaml;
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+pub use object::{Read, empty, read, read_any, read_list};
+pub use scan::{Next, Scanner, SyntaxError};
+
+use crate::{Status, schema::Schemas};
+
+/// Bodies beyond this are refused, in bytes.
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// What is done about unknown and repeated fields (`?fieldValidation=`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    Ignore,
+    /// Told in `Warning` headers; what a request without the parameter gets.
+    #[default]
+    Warn,
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter; `None` for a value that does not exist.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Warn" => Some(FieldValidation::Warn),
+            "Ignore" => Some(FieldValidation::Ignore),
+            "Strict" => Some(FieldValidation::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Yaml,
+}
+
+/// What an endpoint takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Expect<'a> {
+    /// Empty for core.
+    pub group: &'a str,
+    pub version: &'a str,
+    pub kind: &'a str,
+    /// A custom resource: kind and apiVersion must be given, and fields without a schema are kept.
+    pub custom: bool,
+}
+
+impl Expect<'_> {
+    fn api_version(&self) -> String {
+        join(self.group, self.version)
+    }
+}
+
+/// A decoded body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// `apiVersion` and `kind` are those of the endpoint.
+    pub object: Value,
+    /// Texts for `Warning: 299` headers.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes the body of a create, an update or an options object.
+///
+/// # Errors
+/// 400 with the original's words.
+pub fn decode(
+    schemas: &Schemas,
+    body: &[u8],
+    format: Format,
+    expect: &Expect,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let unrecognized =
+        |why: String| Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", expect.kind, summary(body)));
+    let (json, mut strict) = match format {
+        Format::Json => (Cow::Borrowed(body), Vec::new()),
+        Format::Yaml => {
+            let document = yaml::read(body).map_err(unrecognized)?;
+            (Cow::Owned(document.value.to_string().into_bytes()), repeated(&document.duplicates))
+        }
+    };
+    let said = probe(&json).map_err(unrecognized)?;
+    if expect.custom && said.kind.is_empty() {
+        let shown = String::from_utf8_lossy(&json);
+        return Err(unrecognized(format!("Object 'Kind' is missing in '{shown}'")));
+    }
+    let said = said.or(expect);
+    let cannot = |why: &str| {
+        Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", said.kind, said.version, expect.kind))
+    };
+    let mut object = match schemas.by_kind(&said.group, &said.version, &said.kind) {
+        Some(schema) => {
+            let read = read(&schema, &json).map_err(|e| cannot(&e))?;
+            strict.extend(read.strict);
+            read.value
+        }
+        None if expect.custom || said.fits(expect) => {
+            let read = read_any(&json).map_err(|e| cannot(&e))?;
+            strict.extend(read.strict);
+            if read.value.is_null() { Value::Object(serde_json::Map::new()) } else { read.value }
+        }
+        None if converts(&said, expect) => Value::Null,
+        None => return Err(cannot(&not_registered(&said))),
+    };
+    if said.kind != expect.kind && !expect.custom {
+        return Err(cannot(&format!(
+            "converting ({}.{}) to ({}.{}): unknown conversion",
+            said.version,
+            said.kind,
+            internal_package(expect.group),
+            expect.kind
+        )));
+    }
+    if !strict.is_empty() && validation == FieldValidation::Strict {
+        return Err(cannot(&strict_error(&strict)));
+    }
+    if (said.group.as_str(), said.version.as_str()) != (expect.group, expect.version) && expect.kind != "DeleteOptions" {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({})",
+            join(&said.group, &said.version),
+            expect.api_version()
+        )));
+    }
+    object["apiVersion"] = Value::from(expect.api_version());
+    object["kind"] = Value::from(said.kind.as_str());
+    let warnings = if validation == FieldValidation::Warn { warnings(&strict) } else { Vec::new() };
+    Ok(Decoded { object, warnings })
+}
+
+/// Strict errors as one: `strict decoding error: unknown field "a", duplicate field "b"`.
+pub fn strict_error(errors: &[String]) -> String {
+    format!("strict decoding error: {}", errors.join(", "))
+}
+
+/// Strict errors as the texts of `Warning` headers; repeated YAML keys one by one.
+pub fn warnings(errors: &[String]) -> Vec<String> {
+    let lines = |e: &String| e.strip_prefix(YAML_ERRORS).unwrap_or(e).lines().map(|l| l.trim().to_owned()).collect::<Vec<_>>();
+    errors.iter().flat_map(lines).collect()
+}
+
+const YAML_ERRORS: &str = "yaml: unmarshal errors:\n";
+
+/// Repeated YAML keys as the one error that they are.
+fn repeated(duplicates: &[String]) -> Vec<String> {
+    if duplicates.is_empty() {
+        return Vec::new();
+    }
+    let lines: Vec<String> = duplicates.iter().map(|d| format!("  {d}")).collect();
+    vec![format!("{YAML_ERRORS}{}", lines.join("\n"))]
+}
+
+/// What a body says it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Said {
+    group: String,
+    version: String,
+    kind: String,
+}
+
+impl Said {
+    /// Takes from the endpoint what the body does not say.
+    fn or(mut self, expect: &Expect) -> Self {
+        if self.kind.is_empty() {
+            self.kind = expect.kind.to_owned();
+        }
+        if self.version.is_empty() && self.group.is_empty() {
+            self.group = expect.group.to_owned();
+            self.version = expect.version.to_owned();
+        }
+        self
+    }
+
+    fn fits(&self, expect: &Expect) -> bool {
+        (self.group.as_str(), self.version.as_str(), self.kind.as_str()) == (expect.group, expect.version, expect.kind)
+    }
+}
+
+/// Checks the whole text's syntax and reads its `kind` and `apiVersion`.
+fn probe(json: &[u8]) -> Result<Said, String> {
+    let failed = |why: String| format!("couldn't get version/kind; json parse error: {why}");
+    let syntax = |e: SyntaxError| failed(e.0);
+    let mut scan = Scanner::new(json);
+    let (mut api_version, mut kind) = (String::new(), String::new());
+    match scan.peek().map_err(syntax)? {
+        Next::Object => {
+            scan.enter().map_err(syntax)?;
+            let (mut first, mut wrong) = (true, None);
+            while let Some(key) = scan.key(std::mem::take(&mut first)).map_err(syntax)? {
+                let slot = match &*key {
+                    "apiVersion" => &mut api_version,
+                    "kind" => &mut kind,
+                    _ => {
+                        scan.skip().map_err(syntax)?;
+                        continue;
+                    }
+                };
+                match scan.peek().map_err(syntax)? {
+                    Next::String => *slot = scan.string().map_err(syntax)?.into_owned(),
+                    next => {
+                        scan.skip().map_err(syntax)?;
+                        if next != Next::Null && wrong.is_none() {
+                            wrong = Some(format!("json: cannot unmarshal {} into Go struct field .{key} of type string", next.word()));
+                        }
+                    }
+                }
+            }
+            scan.end().map_err(syntax)?;
+            if let Some(why) = wrong {
+                return Err(failed(why));
+            }
+        }
+        next => {
+            scan.skip().map_err(syntax)?;
+            scan.end().map_err(syntax)?;
+            if next != Next::Null {
+                let go = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+                return Err(failed(format!("json: cannot unmarshal {} into Go value of type {go}", next.word())));
+            }
+        }
+    }
+    let (group, version) = match api_version.matches('/').count() {
+        0 => ("", api_version.as_str()),
+        1 => api_version.split_once('/').unwrap_or_default(),
+        _ => return Err(format!("unexpected GroupVersion string: {api_version}")),
+    };
+    Ok(Said { group: group.to_owned(), version: version.to_owned(), kind })
+}
+
+/// Whether the original still knows this old version of the kind, so that only the version is wrong.
+fn converts(said: &Said, expect: &Expect) -> bool {
+    let old_group = said.group == expect.group || said.group == "extensions";
+    let old_version = said.version.contains("alpha") || said.version.contains("beta");
+    said.kind == expect.kind && old_group && old_version
+}
+
+fn not_registered(said: &Said) -> String {
+    let version = join(&said.group, &said.version);
+    if said.version.is_empty() {
+        return format!("no kind {:?} is registered for the internal version of group {:?} in scheme {SCHEME:?}", said.kind, said.group);
+    }
+    format!("no kind {:?} is registered for version {version:?} in scheme {SCHEME:?}", said.kind)
+}
+
+/// Where the original says its types are registered.
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+
+/// What the original calls the package of a group's internal types.
+fn internal_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    }
+}
+
+fn join(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// The start of a body for messages: JSON as it is, anything else in hexadecimal.
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let (start, more) = if body.len() > SHOWN { (&body[..SHOWN], " ...") } else { (body, "") };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
+        Some(_) => format!("{}{more}", start.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! YAML bodies as JSON values, with the readings of Go's yaml.v2: YAML 1.1 booleans, octal and underscored numbers, merge
+//! keys, only the first document, repeated keys reported by line.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use granit_parser::{Event, Parser, ScalarStyle, Tag};
+use serde_json::{Map, Number, Value};
+
+/// A YAML document read.
+#[derive(Debug, PartialEq)]
+pub struct Document {
+    pub value: Value,
+    /// `line 8: key "a" already set in map`, in the order met.
+    pub duplicates: Vec<String>,
+}
+
+/// Nodes that aliases may expand to, so that a small text cannot become a huge value.
+const MAX_NODES: usize = 1_000_000;
+const MAX_DEPTH: usize = 500;
+
+type Source<'a> = Parser<'a, granit_parser::StrInput<'a>>;
+
+/// Reads the first document. Errors are worded like `yaml: line 4: found character that cannot start any token`.
+pub fn read(text: &[u8]) -> Result<Document, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
+    let mut reader = Reader { source: Parser::new_from_str(text), anchors: HashMap::new(), duplicates: Vec::new(), nodes: 0 };
+    let value = reader.document()?;
+    Ok(Document { value, duplicates: reader.duplicates })
+}
+
+struct Reader<'a> {
+    source: Source<'a>,
+    anchors: HashMap<usize, Value>,
+    duplicates: Vec<String>,
+    nodes: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// The next event that means something, and its line.
+    fn next(&mut self) -> Result<(Event<'a>, usize), String> {
+        loop {
+            match self.source.next_event() {
+                None => return Ok((Event::StreamEnd, 0)),
+                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok((event, span))) => return Ok((event, span.start.line())),
+                Some(Err(e)) => return Err(format!("yaml: {}{}", place(e.marker().line()), words(&e.info()))),
+            }
+        }
+    }
+
+    fn document(&mut self) -> Result<Value, String> {
+        loop {
+            let (event, line) = self.next()?;
+            match event {
+                Event::StreamStart | Event::DocumentStart(..) => {}
+                Event::StreamEnd | Event::DocumentEnd => return Ok(Value::Null),
+                event => return self.node(event, line, 0).map(|(value, _)| value),
+            }
+        }
+    }
+
+    /// Reads the node that starts with `event`; gives the node and whether it is a plain scalar.
+    fn node(&mut self, event: Event<'a>, line: usize, depth: usize) -> Result<(Value, bool), String> {
+        self.nodes += 1;
+        if depth > MAX_DEPTH {
+            return Err("yaml: exceeded max depth".into());
+        }
+        let (anchor, value, plain) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = matches!(style, ScalarStyle::Plain);
+                (anchor, scalar(&text, plain, tag.as_deref()), plain)
+            }
+            Event::SequenceStart(_, anchor, _) => (anchor, self.list(depth)?, false),
+            Event::MappingStart(_, anchor, _) => (anchor, self.map(depth)?, false),
+            Event::Alias(id) => {
+                let value = self.anchors.get(&id).cloned().unwrap_or_default();
+                self.nodes += count(&value);
+                if self.nodes > MAX_NODES {
+                    return Err("yaml: document contains excessive aliasing".into());
+                }
+                (0, value, false)
+            }
+            _ => return Err(format!("yaml: {}did not find expected node content", place(line))),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, value.clone());
+        }
+        Ok((value, plain))
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Value, String> {
+        let mut out = Vec::new();
+        loop {
+            let (event, line) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(Value::Array(out));
+            }
+            out.push(self.node(event, line, depth + 1)?.0);
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Value, String> {
+        let mut out = Map::new();
+        let mut merged = Map::new();
+        loop {
+            let (event, line) = self.next()?;
+            if event == Event::MappingEnd {
+                for (key, value) in merged {
+                    out.entry(key).or_insert(value);
+                }
+                return Ok(Value::Object(out));
+            }
+            let (key, plain) = self.node(event, line, depth + 1)?;
+            let (event, line) = self.next()?;
+            let value = self.node(event, line, depth + 1)?.0;
+            if plain && key == "<<" {
+                merge(&mut merged, value).ok_or_else(|| format!("yaml: {}map merge requires map or sequence of maps as the value", place(line)))?;
+                continue;
+            }
+            let (name, shown) = key_name(&key).ok_or_else(|| format!("yaml: {}invalid map key", place(line)))?;
+            if out.insert(name, value).is_some() {
+                self.duplicates.push(format!("line {line}: key {shown} already set in map"));
+            }
+        }
+    }
+}
+
+fn place(line: usize) -> String {
+    if line > 1 { format!("line {line}: ") } else { String::new() }
+}
+
+/// The parser's words, as libyaml words the same thing.
+fn words(info: &str) -> Cow<'_, str> {
+    let without_context = info.split_once(", ").map_or(info, |(context, rest)| if context.starts_with("while ") { rest } else { info });
+    Cow::Borrowed(without_context)
+}
+
+/// Adds what `<<` gives; earlier maps win.
+fn merge(into: &mut Map<String, Value>, value: Value) -> Option<()> {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                into.entry(key).or_insert(value);
+            }
+            Some(())
+        }
+        Value::Array(list) => list.into_iter().try_for_each(|item| if item.is_object() { merge(into, item) } else { None }),
+        _ => None,
+    }
+}
+
+/// A key as JSON names it, and as Go's `%#v` shows it.
+fn key_name(key: &Value) -> Option<(String, String)> {
+    match key {
+        Value::String(s) => Some((s.clone(), format!("{s:?}"))),
+        Value::Number(n) => Some((n.to_string(), n.to_string())),
+        Value::Bool(b) => Some((b.to_string(), b.to_string())),
+        _ => None,
+    }
+}
+
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(list) => list.iter().map(count).sum(),
+        Value::Object(map) => map.values().map(count).sum(),
+        _ => 0,
+    }
+}
+
+fn scalar(text: &str, plain: bool, tag: Option<&Tag>) -> Value {
+    let text_value = || Value::String(text.to_owned());
+    match tag.and_then(Tag::core_suffix) {
+        Some("str" | "binary" | "timestamp") => text_value(),
+        Some(_) => resolve(text).unwrap_or_else(text_value),
+        None if plain && tag.is_none() => resolve(text).unwrap_or_else(text_value),
+        None => text_value(),
+    }
+}
+
+/// What a plain scalar means, when it is not text.
+fn resolve(text: &str) -> Option<Value> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Some(Value::Null),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Some(Value::Bool(true)),
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Some(Value::Bool(false)),
+        _ => {}
+    }
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
+        return None;
+    }
+    let digits: Cow<str> = if text.contains('_') { text.replace('_', "").into() } else { text.into() };
+    integer(&digits).or_else(|| float(&digits))
+}
+
+/// Go's `strconv.ParseInt` with base 0.
+fn integer(text: &str) -> Option<Value> {
+    let negative = text.starts_with('-');
+    let body = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let lower = body.to_ascii_lowercase();
+    let (digits, radix) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (&lower[2..], 16),
+        [b'0', b'b', ..] => (&lower[2..], 2),
+        [b'0', b'o', ..] => (&lower[2..], 8),
+        [b'0', _, ..] => (&lower[1..], 8),
+        _ => (lower.as_str(), 10),
+    };
+    if digits.is_empty() || digits.starts_with(['+', '-']) {
+        return None;
+    }
+    let value = i128::from(u64::from_str_radix(digits, radix).ok()?);
+    let value = if negative { -value } else { value };
+    match i64::try_from(value) {
+        Ok(i) => Some(Value::Number(i.into())),
+        Err(_) => u64::try_from(value).ok().map(|u| Value::Number(u.into())),
+    }
+}
+
+/// `1.5`, `.5`, `1e3`; whole results print without a point, as Go prints them.
+fn float(text: &str) -> Option<Value> {
+    let body = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (mantissa, exponent) = body.split_once(['e', 'E']).map_or((body, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let exponent_fits = exponent.is_none_or(|e| {
+        let e = e.strip_prefix(['-', '+']).unwrap_or(e);
+        !e.is_empty() && digits(e)
+    });
+    if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) || !exponent_fits {
+        return None;
+    }
+    number(text.strip_prefix('+').unwrap_or(text).parse().ok()?)
+}
+
+/// A floating point number as JSON: whole when it is whole.
+pub fn number(float: f64) -> Option<Value> {
+    if float.fract() == 0.0 && float.abs() < 1e18 {
+        return Some(Value::Number((float as i64).into()));
+    }
+    Number::from_f64(float).map(Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn scalars_mean_what_yaml_v2_makes_of_them() {
+        for (text, want) in [
+            ("yes", json!(true)), ("off", json!(false)), ("~", json!(null)), ("42", json!(42)), ("010", json!(8)),
+            ("0o17", json!(15)), ("0x1F", json!(31)), ("1_000", json!(1000)), ("1.5", json!(1.5)), ("1e3", json!(1000)),
+            ("1.0", json!(1)), ("500m", json!("500m")), ("1.2.3", json!("1.2.3")), ("2024-01-01", json!("2024-01-01")),
+            ("'42'", json!("42")), ("\"yes\"", json!("yes")), ("!!str 42", json!("42")), ("08", json!(8)), ("-", json!([null])),
+            ("+5", json!(5)), ("-7", json!(-7)), (".5", json!(0.5)), ("1:2", json!("1:2")), ("1e", json!("1e")),
+        ] {
+            // A leading zero with a digit 8 is no octal number; Go then reads it as floating point.
+            assert_eq!(read(text.as_bytes()).unwrap().value, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn documents_merge_keys_anchors_and_repeated_keys() {
+        let text = "base: &b {x: 1, y: 2}\nderived:\n  <<: *b\n  y: 3\nlist: [*b]\n1: one\n---\nsecond: true\n";
+        let want = json!({"base": {"x": 1, "y": 2}, "derived": {"x": 1, "y": 3}, "list": [{"x": 1, "y": 2}], "1": "one"});
+        assert_eq!(read(text.as_bytes()).unwrap().value, want);
+        let doc = read(b"apiVersion: v1\nmetadata:\n  name: a\n  name: b\ndata: {m: one, m: two}\n").unwrap();
+        assert_eq!(doc.duplicates, ["line 4: key \"name\" already set in map", "line 5: key \"m\" already set in map"]);
+        assert_eq!(doc.value["metadata"]["name"], "b");
+        assert_eq!(read(b"").unwrap().value, Value::Null);
+        let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f]\n";
+        assert!(read(bomb.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let error = read(b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: torn\n labels: {a: b}\n").unwrap_err();
+        assert!(error.starts_with("yaml: line "), "{error}");
+        assert_eq!(read(b"kind: Service\nspec:\n  @x\n").unwrap_err(), "yaml: line 3: found character that cannot start any token");
+    }
+}

@@ -1,0 +1,381 @@
+//! Strategic merge patch (`k8s.io/apimachinery/pkg/util/strategicpatch`): a merge patch that knows which lists merge by key
+//! or as sets, with directives inside the patch:
+//!
+//! - `$patch: replace | delete` in a map or a list element
+//! - `$retainKeys: [..]` drops all other keys of a map
+//! - `$setElementOrder/<list>` orders a merged list
+//! - `$deleteFromPrimitiveList/<list>` takes values out of a list of primitives
+
+use serde_json::{Map, Value};
+
+use super::go_print;
+use crate::schema::{Field, Patch, Struct, Type};
+
+/// Why a patch cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The patch's format is wrong: 400.
+    #[error("{0}")]
+    Format(&'static str),
+    /// Anything else, which the original answers with 500.
+    #[error("{0}")]
+    Other(String),
+}
+
+type Object = Map<String, Value>;
+type Result<T> = std::result::Result<T, Failure>;
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN: &str = "$retainKeys";
+const ORDER: &str = "$setElementOrder/";
+const DELETE: &str = "$deleteFromPrimitiveList/";
+
+const BAD_RETAIN: Failure = Failure::Format("Invalid patch format of retainKeys, retainKeys list must be a list and contain all fields of the patch");
+
+fn other<T>(why: impl Into<String>) -> Result<T> {
+    Err(Failure::Other(why.into()))
+}
+
+/// What is known of the fields at some place.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    Struct(&'a Struct),
+    /// A map: all keys have this type.
+    Map(&'a Type),
+    Nothing,
+}
+
+impl<'a> Known<'a> {
+    fn of(ty: &'a Type) -> Self {
+        match ty {
+            Type::Struct(schema) => Known::Struct(schema),
+            Type::Map(map) => Known::Map(&map.value),
+            _ => Known::Nothing,
+        }
+    }
+
+    fn field(self, key: &str) -> Option<&'a Field> {
+        if let Known::Struct(schema) = self { schema.field(key) } else { None }
+    }
+
+    fn child(self, key: &str) -> Self {
+        match self {
+            Known::Struct(schema) => schema.field(key).map_or(Known::Nothing, |f| Known::of(&f.ty)),
+            Known::Map(ty) => Known::of(ty),
+            Known::Nothing => Known::Nothing,
+        }
+    }
+
+    /// How the list under `key` merges, and what its elements are.
+    fn list(self, key: &str) -> (Patch, Self) {
+        match self.field(key) {
+            Some(field) => {
+                let elem = field.ty.as_list().map_or(Known::Nothing, |list| Known::of(&list.elem));
+                (field.patch.clone(), elem)
+            }
+            None => (Patch::default(), Known::Nothing),
+        }
+    }
+}
+
+/// Applies a patch to an object of the given type.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn apply(schema: &Struct, object: &Value, patch: &Object) -> Result<Value> {
+    let original = object.as_object().cloned().unwrap_or_default();
+    merge_map(original, patch.clone(), Known::Struct(schema)).map(Value::Object)
+}
+
+fn merge_map(mut original: Object, mut patch: Object, known: Known) -> Result<Object> {
+    if let Some(directive) = patch.remove(DIRECTIVE) {
+        return match directive.as_str() {
+            Some("replace") => Ok(patch),
+            Some("delete") => Ok(Object::new()),
+            _ => other(format!("unknown patch type '{}' in map: {}", go_print(&directive), go_print(&Value::Object(patch)))),
+        };
+    }
+    retain_keys(&mut original, &mut patch)?;
+    merge_ordered(&mut original, &mut patch, known)?;
+    for (key, change) in patch {
+        match key.strip_prefix(DELETE) {
+            Some(list) => delete_primitives(&mut original, list, change),
+            None => merge_key(&mut original, key, change, known)?,
+        }
+    }
+    Ok(original)
+}
+
+fn merge_key(original: &mut Object, key: String, change: Value, known: Known) -> Result<()> {
+    if change.is_null() {
+        original.remove(&key);
+        return Ok(());
+    }
+    let merged = match (original.remove(&key), change) {
+        (Some(Value::Object(_)), new) if known.field(&key).is_some_and(|f| f.patch.replace) => new,
+        (Some(Value::Object(old)), Value::Object(new)) => Value::Object(merge_map(old, new, known.child(&key))?),
+        (Some(Value::Array(old)), Value::Array(new)) => {
+            let (how, elem) = known.list(&key);
+            Value::Array(if how.merge { merge_list(old, new, &how, elem)? } else { new })
+        }
+        (_, new) => cleaned(new),
+    };
+    original.insert(key, merged);
+    Ok(())
+}
+
+/// Takes values out of a list of primitives. What is no list on either side is left alone.
+fn delete_primitives(original: &mut Object, key: &str, delete: Value) {
+    if let (Some(Value::Array(list)), Value::Array(delete)) = (original.get_mut(key), delete) {
+        list.retain(|v| !delete.contains(v));
+    }
+}
+
+/// A patch's value where there is nothing to merge it into: without nulls and directives.
+fn cleaned(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.into_iter().filter(|(key, value)| !value.is_null() && !is_directive(key));
+            Value::Object(kept.map(|(key, value)| (key, cleaned(value))).collect())
+        }
+        Value::Array(list) => {
+            let kept = list.into_iter().filter(|v| v.get(DIRECTIVE).is_none());
+            Value::Array(kept.map(cleaned).collect())
+        }
+        value => value,
+    }
+}
+
+fn is_directive(key: &str) -> bool {
+    key == DIRECTIVE || key == RETAIN || key.starts_with(ORDER) || key.starts_with(DELETE)
+}
+
+fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<()> {
+    let Some(retain) = patch.remove(RETAIN) else { return Ok(()) };
+    let Value::Array(retain) = retain else { return Err(BAD_RETAIN) };
+    let kept = |key: &String| retain.iter().any(|k| k.as_str() == Some(key));
+    let is_change = |(key, value): &(&String, &Value)| !value.is_null() && !key.starts_with(ORDER) && !key.starts_with(DELETE);
+    if patch.iter().filter(is_change).any(|(key, _)| !kept(key)) {
+        return Err(BAD_RETAIN);
+    }
+    original.retain(|key, _| kept(key));
+    Ok(())
+}
+
+/// Merges every list that `$setElementOrder` speaks of, and takes it out of the patch.
+fn merge_ordered(original: &mut Object, patch: &mut Object, known: Known) -> Result<()> {
+    let orders: Vec<String> = patch.keys().filter(|k| k.starts_with(ORDER)).cloned().collect();
+    for directive in orders {
+        let Some(order) = patch.remove(&directive) else { continue };
+        let key = directive[ORDER.len()..].to_owned();
+        let Value::Array(order) = order else { return other(bad_list(&order)) };
+        let (how, elem) = known.list(&key);
+        let old = as_list(original.get(&key))?;
+        let new = as_list(patch.get(&key))?;
+        if let Some(new) = &new {
+            check_order(new, &order, &how)?;
+        }
+        let merged = match (old.clone(), new) {
+            (Some(old), None) => old,
+            (None, Some(new)) => new,
+            (Some(old), Some(new)) if how.merge => merge_list(old, new, &how, elem)?,
+            (Some(_), Some(new)) => new,
+            (None, None) => continue,
+        };
+        let sorted = sort_merged(merged, &order, &old.unwrap_or_default(), &how)?;
+        original.insert(key.clone(), Value::Array(sorted));
+        patch.remove(&key);
+    }
+    Ok(())
+}
+
+fn as_list(value: Option<&Value>) -> Result<Option<Vec<Value>>> {
+    match value {
+        None => Ok(None),
+        Some(Value::Array(list)) => Ok(Some(list.clone())),
+        Some(value) => other(bad_list(value)),
+    }
+}
+
+fn bad_list(value: &Value) -> String {
+    format!("expected a []interface {{}}, but received a {}", go_print(value))
+}
+
+/// Whether two elements are the same: by merge key, or by value.
+fn same(a: &Value, b: &Value, how: &Patch) -> bool {
+    match &how.key {
+        Some(key) => a.get(&**key).is_some() && a.get(&**key) == b.get(&**key),
+        None => a == b,
+    }
+}
+
+/// The patch's elements must come in the order that the directive gives.
+fn check_order(new: &[Value], order: &[Value], how: &Patch) -> Result<()> {
+    if order.is_empty() {
+        return Ok(());
+    }
+    let mut rest = order.iter();
+    for element in new.iter().filter(|e| e.get(DIRECTIVE).is_none()) {
+        require_key(element, how)?;
+        if !rest.any(|o| same(element, o, how)) {
+            let (new, order) = (go_print(&Value::Array(new.to_vec())), go_print(&Value::Array(order.to_vec())));
+            return other(format!("The order in patch list:\n{new}\n doesn't match {ORDER} list:\n{order}\n"));
+        }
+    }
+    Ok(())
+}
+
+fn require_key(element: &Value, how: &Patch) -> Result<()> {
+    match &how.key {
+        Some(key) if element.get(&**key).is_none() => {
+            other(format!("map: {} does not contain declared merge key: {key}", go_print(element)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn merge_list(old: Vec<Value>, new: Vec<Value>, how: &Patch, elem: Known) -> Result<Vec<Value>> {
+    if old.is_empty() && new.is_empty() {
+        return Ok(old);
+    }
+    let maps = old.iter().chain(&new).filter(|v| v.is_object()).count();
+    if maps != 0 && maps != old.len() + new.len() || old.iter().chain(&new).any(Value::is_array) {
+        return other("list element types are not identical");
+    }
+    if maps == 0 {
+        let mut merged = old.clone();
+        for value in &new {
+            if !merged.contains(value) {
+                merged.push(value.clone());
+            }
+        }
+        return sort_merged(merged, &new, &old, &Patch::default());
+    }
+    if how.key.is_none() {
+        return other("cannot merge lists without merge key");
+    }
+    let (mut merged, new) = special_elements(old, new, how)?;
+    let server = merged.clone();
+    for element in &new {
+        require_key(element, how)?;
+        match merged.iter().position(|m| same(m, element, how)) {
+            Some(i) => {
+                let old = std::mem::take(&mut merged[i]);
+                merged[i] = Value::Object(merge_map(into_map(old), into_map(element.clone()), elem)?);
+            }
+            None => merged.push(cleaned(element.clone())),
+        }
+    }
+    sort_merged(merged, &new, &server, how)
+}
+
+fn into_map(value: Value) -> Object {
+    if let Value::Object(map) = value { map } else { Object::new() }
+}
+
+/// Carries out `$patch` directives among the elements; gives what is left of both lists.
+fn special_elements(mut old: Vec<Value>, new: Vec<Value>, how: &Patch) -> Result<(Vec<Value>, Vec<Value>)> {
+    let mut plain = Vec::new();
+    let mut replace = false;
+    for element in new {
+        match element.get(DIRECTIVE).map(|d| d.as_str().unwrap_or_default()) {
+            None => plain.push(element),
+            Some("delete") => {
+                require_key(&element, how)?;
+                old.retain(|o| !same(o, &element, how));
+            }
+            Some("replace") => replace = true,
+            Some("merge") => return other("merging lists cannot yet be specified in the patch"),
+            Some(directive) => return other(format!("unknown patch type '{directive}' in map: {}", go_print(&element))),
+        }
+    }
+    if replace { Ok((plain, Vec::new())) } else { Ok((old, plain)) }
+}
+
+/// Elements named in `order` come in that order; the others keep the server's order and stand where they stood relative
+/// to those that the server had too.
+fn sort_merged(merged: Vec<Value>, order: &[Value], server: &[Value], how: &Patch) -> Result<Vec<Value>> {
+    let place = |list: &[Value], v: &Value| list.iter().position(|o| same(v, o, how));
+    for element in merged.iter().chain(order) {
+        require_key(element, how)?;
+    }
+    let (mut named, mut rest): (Vec<_>, Vec<_>) = merged.into_iter().partition(|v| place(order, v).is_some());
+    named.sort_by_key(|v| place(order, v));
+    rest.sort_by_key(|v| place(server, v).unwrap_or(usize::MAX));
+    let mut out = Vec::with_capacity(named.len() + rest.len());
+    let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
+    while let (Some(left), Some(right)) = (rest.peek(), named.peek()) {
+        let server_first = matches!((place(server, left), place(server, right)), (Some(l), Some(r)) if l < r);
+        out.extend(if server_first { rest.next() } else { named.next() });
+    }
+    out.extend(rest);
+    out.extend(named);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Schemas;
+    use serde_json::json;
+
+    fn pod(patch: Value) -> std::result::Result<Value, String> {
+        let pod = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["x/a", "x/b"]}, "spec": {
+            "nodeSelector": {"disk": "fast"},
+            "containers": [{"name": "one", "image": "i", "args": ["-v"], "env": [{"name": "K", "value": "1"}, {"name": "T", "value": "2"}]},
+                {"name": "two", "image": "i"}, {"name": "three", "image": "i"}],
+            "volumes": [{"name": "v", "emptyDir": {}}]}});
+        let schema = Schemas::default().by_kind("", "v1", "Pod").unwrap();
+        apply(&schema, &pod, patch.as_object().unwrap()).map_err(|e| e.to_string())
+    }
+
+    fn names(list: &Value) -> Vec<&str> {
+        list.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn lists_merge_by_key_and_new_elements_come_first() {
+        let out = pod(json!({"spec": {"containers": [{"name": "four", "image": "n", "x": null}, {"name": "one", "image": "j", "args": ["-q"],
+            "env": [{"name": "M", "value": "3"}, {"name": "K", "value": "9"}]}]}})).unwrap();
+        let containers = &out["spec"]["containers"];
+        assert_eq!(names(containers), ["four", "one", "two", "three"]);
+        assert_eq!(containers[0], json!({"name": "four", "image": "n"}));
+        assert_eq!(containers[1]["image"], "j");
+        assert_eq!(containers[1]["args"], json!(["-q"]));
+        assert_eq!(names(&containers[1]["env"]), ["M", "K", "T"]);
+    }
+
+    #[test]
+    fn directives_delete_replace_retain_and_order() {
+        let out = pod(json!({"metadata": {"labels": {"$patch": "replace", "c": "3"}, "$deleteFromPrimitiveList/finalizers": ["x/a"]},
+            "spec": {"nodeSelector": {"$patch": "delete"}, "containers": [{"name": "two", "$patch": "delete"}, {"name": "no", "$patch": "delete"}],
+            "volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}]}})).unwrap();
+        assert_eq!(out["metadata"], json!({"labels": {"c": "3"}, "finalizers": ["x/b"]}));
+        assert_eq!(names(&out["spec"]["containers"]), ["one", "three"]);
+        assert_eq!(out["spec"]["nodeSelector"], json!({}));
+        assert_eq!(out["spec"]["volumes"], json!([{"name": "v", "hostPath": {"path": "/"}}]));
+        let out = pod(json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "new", "image": "n"}]}})).unwrap();
+        assert_eq!(names(&out["spec"]["containers"]), ["new"]);
+        let out = pod(json!({"spec": {"$setElementOrder/containers": [{"name": "three"}, {"name": "one"}, {"name": "two"}]}})).unwrap();
+        assert_eq!(names(&out["spec"]["containers"]), ["three", "one", "two"]);
+        let out = pod(json!({"spec": {"$setElementOrder/containers": [{"name": "two"}, {"name": "new"}, {"name": "three"}],
+            "containers": [{"name": "new", "image": "n"}]}})).unwrap();
+        assert_eq!(names(&out["spec"]["containers"]), ["one", "two", "new", "three"]);
+        let out = pod(json!({"metadata": {"finalizers": ["x/c"]}})).unwrap();
+        assert_eq!(out["metadata"]["finalizers"], json!(["x/c", "x/a", "x/b"]));
+        assert_eq!(pod(json!({"metadata": {"$deleteFromPrimitiveList/finalizers": "x/b"}})).unwrap(), pod(json!({})).unwrap());
+    }
+
+    #[test]
+    fn bad_patches_say_why() {
+        for (patch, want) in [
+            (json!({"spec": {"containers": [{"image": "example.test/noname:1"}]}}), "map: map[image:example.test/noname:1] does not contain declared merge key: name"),
+            (json!({"metadata": {"labels": {"$patch": "sideways"}}}), "unknown patch type 'sideways' in map: map[]"),
+            (json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}}), "Invalid patch format of retainKeys, retainKeys list must be a list and contain all fields of the patch"),
+        ] {
+            assert_eq!(pod(patch).unwrap_err(), want);
+        }
+        let order = pod(json!({"spec": {"$setElementOrder/containers": [{"name": "one"}], "containers": [{"name": "five"}]}}));
+        assert!(order.unwrap_err().starts_with("The order in patch list:"));
+    }
+}
