@@ -15,7 +15,11 @@ impl Path {
 
     /// The field `name` below this one.
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Path(name.to_owned()) } else { Path(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() {
+            Path(name.to_owned())
+        } else {
+            Path(format!("{}.{name}", self.0))
+        }
     }
 
     /// Element `i` of this list.
@@ -104,7 +108,12 @@ pub type Errors = Vec<Error>;
 
 impl Error {
     fn make(kind: Kind, path: &Path, value: Value, detail: impl Into<String>) -> Self {
-        Error { kind, field: path.to_string(), value, detail: detail.into() }
+        Error {
+            kind,
+            field: path.to_string(),
+            value,
+            detail: detail.into(),
+        }
     }
 
     pub fn required(path: &Path, detail: impl Into<String>) -> Self {
@@ -132,18 +141,39 @@ impl Error {
     }
 
     /// `supported` is listed quoted, in the order given (the original sorts where its set is unordered).
-    pub fn not_supported<S: AsRef<str>>(path: &Path, value: impl Into<Value>, supported: &[S]) -> Self {
-        let quoted: Vec<String> = supported.iter().map(|s| format!("{:?}", s.as_ref())).collect();
-        let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
+    pub fn not_supported<S: AsRef<str>>(
+        path: &Path,
+        value: impl Into<Value>,
+        supported: &[S],
+    ) -> Self {
+        let quoted: Vec<String> = supported
+            .iter()
+            .map(|s| format!("{:?}", s.as_ref()))
+            .collect();
+        let detail = if quoted.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", quoted.join(", "))
+        };
         Self::make(Kind::NotSupported, path, value.into(), detail)
     }
 
     pub fn too_long(path: &Path, max: usize) -> Self {
-        Self::make(Kind::TooLong, path, Value::Null, format!("may not be more than {max} bytes"))
+        Self::make(
+            Kind::TooLong,
+            path,
+            Value::Null,
+            format!("may not be more than {max} bytes"),
+        )
     }
 
     pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
-        Self::make(Kind::TooMany, path, Value::from(actual), format!("must have at most {max} items"))
+        Self::make(
+            Kind::TooMany,
+            path,
+            Value::from(actual),
+            format!("must have at most {max} items"),
+        )
     }
 
     pub fn internal(path: &Path, detail: impl Into<String>) -> Self {
@@ -205,9 +235,18 @@ mod tests {
     #[test]
     fn errors_read_as_kubernetes_words_them() {
         let p = Path::new("spec").child("containers").index(0).child("name");
-        assert_eq!(Error::required(&p, "").to_string(), "spec.containers[0].name: Required value");
-        assert_eq!(Error::invalid(&p, "a=b", "no").to_string(), "spec.containers[0].name: Invalid value: \"a=b\": no");
-        assert_eq!(Error::duplicate(&p, "x").to_string(), "spec.containers[0].name: Duplicate value: \"x\"");
+        assert_eq!(
+            Error::required(&p, "").to_string(),
+            "spec.containers[0].name: Required value"
+        );
+        assert_eq!(
+            Error::invalid(&p, "a=b", "no").to_string(),
+            "spec.containers[0].name: Invalid value: \"a=b\": no"
+        );
+        assert_eq!(
+            Error::duplicate(&p, "x").to_string(),
+            "spec.containers[0].name: Duplicate value: \"x\""
+        );
         assert_eq!(Error::invalid(&p, -1, "").body(), "Invalid value: -1");
         let same = vec![Error::required(&p, ""), Error::required(&p, "")];
         assert_eq!(aggregate(&same), "spec.containers[0].name: Required value");

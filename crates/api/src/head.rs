@@ -33,7 +33,11 @@ impl Head {
         let text = |key: &str| meta[key].as_str().unwrap_or_default().to_owned();
         let mut labels: Vec<(String, String)> = meta["labels"]
             .as_object()
-            .map(|m| m.iter().map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned())).collect())
+            .map(|m| {
+                m.iter()
+                    .map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()))
+                    .collect()
+            })
             .unwrap_or_default();
         labels.sort();
         let owners = Vec::<Owner>::deserialize(&meta["ownerReferences"])
@@ -52,7 +56,10 @@ impl Head {
 
     /// The value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.binary_search_by(|(k, _)| k.as_str().cmp(key)).ok().map(|i| self.labels[i].1.as_str())
+        self.labels
+            .binary_search_by(|(k, _)| k.as_str().cmp(key))
+            .ok()
+            .map(|i| self.labels[i].1.as_str())
     }
 
     /// The value of a selectable field; `None` when the kind has no such field.
@@ -60,7 +67,11 @@ impl Head {
         match path {
             "metadata.name" => Some(&self.name),
             "metadata.namespace" => Some(&self.namespace),
-            _ => self.fields.iter().find(|(k, _)| *k == path).map(|(_, v)| v.as_str()),
+            _ => self
+                .fields
+                .iter()
+                .find(|(k, _)| *k == path)
+                .map(|(_, v)| v.as_str()),
         }
     }
 }
@@ -117,7 +128,10 @@ impl Encoded {
         if hole == 0 {
             return Err(missing());
         }
-        Ok(Encoded { json: out.into(), hole })
+        Ok(Encoded {
+            json: out.into(),
+            hole,
+        })
     }
 
     /// From stored parts, as [`Encoded::json`] and [`Encoded::hole`] gave them.
@@ -157,7 +171,10 @@ mod tests {
         let encoded = Encoded::new(&object).unwrap();
         let mut want = object.clone();
         want["metadata"]["resourceVersion"] = json!("42");
-        assert_eq!(serde_json::from_slice::<Value>(&encoded.at_revision(42)).unwrap(), want);
+        assert_eq!(
+            serde_json::from_slice::<Value>(&encoded.at_revision(42)).unwrap(),
+            want
+        );
         assert!(Encoded::new(&json!({"metadata": {}})).is_err());
     }
 

@@ -4,7 +4,11 @@ fn is_label(s: &str, first_alpha: bool) -> bool {
     let b = s.as_bytes();
     let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     !b.is_empty()
-        && if first_alpha { b[0].is_ascii_lowercase() } else { edge(b[0]) }
+        && if first_alpha {
+            b[0].is_ascii_lowercase()
+        } else {
+            edge(b[0])
+        }
         && edge(b[b.len() - 1])
         && b.iter().all(|&c| edge(c) || c == b'-')
 }

@@ -29,7 +29,9 @@ pub enum Format {
 /// Why a text is not an amount; worded as the original does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    #[error(
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    )]
     Format,
     #[error("unable to parse quantity's suffix")]
     Suffix,
@@ -64,29 +66,53 @@ fn split(text: &str) -> Result<Parts<'_>, ParseError> {
         Some(rest) => rest.split_at(digits(rest)),
         None => ("", rest),
     };
-    let letters = suffix.bytes().take_while(|b| b"eEinumkKMGTP".contains(b)).count();
+    let letters = suffix
+        .bytes()
+        .take_while(|b| b"eEinumkKMGTP".contains(b))
+        .count();
     let tail = &suffix[letters..];
     let tail = tail.strip_prefix(['-', '+']).unwrap_or(tail);
     if digits(tail) != tail.len() {
         return Err(ParseError::Format);
     }
-    Ok(Parts { negative, whole: if whole.is_empty() { "0" } else { whole }, fraction, suffix })
+    Ok(Parts {
+        negative,
+        whole: if whole.is_empty() { "0" } else { whole },
+        fraction,
+        suffix,
+    })
 }
 
 fn unit(suffix: &str) -> Result<Unit, ParseError> {
     if let Some(i) = DECIMAL.iter().position(|s| *s == suffix) {
-        return Ok(Unit { format: Format::DecimalSi, exponent: i as i32 * 3 - 9 });
+        return Ok(Unit {
+            format: Format::DecimalSi,
+            exponent: i as i32 * 3 - 9,
+        });
     }
     if let Some(i) = BINARY.iter().position(|s| *s == suffix) {
-        return Ok(Unit { format: Format::BinarySi, exponent: i as i32 * 10 });
+        return Ok(Unit {
+            format: Format::BinarySi,
+            exponent: i as i32 * 10,
+        });
     }
-    let exponent = suffix.strip_prefix(['e', 'E']).and_then(|e| e.parse().ok()).ok_or(ParseError::Suffix)?;
-    Ok(Unit { format: Format::DecimalExponent, exponent })
+    let exponent = suffix
+        .strip_prefix(['e', 'E'])
+        .and_then(|e| e.parse().ok())
+        .ok_or(ParseError::Suffix)?;
+    Ok(Unit {
+        format: Format::DecimalExponent,
+        exponent,
+    })
 }
 
 /// `whole.fraction × 10^shift × factor`, in whole numbers, rounded away from zero.
 fn scaled(whole: &str, fraction: &str, shift: i32, factor: i128) -> i128 {
-    let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).map(|b| b - b'0').collect();
+    let digits: Vec<u8> = whole
+        .bytes()
+        .chain(fraction.bytes())
+        .map(|b| b - b'0')
+        .collect();
     let point = whole.len() as i64 + i64::from(shift);
     if digits.iter().all(|d| *d == 0) {
         return 0;
@@ -125,8 +151,16 @@ impl FromStr for Quantity {
         if text.is_empty() {
             return Err(ParseError::Format);
         }
-        let Parts { negative, whole, fraction, suffix } = split(text)?;
-        let Unit { mut format, exponent } = unit(suffix)?;
+        let Parts {
+            negative,
+            whole,
+            fraction,
+            suffix,
+        } = split(text)?;
+        let Unit {
+            mut format,
+            exponent,
+        } = unit(suffix)?;
         let text = prints_as_given(whole, fraction, format, exponent).then(|| text.into());
         let mut nanos = match format {
             Format::BinarySi => scaled(whole, fraction, 0, NANO << exponent),
@@ -138,7 +172,11 @@ impl FromStr for Quantity {
                 format = Format::DecimalSi;
             }
         }
-        Ok(Quantity { nanos: if negative { -nanos } else { nanos }, format, text })
+        Ok(Quantity {
+            nanos: if negative { -nanos } else { nanos },
+            format,
+            text,
+        })
     }
 }
 
@@ -153,7 +191,11 @@ fn prints_as_given(whole: &str, fraction: &str, format: Format, exponent: i32) -
         }
         _ => {
             let scale = exponent - fraction.len() as i32;
-            let zeros = if fraction.len() >= 3 { fraction.ends_with("000") } else { format!("{whole}{fraction}").ends_with("000") };
+            let zeros = if fraction.len() >= 3 {
+                fraction.ends_with("000")
+            } else {
+                format!("{whole}{fraction}").ends_with("000")
+            };
             len <= 18 && scale >= -9 && scale % 3 == 0 && !zeros && !whole.starts_with('0')
         }
     }
@@ -166,12 +208,20 @@ impl Quantity {
 
     /// `value` whole units.
     pub fn from_units(value: i64, format: Format) -> Self {
-        Quantity { nanos: i128::from(value) * NANO, format, text: None }
+        Quantity {
+            nanos: i128::from(value) * NANO,
+            format,
+            text: None,
+        }
     }
 
     /// `value` thousandths.
     pub fn from_millis(value: i64, format: Format) -> Self {
-        Quantity { nanos: i128::from(value) * (NANO / 1000), format, text: None }
+        Quantity {
+            nanos: i128::from(value) * (NANO / 1000),
+            format,
+            text: None,
+        }
     }
 
     pub fn is_zero(&self) -> bool {
@@ -211,8 +261,16 @@ impl Quantity {
     }
 
     fn with(&self, other: &Self, nanos: i128) -> Self {
-        let format = if self.is_zero() { other.format } else { self.format };
-        Quantity { nanos, format, text: None }
+        let format = if self.is_zero() {
+            other.format
+        } else {
+            self.format
+        };
+        Quantity {
+            nanos,
+            format,
+            text: None,
+        }
     }
 }
 
@@ -304,23 +362,63 @@ mod tests {
     use proptest::prelude::*;
 
     fn canonical(text: &str) -> String {
-        text.parse::<Quantity>().map(|q| q.to_string()).unwrap_or_else(|e| format!("{e:?}"))
+        text.parse::<Quantity>()
+            .map(|q| q.to_string())
+            .unwrap_or_else(|e| format!("{e:?}"))
     }
 
     #[test]
     fn amounts_print_as_the_original_prints_them() {
         for (given, printed) in [
-            ("1000m", "1"), ("0.5", "500m"), ("1", "1"), ("0", "0"), ("00", "0"), ("1500m", "1500m"), ("2000m", "2"),
-            ("1024Ki", "1Mi"), ("1536Ki", "1536Ki"), ("1.5Gi", "1536Mi"), ("0.5Gi", "512Mi"), ("2048Mi", "2Gi"),
-            ("1000k", "1M"), ("0.5M", "500k"), ("1e9", "1e9"), ("100e-3", "100e-3"), ("1000e3", "1e6"), ("0.0001", "100u"),
-            ("100m", "100m"), ("1073741824", "1073741824"), ("1048576", "1048576"), ("16Gi", "16Gi"), ("-5", "-5"),
-            ("+5", "+5"), ("0.1Ki", "102400m"), ("512", "512"), ("1.500", "1.500"), ("7500m", "7500m"), ("0.25", "250m"),
-            ("1e", "Suffix"), ("", "Format"), ("abc", "Format"), ("1.5x", "Format"), ("1KB", "Format"), ("1ki", "Suffix"),
-            ("0.0000000001", "1n"), ("1E", "1E"), ("1e30", "1e30"), ("10000000Ei", "8Ei"), ("100u", "100u"), ("8Ki", "8Ki"),
+            ("1000m", "1"),
+            ("0.5", "500m"),
+            ("1", "1"),
+            ("0", "0"),
+            ("00", "0"),
+            ("1500m", "1500m"),
+            ("2000m", "2"),
+            ("1024Ki", "1Mi"),
+            ("1536Ki", "1536Ki"),
+            ("1.5Gi", "1536Mi"),
+            ("0.5Gi", "512Mi"),
+            ("2048Mi", "2Gi"),
+            ("1000k", "1M"),
+            ("0.5M", "500k"),
+            ("1e9", "1e9"),
+            ("100e-3", "100e-3"),
+            ("1000e3", "1e6"),
+            ("0.0001", "100u"),
+            ("100m", "100m"),
+            ("1073741824", "1073741824"),
+            ("1048576", "1048576"),
+            ("16Gi", "16Gi"),
+            ("-5", "-5"),
+            ("+5", "+5"),
+            ("0.1Ki", "102400m"),
+            ("512", "512"),
+            ("1.500", "1.500"),
+            ("7500m", "7500m"),
+            ("0.25", "250m"),
+            ("1e", "Suffix"),
+            ("", "Format"),
+            ("abc", "Format"),
+            ("1.5x", "Format"),
+            ("1KB", "Format"),
+            ("1ki", "Suffix"),
+            ("0.0000000001", "1n"),
+            ("1E", "1E"),
+            ("1e30", "1e30"),
+            ("10000000Ei", "8Ei"),
+            ("100u", "100u"),
+            ("8Ki", "8Ki"),
         ] {
             let got = canonical(given);
             // The cap at 2⁶³-1 is one short of 8Ei.
-            let printed = if printed == "8Ei" { "9223372036854775807" } else { printed };
+            let printed = if printed == "8Ei" {
+                "9223372036854775807"
+            } else {
+                printed
+            };
             assert_eq!(got, printed, "{given}");
         }
     }
@@ -333,7 +431,10 @@ mod tests {
         assert_eq!((&q("500m") + &q("0.5")).to_string(), "1");
         assert_eq!((&q("0") + &q("1Gi")).to_string(), "1Gi");
         assert_eq!((&q("1Gi") - &q("512Mi")).to_string(), "512Mi");
-        assert_eq!((q("1100m").value(), q("1.1").millis(), q("-1100m").value()), (2, 1100, -2));
+        assert_eq!(
+            (q("1100m").value(), q("1.1").millis(), q("-1100m").value()),
+            (2, 1100, -2)
+        );
     }
 
     proptest! {

@@ -39,7 +39,11 @@ pub struct Subresource {
 impl Resource {
     /// `v1` or `apps/v1`.
     pub fn api_version(&self, version: &str) -> String {
-        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
+        if self.group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{}/{version}", self.group)
+        }
     }
 
     /// The `apiVersion` that objects are stored at.
@@ -55,7 +59,9 @@ impl Resource {
             ("", "endpoints") => "/registry/services/endpoints/".into(),
             ("", "nodes") => "/registry/minions/".into(),
             ("networking.k8s.io", "ingresses") => "/registry/ingress/".into(),
-            (group, plural) if !group.contains('.') || group.ends_with(".k8s.io") => format!("/registry/{plural}/"),
+            (group, plural) if !group.contains('.') || group.ends_with(".k8s.io") => {
+                format!("/registry/{plural}/")
+            }
             (group, plural) => format!("/registry/{group}/{plural}/"),
         }
     }
@@ -87,8 +93,14 @@ impl Registry {
     pub fn add(&mut self, resource: Resource) {
         let resource = Arc::new(resource);
         self.remove(&resource.group, &resource.plural);
-        self.by_name.insert((resource.group.clone(), resource.plural.clone()), resource.clone());
-        self.by_kind.insert((resource.group.clone(), resource.kind.clone()), resource.clone());
+        self.by_name.insert(
+            (resource.group.clone(), resource.plural.clone()),
+            resource.clone(),
+        );
+        self.by_kind.insert(
+            (resource.group.clone(), resource.kind.clone()),
+            resource.clone(),
+        );
         self.resources.push(resource);
     }
 

@@ -68,7 +68,11 @@ fn is_zero32(n: &u32) -> bool {
 
 /// `pods` or `deployments.apps`: how messages name a resource.
 pub fn qualified(group: &str, resource: &str) -> String {
-    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+    if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    }
 }
 
 impl Status {
@@ -88,11 +92,21 @@ impl Status {
 
     /// The answer to a delete that left nothing behind.
     pub fn success(details: Details) -> Self {
-        Status { status: "Success".into(), details: Some(details), code: 0, ..Self::failure(0, "", "") }
+        Status {
+            status: "Success".into(),
+            details: Some(details),
+            code: 0,
+            ..Self::failure(0, "", "")
+        }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
-        self.details = Some(Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() });
+        self.details = Some(Details {
+            name: name.into(),
+            group: group.into(),
+            kind: kind.into(),
+            ..Details::default()
+        });
         self
     }
 
@@ -107,7 +121,10 @@ impl Status {
     }
 
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            qualified(group, resource)
+        );
         Self::failure(409, "Conflict", message).about(group, resource, name)
     }
 
@@ -123,12 +140,20 @@ impl Status {
 
     /// 422 with one cause per field error. `kind` is the object's kind, not its resource.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[field::Error]) -> Self {
-        let message = format!("{} {name:?} is invalid: {}", qualified(group, kind), field::aggregate(errors));
+        let message = format!(
+            "{} {name:?} is invalid: {}",
+            qualified(group, kind),
+            field::aggregate(errors)
+        );
         let mut status = Self::failure(422, "Invalid", message).about(group, kind, name);
         if let Some(details) = &mut status.details {
             details.causes = errors
                 .iter()
-                .map(|e| Cause { reason: e.kind.reason().into(), message: e.body(), field: e.field.clone() })
+                .map(|e| Cause {
+                    reason: e.kind.reason().into(),
+                    message: e.body(),
+                    field: e.field.clone(),
+                })
                 .collect();
         }
         status
@@ -148,9 +173,19 @@ impl Status {
     }
 
     pub fn internal(message: impl std::fmt::Display) -> Self {
-        let mut status = Self::failure(500, "InternalError", format!("Internal error occurred: {message}"));
-        let cause = Cause { message: message.to_string(), ..Cause::default() };
-        status.details = Some(Details { causes: vec![cause], ..Details::default() });
+        let mut status = Self::failure(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {message}"),
+        );
+        let cause = Cause {
+            message: message.to_string(),
+            ..Cause::default()
+        };
+        status.details = Some(Details {
+            causes: vec![cause],
+            ..Details::default()
+        });
         status
     }
 }

@@ -8,8 +8,20 @@ use crate::strategy::Column;
 /// Name and Created At, what a kind without columns of its own gets.
 pub fn default_columns() -> Vec<Column> {
     vec![
-        Column { name: "Name", kind: "string", format: "name", description: "Name must be unique within a namespace.", priority: 0 },
-        Column { name: "Created At", kind: "date", format: "", description: "CreationTimestamp is when the server made the object.", priority: 0 },
+        Column {
+            name: "Name",
+            kind: "string",
+            format: "name",
+            description: "Name must be unique within a namespace.",
+            priority: 0,
+        },
+        Column {
+            name: "Created At",
+            kind: "date",
+            format: "",
+            description: "CreationTimestamp is when the server made the object.",
+            priority: 0,
+        },
     ]
 }
 

@@ -10,7 +10,9 @@ pub fn decode(text: &[u8]) -> Result<Vec<u8>, usize> {
         if filled == 0 {
             return Ok(out);
         }
-        let bits = quantum.iter().fold(0u32, |bits, six| bits << 6 | u32::from(*six));
+        let bits = quantum
+            .iter()
+            .fold(0u32, |bits, six| bits << 6 | u32::from(*six));
         out.extend_from_slice(&bits.to_be_bytes()[1..filled]);
         if done {
             return Ok(out);
@@ -31,7 +33,11 @@ fn quantum(text: &[u8], mut at: usize) -> Result<([u8; 4], usize, usize, bool), 
     for i in 0..4 {
         at = skip_breaks(text, at);
         let Some(&c) = text.get(at) else {
-            return if i == 0 { Ok((values, 0, at, true)) } else { Err(at - i) };
+            return if i == 0 {
+                Ok((values, 0, at, true))
+            } else {
+                Err(at - i)
+            };
         };
         at += 1;
         match value(c) {
@@ -44,7 +50,12 @@ fn quantum(text: &[u8], mut at: usize) -> Result<([u8; 4], usize, usize, bool), 
 }
 
 /// Goes on behind the first `=`, which stood in place `i`.
-fn padding(text: &[u8], values: [u8; 4], i: usize, mut at: usize) -> Result<([u8; 4], usize, usize, bool), usize> {
+fn padding(
+    text: &[u8],
+    values: [u8; 4],
+    i: usize,
+    mut at: usize,
+) -> Result<([u8; 4], usize, usize, bool), usize> {
     if i == 2 {
         at = skip_breaks(text, at);
         match text.get(at) {
@@ -54,7 +65,11 @@ fn padding(text: &[u8], values: [u8; 4], i: usize, mut at: usize) -> Result<([u8
         }
     }
     at = skip_breaks(text, at);
-    if at < text.len() { Err(at) } else { Ok((values, i, at, true)) }
+    if at < text.len() {
+        Err(at)
+    } else {
+        Ok((values, i, at, true))
+    }
 }
 
 fn value(c: u8) -> Option<u8> {

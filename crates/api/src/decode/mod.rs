@@ -84,23 +84,36 @@ pub fn decode(
     expect: &Expect,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let unrecognized =
-        |why: String| Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", expect.kind, summary(body)));
+    let unrecognized = |why: String| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            expect.kind,
+            summary(body)
+        ))
+    };
     let (json, mut strict) = match format {
         Format::Json => (Cow::Borrowed(body), Vec::new()),
         Format::Yaml => {
             let document = yaml::read(body).map_err(unrecognized)?;
-            (Cow::Owned(document.value.to_string().into_bytes()), repeated(&document.duplicates))
+            (
+                Cow::Owned(document.value.to_string().into_bytes()),
+                repeated(&document.duplicates),
+            )
         }
     };
     let said = probe(&json).map_err(unrecognized)?;
     if expect.custom && said.kind.is_empty() {
         let shown = String::from_utf8_lossy(&json);
-        return Err(unrecognized(format!("Object 'Kind' is missing in '{shown}'")));
+        return Err(unrecognized(format!(
+            "Object 'Kind' is missing in '{shown}'"
+        )));
     }
     let said = said.or(expect);
     let cannot = |why: &str| {
-        Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", said.kind, said.version, expect.kind))
+        Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            said.kind, said.version, expect.kind
+        ))
     };
     let mut object = match schemas.by_kind(&said.group, &said.version, &said.kind) {
         Some(schema) => {
@@ -111,7 +124,11 @@ pub fn decode(
         None if expect.custom || said.fits(expect) => {
             let read = read_any(&json).map_err(|e| cannot(&e))?;
             strict.extend(read.strict);
-            if read.value.is_null() { Value::Object(serde_json::Map::new()) } else { read.value }
+            if read.value.is_null() {
+                Value::Object(serde_json::Map::new())
+            } else {
+                read.value
+            }
         }
         None if converts(&said, expect) => Value::Null,
         None => return Err(cannot(&not_registered(&said))),
@@ -128,7 +145,9 @@ pub fn decode(
     if !strict.is_empty() && validation == FieldValidation::Strict {
         return Err(cannot(&strict_error(&strict)));
     }
-    if (said.group.as_str(), said.version.as_str()) != (expect.group, expect.version) && expect.kind != "DeleteOptions" {
+    if (said.group.as_str(), said.version.as_str()) != (expect.group, expect.version)
+        && expect.kind != "DeleteOptions"
+    {
         return Err(Status::bad_request(format!(
             "the API version in the data ({}) does not match the expected API version ({})",
             join(&said.group, &said.version),
@@ -137,7 +156,11 @@ pub fn decode(
     }
     object["apiVersion"] = Value::from(expect.api_version());
     object["kind"] = Value::from(said.kind.as_str());
-    let warnings = if validation == FieldValidation::Warn { warnings(&strict) } else { Vec::new() };
+    let warnings = if validation == FieldValidation::Warn {
+        warnings(&strict)
+    } else {
+        Vec::new()
+    };
     Ok(Decoded { object, warnings })
 }
 
@@ -148,7 +171,13 @@ pub fn strict_error(errors: &[String]) -> String {
 
 /// Strict errors as the texts of `Warning` headers; repeated YAML keys one by one.
 pub fn warnings(errors: &[String]) -> Vec<String> {
-    let lines = |e: &String| e.strip_prefix(YAML_ERRORS).unwrap_or(e).lines().map(|l| l.trim().to_owned()).collect::<Vec<_>>();
+    let lines = |e: &String| {
+        e.strip_prefix(YAML_ERRORS)
+            .unwrap_or(e)
+            .lines()
+            .map(|l| l.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
     errors.iter().flat_map(lines).collect()
 }
 
@@ -185,7 +214,11 @@ impl Said {
     }
 
     fn fits(&self, expect: &Expect) -> bool {
-        (self.group.as_str(), self.version.as_str(), self.kind.as_str()) == (expect.group, expect.version, expect.kind)
+        (
+            self.group.as_str(),
+            self.version.as_str(),
+            self.kind.as_str(),
+        ) == (expect.group, expect.version, expect.kind)
     }
 }
 
@@ -213,7 +246,10 @@ fn probe(json: &[u8]) -> Result<Said, String> {
                     next => {
                         scan.skip().map_err(syntax)?;
                         if next != Next::Null && wrong.is_none() {
-                            wrong = Some(format!("json: cannot unmarshal {} into Go struct field .{key} of type string", next.word()));
+                            wrong = Some(format!(
+                                "json: cannot unmarshal {} into Go struct field .{key} of type string",
+                                next.word()
+                            ));
                         }
                     }
                 }
@@ -228,7 +264,10 @@ fn probe(json: &[u8]) -> Result<Said, String> {
             scan.end().map_err(syntax)?;
             if next != Next::Null {
                 let go = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
-                return Err(failed(format!("json: cannot unmarshal {} into Go value of type {go}", next.word())));
+                return Err(failed(format!(
+                    "json: cannot unmarshal {} into Go value of type {go}",
+                    next.word()
+                )));
             }
         }
     }
@@ -237,7 +276,11 @@ fn probe(json: &[u8]) -> Result<Said, String> {
         1 => api_version.split_once('/').unwrap_or_default(),
         _ => return Err(format!("unexpected GroupVersion string: {api_version}")),
     };
-    Ok(Said { group: group.to_owned(), version: version.to_owned(), kind })
+    Ok(Said {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind,
+    })
 }
 
 /// Whether the original still knows this old version of the kind, so that only the version is wrong.
@@ -250,9 +293,15 @@ fn converts(said: &Said, expect: &Expect) -> bool {
 fn not_registered(said: &Said) -> String {
     let version = join(&said.group, &said.version);
     if said.version.is_empty() {
-        return format!("no kind {:?} is registered for the internal version of group {:?} in scheme {SCHEME:?}", said.kind, said.group);
+        return format!(
+            "no kind {:?} is registered for the internal version of group {:?} in scheme {SCHEME:?}",
+            said.kind, said.group
+        );
     }
-    format!("no kind {:?} is registered for version {version:?} in scheme {SCHEME:?}", said.kind)
+    format!(
+        "no kind {:?} is registered for version {version:?} in scheme {SCHEME:?}",
+        said.kind
+    )
 }
 
 /// Where the original says its types are registered.
@@ -267,17 +316,28 @@ fn internal_package(group: &str) -> &str {
 }
 
 fn join(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// The start of a body for messages: JSON as it is, anything else in hexadecimal.
 fn summary(body: &[u8]) -> String {
     const SHOWN: usize = 30;
-    let (start, more) = if body.len() > SHOWN { (&body[..SHOWN], " ...") } else { (body, "") };
+    let (start, more) = if body.len() > SHOWN {
+        (&body[..SHOWN], " ...")
+    } else {
+        (body, "")
+    };
     match body.first() {
         None => "<empty>".to_owned(),
         Some(b'{') => format!("{}{more}", String::from_utf8_lossy(start)),
-        Some(_) => format!("{}{more}", start.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+        Some(_) => format!(
+            "{}{more}",
+            start.iter().map(|b| format!("{b:02x}")).collect::<String>()
+        ),
     }
 }
 

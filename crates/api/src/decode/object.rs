@@ -114,7 +114,13 @@ type Result<T, E = String> = std::result::Result<T, E>;
 
 impl<'a> Reader<'a> {
     fn new(text: &'a [u8]) -> Self {
-        Reader { scan: Scanner::new(text), path: Vec::new(), owner: None, strict: Vec::new(), saved: None }
+        Reader {
+            scan: Scanner::new(text),
+            path: Vec::new(),
+            owner: None,
+            strict: Vec::new(),
+            saved: None,
+        }
     }
 
     /// Checks that the text ends, and gives what was read unless a type was wrong.
@@ -122,7 +128,10 @@ impl<'a> Reader<'a> {
         self.scan.end()?;
         match self.saved {
             Some(error) => Err(error),
-            None => Ok(Read { value, strict: self.strict }),
+            None => Ok(Read {
+                value,
+                strict: self.strict,
+            }),
         }
     }
 
@@ -149,7 +158,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object(&mut self, schema: &'a Struct, mut out: Map<String, Value>) -> Result<Map<String, Value>> {
+    fn object(
+        &mut self,
+        schema: &'a Struct,
+        mut out: Map<String, Value>,
+    ) -> Result<Map<String, Value>> {
         let outside = self.owner;
         let mut seen = Seen::default();
         let mut first = true;
@@ -193,7 +206,11 @@ impl<'a> Reader<'a> {
         Ok(match field.presence {
             Presence::OmitEmpty | Presence::OmitZero if is_zero(&value) => None,
             // An empty list or map comes back from storage as none at all.
-            Presence::Always if matches!(field.ty, Type::List(_) | Type::Map(_)) && is_zero(&value) => None,
+            Presence::Always
+                if matches!(field.ty, Type::List(_) | Type::Map(_)) && is_zero(&value) =>
+            {
+                None
+            }
             _ => Some(value),
         })
     }
@@ -207,7 +224,9 @@ impl<'a> Reader<'a> {
                 self.scan.literal(next)?;
                 Ok(if verbatim { Value::Null } else { zero(ty) })
             }
-            (Type::Struct(schema), Next::Object) => Ok(Value::Object(self.object(schema, object_of(before))?)),
+            (Type::Struct(schema), Next::Object) => {
+                Ok(Value::Object(self.object(schema, object_of(before))?))
+            }
             (Type::Map(map), Next::Object) => self.map(&map.value, object_of(before), verbatim),
             (Type::List(list), Next::Array) => self.list(&list.elem, verbatim),
             (Type::String(_), Next::String) => Ok(Value::String(self.scan.string()?.into_owned())),
@@ -293,7 +312,10 @@ impl<'a> Reader<'a> {
                 String::from_utf8_lossy(self.scan.text(from, to))
             }
         };
-        let quantity: Quantity = text.trim().parse().map_err(|e: crate::quantity::ParseError| e.to_string())?;
+        let quantity: Quantity = text
+            .trim()
+            .parse()
+            .map_err(|e: crate::quantity::ParseError| e.to_string())?;
         Ok(Value::String(quantity.to_string()))
     }
 
@@ -302,7 +324,9 @@ impl<'a> Reader<'a> {
             Next::String => Ok(Value::String(self.scan.string()?.into_owned())),
             Next::Number => {
                 let text = self.scan.number()?;
-                let number = text.parse::<i32>().map_err(|_| self.mismatch(&format!("number {text}"), "int32"))?;
+                let number = text
+                    .parse::<i32>()
+                    .map_err(|_| self.mismatch(&format!("number {text}"), "int32"))?;
                 Ok(Value::from(number))
             }
             _ => {
@@ -318,7 +342,11 @@ impl<'a> Reader<'a> {
             return Err(self.mismatch(next.word(), "string"));
         }
         let text = self.scan.string()?;
-        let precision = if *ty == Type::MicroTime { time::Precision::Micros } else { time::Precision::Seconds };
+        let precision = if *ty == Type::MicroTime {
+            time::Precision::Micros
+        } else {
+            time::Precision::Seconds
+        };
         time::canonical(&text, precision).map(Value::String)
     }
 
@@ -333,10 +361,22 @@ impl<'a> Reader<'a> {
         let Some(owner) = self.owner else {
             return format!("json: cannot unmarshal {what} into Go value of type {go}");
         };
-        let fields: Vec<&str> =
-            self.path.iter().filter_map(|s| if let Step::Field(name) = s { Some(*name) } else { None }).collect();
+        let fields: Vec<&str> = self
+            .path
+            .iter()
+            .filter_map(|s| {
+                if let Step::Field(name) = s {
+                    Some(*name)
+                } else {
+                    None
+                }
+            })
+            .collect();
         let owner = owner.go.rsplit('.').next().unwrap_or_default();
-        format!("json: cannot unmarshal {what} into Go struct field {owner}.{} of type {go}", fields.join("."))
+        format!(
+            "json: cannot unmarshal {what} into Go struct field {owner}.{} of type {go}",
+            fields.join(".")
+        )
     }
 
     /// Notes a strict error about `name` below the present path.
@@ -417,7 +457,13 @@ fn zero(ty: &Type) -> Value {
         Type::String(_) | Type::Bytes => Value::from(""),
         Type::Quantity => Value::from("0"),
         Type::Struct(schema) => Value::Object(empty(schema)),
-        Type::Time | Type::MicroTime | Type::Any | Type::Raw | Type::FieldsV1 | Type::List(_) | Type::Map(_) => Value::Null,
+        Type::Time
+        | Type::MicroTime
+        | Type::Any
+        | Type::Raw
+        | Type::FieldsV1
+        | Type::List(_)
+        | Type::Map(_) => Value::Null,
     }
 }
 

@@ -48,13 +48,20 @@ pub struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub fn new(data: &'a [u8]) -> Self {
-        Scanner { data, pos: 0, depth: 0 }
+        Scanner {
+            data,
+            pos: 0,
+            depth: 0,
+        }
     }
 
     fn error<T>(&self, context: &str) -> Result<T> {
         match self.data.get(self.pos) {
             None => Err(SyntaxError("unexpected end of JSON input".into())),
-            Some(c) => Err(SyntaxError(format!("invalid character {} {context}", quoted(*c)))),
+            Some(c) => Err(SyntaxError(format!(
+                "invalid character {} {context}",
+                quoted(*c)
+            ))),
         }
     }
 
@@ -94,7 +101,11 @@ impl<'a> Scanner<'a> {
     pub fn enter(&mut self) -> Result<()> {
         self.pos += 1;
         self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(SyntaxError("exceeded max depth".into())) } else { Ok(()) }
+        if self.depth > MAX_DEPTH {
+            Err(SyntaxError("exceeded max depth".into()))
+        } else {
+            Ok(())
+        }
     }
 
     /// The next key of the object that was entered, up to behind its colon; `None` at its end.
@@ -227,7 +238,11 @@ impl<'a> Scanner<'a> {
     fn hex4(&mut self) -> Result<u32> {
         let mut code = 0;
         for _ in 0..4 {
-            match self.data.get(self.pos).and_then(|c| char::from(*c).to_digit(16)) {
+            match self
+                .data
+                .get(self.pos)
+                .and_then(|c| char::from(*c).to_digit(16))
+            {
                 Some(digit) => code = code * 16 + digit,
                 None => return self.error("in \\u hexadecimal character escape"),
             }
@@ -288,7 +303,10 @@ impl<'a> Scanner<'a> {
         };
         for want in word.bytes() {
             if self.data.get(self.pos) != Some(&want) {
-                return self.error(&format!("in literal {word} (expecting '{}')", char::from(want)));
+                return self.error(&format!(
+                    "in literal {word} (expecting '{}')",
+                    char::from(want)
+                ));
             }
             self.pos += 1;
         }
@@ -346,7 +364,11 @@ impl<'a> Scanner<'a> {
             Next::Number => number_value(self.number()?),
             literal => {
                 self.literal(literal)?;
-                if let Next::Bool(b) = literal { Value::Bool(b) } else { Value::Null }
+                if let Next::Bool(b) = literal {
+                    Value::Bool(b)
+                } else {
+                    Value::Null
+                }
             }
         })
     }
@@ -354,7 +376,11 @@ impl<'a> Scanner<'a> {
     /// Checks that nothing but white space is left.
     pub fn end(&mut self) -> Result<()> {
         self.space();
-        if self.pos < self.data.len() { self.error("after top-level value") } else { Ok(()) }
+        if self.pos < self.data.len() {
+            self.error("after top-level value")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -394,7 +420,9 @@ mod tests {
 
     fn read(text: &str) -> std::result::Result<Value, String> {
         let mut scan = Scanner::new(text.as_bytes());
-        scan.value().and_then(|v| scan.end().map(|()| v)).map_err(|e| e.0)
+        scan.value()
+            .and_then(|v| scan.end().map(|()| v))
+            .map_err(|e| e.0)
     }
 
     #[test]
@@ -405,10 +433,17 @@ mod tests {
             "3",
             " \n\"s\" ",
         ] {
-            assert_eq!(read(text).unwrap(), serde_json::from_str::<Value>(text).unwrap(), "{text}");
+            assert_eq!(
+                read(text).unwrap(),
+                serde_json::from_str::<Value>(text).unwrap(),
+                "{text}"
+            );
         }
         assert_eq!(read(r#""\ud800""#).unwrap(), "\u{fffd}");
-        assert_eq!(read(r#"{"a":1,"a":2}"#).unwrap(), serde_json::json!({"a": 2}));
+        assert_eq!(
+            read(r#"{"a":1,"a":2}"#).unwrap(),
+            serde_json::json!({"a": 2})
+        );
     }
 
     #[test]
@@ -416,22 +451,46 @@ mod tests {
         for (text, want) in [
             ("", "unexpected end of JSON input"),
             ("{\"a\": ", "unexpected end of JSON input"),
-            ("pen", "invalid character 'p' looking for beginning of value"),
-            ("{a", "invalid character 'a' looking for beginning of object key string"),
+            (
+                "pen",
+                "invalid character 'p' looking for beginning of value",
+            ),
+            (
+                "{a",
+                "invalid character 'a' looking for beginning of object key string",
+            ),
             ("{\"a\" 1}", "invalid character '1' after object key"),
-            ("{\"a\":1 \"b\"}", "invalid character '\"' after object key:value pair"),
-            ("{\"a\":1,}", "invalid character '}' looking for beginning of object key string"),
+            (
+                "{\"a\":1 \"b\"}",
+                "invalid character '\"' after object key:value pair",
+            ),
+            (
+                "{\"a\":1,}",
+                "invalid character '}' looking for beginning of object key string",
+            ),
             ("[1 2]", "invalid character '2' after array element"),
-            ("[1,]", "invalid character ']' looking for beginning of value"),
+            (
+                "[1,]",
+                "invalid character ']' looking for beginning of value",
+            ),
             ("1 2", "invalid character '2' after top-level value"),
-            ("nul!", "invalid character '!' in literal null (expecting 'l')"),
+            (
+                "nul!",
+                "invalid character '!' in literal null (expecting 'l')",
+            ),
             ("\"a\nb\"", "invalid character '\\n' in string literal"),
             ("\"\\x\"", "invalid character 'x' in string escape code"),
             ("-x", "invalid character 'x' in numeric literal"),
-            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
+            (
+                "1.x",
+                "invalid character 'x' after decimal point in numeric literal",
+            ),
         ] {
             assert_eq!(read(text).unwrap_err(), want, "{text}");
         }
-        assert_eq!(read(&"[".repeat(100_000)).unwrap_err(), "exceeded max depth");
+        assert_eq!(
+            read(&"[".repeat(100_000)).unwrap_err(),
+            "exceeded max depth"
+        );
     }
 }

@@ -2,21 +2,57 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const CONFIG_MAP: Expect = Expect { group: "", version: "v1", kind: "ConfigMap", custom: false };
-const SERVICE: Expect = Expect { group: "", version: "v1", kind: "Service", custom: false };
-const POD: Expect = Expect { group: "", version: "v1", kind: "Pod", custom: false };
-const DEPLOYMENT: Expect = Expect { group: "apps", version: "v1", kind: "Deployment", custom: false };
+const CONFIG_MAP: Expect = Expect {
+    group: "",
+    version: "v1",
+    kind: "ConfigMap",
+    custom: false,
+};
+const SERVICE: Expect = Expect {
+    group: "",
+    version: "v1",
+    kind: "Service",
+    custom: false,
+};
+const POD: Expect = Expect {
+    group: "",
+    version: "v1",
+    kind: "Pod",
+    custom: false,
+};
+const DEPLOYMENT: Expect = Expect {
+    group: "apps",
+    version: "v1",
+    kind: "Deployment",
+    custom: false,
+};
 
 fn json_body(expect: &Expect, body: &str, validation: FieldValidation) -> Result<Decoded, String> {
-    decode(&Schemas::default(), body.as_bytes(), Format::Json, expect, validation).map_err(|s| s.message)
+    decode(
+        &Schemas::default(),
+        body.as_bytes(),
+        Format::Json,
+        expect,
+        validation,
+    )
+    .map_err(|s| s.message)
 }
 
 fn yaml_body(expect: &Expect, body: &str, validation: FieldValidation) -> Result<Decoded, String> {
-    decode(&Schemas::default(), body.as_bytes(), Format::Yaml, expect, validation).map_err(|s| s.message)
+    decode(
+        &Schemas::default(),
+        body.as_bytes(),
+        Format::Yaml,
+        expect,
+        validation,
+    )
+    .map_err(|s| s.message)
 }
 
 fn object(expect: &Expect, body: Value) -> Value {
-    json_body(expect, &body.to_string(), FieldValidation::Strict).unwrap().object
+    json_body(expect, &body.to_string(), FieldValidation::Strict)
+        .unwrap()
+        .object
 }
 
 fn error(expect: &Expect, body: Value) -> String {
@@ -33,11 +69,30 @@ fn unknown_and_repeated_fields_are_reported_in_order() {
     );
     let warned = json_body(&SERVICE, body, FieldValidation::Warn).unwrap();
     assert_eq!(warned.warnings.len(), 4);
-    assert_eq!(warned.object["spec"]["ports"][0], json!({"port": 80, "targetPort": 0}));
-    assert!(json_body(&SERVICE, body, FieldValidation::Ignore).unwrap().warnings.is_empty());
-    let cased = json_body(&CONFIG_MAP, r#"{"metadata":{"name":"x"},"Data":{"k":"v"},"data":{"k":"one","k":"two"}}"#, FieldValidation::Warn).unwrap();
-    assert_eq!(cased.warnings, ["unknown field \"Data\"", "duplicate field \"data.k\""]);
-    assert_eq!(cased.object, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"k": "two"}}));
+    assert_eq!(
+        warned.object["spec"]["ports"][0],
+        json!({"port": 80, "targetPort": 0})
+    );
+    assert!(
+        json_body(&SERVICE, body, FieldValidation::Ignore)
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
+    let cased = json_body(
+        &CONFIG_MAP,
+        r#"{"metadata":{"name":"x"},"Data":{"k":"v"},"data":{"k":"one","k":"two"}}"#,
+        FieldValidation::Warn,
+    )
+    .unwrap();
+    assert_eq!(
+        cased.warnings,
+        ["unknown field \"Data\"", "duplicate field \"data.k\""]
+    );
+    assert_eq!(
+        cased.object,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"k": "two"}})
+    );
 }
 
 #[test]
@@ -48,9 +103,20 @@ fn yaml_reports_repeated_keys_by_line() {
         "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  line 8: key \"a\" already set in map, unknown field \"metadata.nome\""
     );
     let warned = yaml_body(&CONFIG_MAP, body, FieldValidation::Warn).unwrap();
-    assert_eq!(warned.warnings, ["line 8: key \"a\" already set in map", "unknown field \"metadata.nome\""]);
     assert_eq!(
-        yaml_body(&CONFIG_MAP, "apiVersion: v1\nkind: ConfigMap\ndata: {answer: 42, flag: yes}\n", FieldValidation::Warn).unwrap_err(),
+        warned.warnings,
+        [
+            "line 8: key \"a\" already set in map",
+            "unknown field \"metadata.nome\""
+        ]
+    );
+    assert_eq!(
+        yaml_body(
+            &CONFIG_MAP,
+            "apiVersion: v1\nkind: ConfigMap\ndata: {answer: 42, flag: yes}\n",
+            FieldValidation::Warn
+        )
+        .unwrap_err(),
         "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal number into Go struct field ConfigMap.data of type string"
     );
 }
@@ -59,33 +125,53 @@ fn yaml_reports_repeated_keys_by_line() {
 fn wrong_types_are_worded_as_go_words_them() {
     let spec = |spec: Value| json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec});
     for (body, want) in [
-        (spec(json!({"replicas": "many"})), "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
-        (spec(json!({"replicas": 2.5})), "json: cannot unmarshal number 2.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
-        (spec(json!({"paused": "x"})), "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.paused of type bool"),
+        (
+            spec(json!({"replicas": "many"})),
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            spec(json!({"replicas": 2.5})),
+            "json: cannot unmarshal number 2.5 into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            spec(json!({"paused": "x"})),
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.paused of type bool",
+        ),
         (
             spec(json!({"template": {"spec": {"containers": {}}}})),
             "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container",
         ),
         (
-            spec(json!({"template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "lots"}}}]}}})),
+            spec(
+                json!({"template": {"spec": {"containers": [{"resources": {"limits": {"cpu": "lots"}}}]}}}),
+            ),
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
         ),
         (
             spec(json!({"template": {"spec": {"containers": [{"imagePullPolicy": 1}]}}})),
             "json: cannot unmarshal number into Go struct field Container.spec.template.spec.containers.imagePullPolicy of type v1.PullPolicy",
         ),
-        (spec(json!({"selector": "x"})), "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.selector of type v1.LabelSelector"),
+        (
+            spec(json!({"selector": "x"})),
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.selector of type v1.LabelSelector",
+        ),
         (
             json!({"metadata": {"creationTimestamp": "yesterday"}}),
             "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"",
         ),
-        (json!({"metadata": {"labels": {"a": 1}}}), "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
+        (
+            json!({"metadata": {"labels": {"a": 1}}}),
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
         (
             json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": true}}}}),
             "json: cannot unmarshal bool into Go struct field RollingUpdateDeployment.spec.strategy.rollingUpdate.maxSurge of type int32",
         ),
     ] {
-        assert_eq!(error(&DEPLOYMENT, body), format!("Deployment in version \"v1\" cannot be handled as a Deployment: {want}"));
+        assert_eq!(
+            error(&DEPLOYMENT, body),
+            format!("Deployment in version \"v1\" cannot be handled as a Deployment: {want}")
+        );
     }
     let floated = r#"{"kind":"Service","apiVersion":"v1","spec":{"ports":[{"port":80.0}]}}"#;
     assert_eq!(
@@ -101,23 +187,41 @@ fn bodies_of_another_kind_are_refused() {
         "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion"
     );
     assert_eq!(
-        error(&DEPLOYMENT, json!({"apiVersion": "extensions/v1beta1", "kind": "Deployment"})),
+        error(
+            &DEPLOYMENT,
+            json!({"apiVersion": "extensions/v1beta1", "kind": "Deployment"})
+        ),
         "the API version in the data (extensions/v1beta1) does not match the expected API version (apps/v1)"
     );
     assert_eq!(
         error(&POD, json!({"apiVersion": "v1", "kind": "Nothing"})),
         "Nothing in version \"v1\" cannot be handled as a Pod: no kind \"Nothing\" is registered for version \"v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
     );
-    let pen = Expect { group: "example.com", version: "v1", kind: "Pen", custom: true };
+    let pen = Expect {
+        group: "example.com",
+        version: "v1",
+        kind: "Pen",
+        custom: true,
+    };
     assert_eq!(
-        json_body(&pen, "{\"metadata\": {\"name\": \"p\"}}", FieldValidation::Warn).unwrap_err(),
+        json_body(
+            &pen,
+            "{\"metadata\": {\"name\": \"p\"}}",
+            FieldValidation::Warn
+        )
+        .unwrap_err(),
         "the object provided is unrecognized (must be of type Pen): Object 'Kind' is missing in '{\"metadata\": {\"name\": \"p\"}}' ({\"metadata\": {\"name\": \"p\"}})"
     );
     assert_eq!(
         json_body(&pen, "pen: {", FieldValidation::Warn).unwrap_err(),
         "the object provided is unrecognized (must be of type Pen): couldn't get version/kind; json parse error: invalid character 'p' looking for beginning of value (70656e3a207b)"
     );
-    let kept = json_body(&pen, r#"{"apiVersion":"example.com/v1","kind":"Pen","spec":{"a":null,"b":[]}}"#, FieldValidation::Strict).unwrap();
+    let kept = json_body(
+        &pen,
+        r#"{"apiVersion":"example.com/v1","kind":"Pen","spec":{"a":null,"b":[]}}"#,
+        FieldValidation::Strict,
+    )
+    .unwrap();
     assert_eq!(kept.object["spec"], json!({"a": null, "b": []}));
 }
 
@@ -128,29 +232,46 @@ fn objects_come_out_as_a_go_server_prints_them() {
         object(&CONFIG_MAP, nulls),
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n", "annotations": {"a": ""}}})
     );
-    let deployment = object(&DEPLOYMENT, json!({"spec": {"replicas": 0, "paused": false, "minReadySeconds": 0}}));
+    let deployment = object(
+        &DEPLOYMENT,
+        json!({"spec": {"replicas": 0, "paused": false, "minReadySeconds": 0}}),
+    );
     assert_eq!(
         deployment,
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}, "status": {}, "spec": {
             "replicas": 0, "selector": null, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}}})
     );
-    let pod = object(&POD, json!({"metadata": {"creationTimestamp": "2024-01-02T03:04:05+01:00"}, "spec": {
+    let pod = object(
+        &POD,
+        json!({"metadata": {"creationTimestamp": "2024-01-02T03:04:05+01:00"}, "spec": {
         "hostNetwork": false, "hostUsers": false, "nodeName": "",
         "containers": [{"name": "c", "resources": {"limits": {"cpu": 0.5, "memory": "1024Ki", "x": "1000m"}},
-            "env": [{"name": "E", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]}]}}));
-    assert_eq!(pod["metadata"], json!({"creationTimestamp": "2024-01-02T02:04:05Z"}));
+            "env": [{"name": "E", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]}]}}),
+    );
+    assert_eq!(
+        pod["metadata"],
+        json!({"creationTimestamp": "2024-01-02T02:04:05Z"})
+    );
     assert_eq!(
         pod["spec"],
         json!({"hostUsers": false, "containers": [{"name": "c", "resources": {"limits": {"cpu": "500m", "memory": "1Mi", "x": "1"}},
             "env": [{"name": "E", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "0"}}}]}]})
     );
-    assert_eq!(yaml_body(&CONFIG_MAP, "", FieldValidation::Warn).unwrap().object["kind"], "ConfigMap");
+    assert_eq!(
+        yaml_body(&CONFIG_MAP, "", FieldValidation::Warn)
+            .unwrap()
+            .object["kind"],
+        "ConfigMap"
+    );
 }
 
 #[test]
 fn a_repeated_struct_is_merged_as_go_merges_it() {
     let body = r#"{"metadata":{"name":"a"},"metadata":{"labels":{"x":"y"}}}"#;
     let decoded = json_body(&CONFIG_MAP, body, FieldValidation::Warn).unwrap();
-    assert_eq!(decoded.object["metadata"], json!({"name": "a", "labels": {"x": "y"}}));
+    assert_eq!(
+        decoded.object["metadata"],
+        json!({"name": "a", "labels": {"x": "y"}})
+    );
     assert_eq!(decoded.warnings, ["duplicate field \"metadata\""]);
 }

@@ -16,7 +16,9 @@ pub enum Precision {
 /// # Errors
 /// Go's `time.Parse` message.
 pub fn canonical(text: &str, precision: Precision) -> Result<String, String> {
-    let time = parse(text, precision)?.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+    let time = parse(text, precision)?
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .datetime();
     let seconds = time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
     Ok(match precision {
         Precision::Seconds => format!("{seconds}Z"),
@@ -33,8 +35,9 @@ pub fn parse(text: &str, precision: Precision) -> Result<Timestamp, String> {
         Precision::Seconds => "2006-01-02T15:04:05Z07:00",
         Precision::Micros => "2006-01-02T15:04:05.000000Z07:00",
     };
-    let parts = split(text, precision)
-        .map_err(|(rest, element)| format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {element:?}"))?;
+    let parts = split(text, precision).map_err(|(rest, element)| {
+        format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {element:?}")
+    })?;
     let out_of_range = |what: &str| format!("parsing time {text:?}: {what} out of range");
     for (value, low, high, what) in [
         (parts.date[1], 1, 12, "month"),
@@ -48,9 +51,18 @@ pub fn parse(text: &str, precision: Precision) -> Result<Timestamp, String> {
     }
     let [year, month, day] = parts.date;
     let [hour, minute, second] = parts.clock;
-    let civil = DateTime::new(year as i16, month as i8, day as i8, hour as i8, minute as i8, second as i8, parts.nanos)
-        .map_err(|_| out_of_range("day"))?;
-    let offset = Offset::from_seconds(parts.offset).map_err(|_| out_of_range("time zone offset hour"))?;
+    let civil = DateTime::new(
+        year as i16,
+        month as i8,
+        day as i8,
+        hour as i8,
+        minute as i8,
+        second as i8,
+        parts.nanos,
+    )
+    .map_err(|_| out_of_range("day"))?;
+    let offset =
+        Offset::from_seconds(parts.offset).map_err(|_| out_of_range("time zone offset hour"))?;
     offset.to_timestamp(civil).map_err(|_| out_of_range("year"))
 }
 
@@ -68,7 +80,14 @@ type Misfit<'a> = (&'a str, &'static str);
 fn split(text: &str, precision: Precision) -> Result<Parts, Misfit<'_>> {
     let mut rest = text;
     let mut numbers = [0; 6];
-    let elements = [("2006", 4, "-"), ("01", 2, "-"), ("02", 2, "T"), ("15", 2, ":"), ("04", 2, ":"), ("05", 2, "")];
+    let elements = [
+        ("2006", 4, "-"),
+        ("01", 2, "-"),
+        ("02", 2, "T"),
+        ("15", 2, ":"),
+        ("04", 2, ":"),
+        ("05", 2, ""),
+    ];
     for (slot, (element, width, then)) in numbers.iter_mut().zip(elements) {
         *slot = digits(rest, width).ok_or((rest, element))?;
         rest = &rest[width..];
@@ -82,11 +101,19 @@ fn split(text: &str, precision: Precision) -> Result<Parts, Misfit<'_>> {
         None => offset(rest).ok_or((rest, "Z07:00"))?,
     };
     let [year, month, day, hour, minute, second] = numbers;
-    Ok(Parts { date: [year, month, day], clock: [hour, minute, second], nanos, offset })
+    Ok(Parts {
+        date: [year, month, day],
+        clock: [hour, minute, second],
+        nanos,
+        offset,
+    })
 }
 
 fn fraction(rest: &str, precision: Precision) -> Result<(i32, &str), Misfit<'_>> {
-    let found = rest.strip_prefix(['.', ',']).map(|f| f.bytes().take_while(u8::is_ascii_digit).count()).filter(|n| *n > 0);
+    let found = rest
+        .strip_prefix(['.', ','])
+        .map(|f| f.bytes().take_while(u8::is_ascii_digit).count())
+        .filter(|n| *n > 0);
     match (precision, found) {
         (Precision::Micros, Some(6)) => Ok((digits(&rest[1..], 6).unwrap_or(0) * 1000, &rest[7..])),
         (Precision::Micros, _) => Err((rest, ".000000")),
@@ -100,7 +127,11 @@ fn fraction(rest: &str, precision: Precision) -> Result<(i32, &str), Misfit<'_>>
 
 fn digits(text: &str, width: usize) -> Option<i32> {
     let part = text.get(..width)?;
-    if part.bytes().all(|b| b.is_ascii_digit()) { part.parse().ok() } else { None }
+    if part.bytes().all(|b| b.is_ascii_digit()) {
+        part.parse().ok()
+    } else {
+        None
+    }
 }
 
 /// `+02:00`
@@ -127,17 +158,35 @@ mod tests {
             ("2024-05-06T07:08:09Z", "2024-05-06T07:08:09Z"),
             ("2024-05-06T07:08:09+02:00", "2024-05-06T05:08:09Z"),
             ("2024-05-06T07:08:09.987654321Z", "2024-05-06T07:08:09Z"),
-            ("yesterday", "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\""),
-            ("2024-05-06", "parsing time \"2024-05-06\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"T\""),
-            ("2024-13-06T07:08:09Z", "parsing time \"2024-13-06T07:08:09Z\": month out of range"),
-            ("2024-02-30T07:08:09Z", "parsing time \"2024-02-30T07:08:09Z\": day out of range"),
+            (
+                "yesterday",
+                "parsing time \"yesterday\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"yesterday\" as \"2006\"",
+            ),
+            (
+                "2024-05-06",
+                "parsing time \"2024-05-06\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"T\"",
+            ),
+            (
+                "2024-13-06T07:08:09Z",
+                "parsing time \"2024-13-06T07:08:09Z\": month out of range",
+            ),
+            (
+                "2024-02-30T07:08:09Z",
+                "parsing time \"2024-02-30T07:08:09Z\": day out of range",
+            ),
         ] {
             let got = canonical(text, Precision::Seconds).unwrap_or_else(|e| e);
             assert_eq!(got, want);
         }
-        assert_eq!(canonical("2024-05-06T07:08:09.123456Z", Precision::Micros).unwrap(), "2024-05-06T07:08:09.123456Z");
+        assert_eq!(
+            canonical("2024-05-06T07:08:09.123456Z", Precision::Micros).unwrap(),
+            "2024-05-06T07:08:09.123456Z"
+        );
         let error = canonical("2024-05-06T07:08:09Z", Precision::Micros).unwrap_err();
-        assert!(error.ends_with("cannot parse \"Z\" as \".000000\""), "{error}");
+        assert!(
+            error.ends_with("cannot parse \"Z\" as \".000000\""),
+            "{error}"
+        );
         assert!(canonical("2024-05-06T07:08:09é", Precision::Seconds).is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use granit_parser::{Event, Parser, ScalarStyle, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Number, Value};
 
 /// A YAML document read.
@@ -22,10 +22,19 @@ type Source<'a> = Parser<'a, granit_parser::StrInput<'a>>;
 
 /// Reads the first document. Errors are worded like `yaml: line 4: found character that cannot start any token`.
 pub fn read(text: &[u8]) -> Result<Document, String> {
-    let text = std::str::from_utf8(text).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
-    let mut reader = Reader { source: Parser::new_from_str(text), anchors: HashMap::new(), duplicates: Vec::new(), nodes: 0 };
+    let text =
+        std::str::from_utf8(text).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
+    let mut reader = Reader {
+        source: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        duplicates: Vec::new(),
+        nodes: 0,
+    };
     let value = reader.document()?;
-    Ok(Document { value, duplicates: reader.duplicates })
+    Ok(Document {
+        value,
+        duplicates: reader.duplicates,
+    })
 }
 
 struct Reader<'a> {
@@ -43,7 +52,13 @@ impl<'a> Reader<'a> {
                 None => return Ok((Event::StreamEnd, 0)),
                 Some(Ok((Event::Comment(..), _))) => {}
                 Some(Ok((event, span))) => return Ok((event, span.start.line())),
-                Some(Err(e)) => return Err(format!("yaml: {}{}", place(e.marker().line()), words(&e.info()))),
+                Some(Err(e)) => {
+                    return Err(format!(
+                        "yaml: {}{}",
+                        place(e.marker().line()),
+                        words(e.kind())
+                    ));
+                }
             }
         }
     }
@@ -60,7 +75,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads the node that starts with `event`; gives the node and whether it is a plain scalar.
-    fn node(&mut self, event: Event<'a>, line: usize, depth: usize) -> Result<(Value, bool), String> {
+    fn node(
+        &mut self,
+        event: Event<'a>,
+        line: usize,
+        depth: usize,
+    ) -> Result<(Value, bool), String> {
         self.nodes += 1;
         if depth > MAX_DEPTH {
             return Err("yaml: exceeded max depth".into());
@@ -80,7 +100,12 @@ impl<'a> Reader<'a> {
                 }
                 (0, value, false)
             }
-            _ => return Err(format!("yaml: {}did not find expected node content", place(line))),
+            _ => {
+                return Err(format!(
+                    "yaml: {}did not find expected node content",
+                    place(line)
+                ));
+            }
         };
         if anchor != 0 {
             self.anchors.insert(anchor, value.clone());
@@ -114,25 +139,58 @@ impl<'a> Reader<'a> {
             let (event, line) = self.next()?;
             let value = self.node(event, line, depth + 1)?.0;
             if plain && key == "<<" {
-                merge(&mut merged, value).ok_or_else(|| format!("yaml: {}map merge requires map or sequence of maps as the value", place(line)))?;
+                merge(&mut merged, value).ok_or_else(|| {
+                    format!(
+                        "yaml: {}map merge requires map or sequence of maps as the value",
+                        place(line)
+                    )
+                })?;
                 continue;
             }
-            let (name, shown) = key_name(&key).ok_or_else(|| format!("yaml: {}invalid map key", place(line)))?;
+            let (name, shown) =
+                key_name(&key).ok_or_else(|| format!("yaml: {}invalid map key", place(line)))?;
             if out.insert(name, value).is_some() {
-                self.duplicates.push(format!("line {line}: key {shown} already set in map"));
+                self.duplicates
+                    .push(format!("line {line}: key {shown} already set in map"));
             }
         }
     }
 }
 
 fn place(line: usize) -> String {
-    if line > 1 { format!("line {line}: ") } else { String::new() }
+    if line > 1 {
+        format!("line {line}: ")
+    } else {
+        String::new()
+    }
 }
 
-/// The parser's words, as libyaml words the same thing.
-fn words(info: &str) -> Cow<'_, str> {
-    let without_context = info.split_once(", ").map_or(info, |(context, rest)| if context.starts_with("while ") { rest } else { info });
-    Cow::Borrowed(without_context)
+/// What is wrong, as libyaml words the same thing.
+fn words(kind: &ErrorKind) -> String {
+    let known = match kind {
+        ErrorKind::UnexpectedCharacter { .. }
+        | ErrorKind::TabNotAllowed
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabInIndentation => "found character that cannot start any token",
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => "could not find expected ':'",
+        ErrorKind::UnclosedQuotedScalar => "found unexpected end of stream",
+        ErrorKind::UnclosedFlowCollection { open: '[' }
+        | ErrorKind::ExpectedFlowSequenceSeparator
+        | ErrorKind::UnexpectedEofFlowSequence => "did not find expected ',' or ']'",
+        ErrorKind::UnclosedFlowCollection { .. } | ErrorKind::UnexpectedEofFlowMapping => {
+            "did not find expected ',' or '}'"
+        }
+        ErrorKind::InvalidIndentation => "did not find expected key",
+        _ => "",
+    };
+    if !known.is_empty() {
+        return known.to_owned();
+    }
+    let text = kind.to_string();
+    match text.split_once(", ") {
+        Some((context, rest)) if context.starts_with("while ") => rest.to_owned(),
+        _ => text,
+    }
 }
 
 /// Adds what `<<` gives; earlier maps win.
@@ -144,7 +202,13 @@ fn merge(into: &mut Map<String, Value>, value: Value) -> Option<()> {
             }
             Some(())
         }
-        Value::Array(list) => list.into_iter().try_for_each(|item| if item.is_object() { merge(into, item) } else { None }),
+        Value::Array(list) => list.into_iter().try_for_each(|item| {
+            if item.is_object() {
+                merge(into, item)
+            } else {
+                None
+            }
+        }),
         _ => None,
     }
 }
@@ -181,14 +245,22 @@ fn scalar(text: &str, plain: bool, tag: Option<&Tag>) -> Value {
 fn resolve(text: &str) -> Option<Value> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Value::Null),
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Some(Value::Bool(true)),
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => return Some(Value::Bool(false)),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            return Some(Value::Bool(true));
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            return Some(Value::Bool(false));
+        }
         _ => {}
     }
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
         return None;
     }
-    let digits: Cow<str> = if text.contains('_') { text.replace('_', "").into() } else { text.into() };
+    let digits: Cow<str> = if text.contains('_') {
+        text.replace('_', "").into()
+    } else {
+        text.into()
+    };
     integer(&digits).or_else(|| float(&digits))
 }
 
@@ -218,14 +290,20 @@ fn integer(text: &str) -> Option<Value> {
 /// `1.5`, `.5`, `1e3`; whole results print without a point, as Go prints them.
 fn float(text: &str) -> Option<Value> {
     let body = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (mantissa, exponent) = body.split_once(['e', 'E']).map_or((body, None), |(m, e)| (m, Some(e)));
+    let (mantissa, exponent) = body
+        .split_once(['e', 'E'])
+        .map_or((body, None), |(m, e)| (m, Some(e)));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     let exponent_fits = exponent.is_none_or(|e| {
         let e = e.strip_prefix(['-', '+']).unwrap_or(e);
         !e.is_empty() && digits(e)
     });
-    if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) || !exponent_fits {
+    if !digits(whole)
+        || !digits(fraction)
+        || (whole.is_empty() && fraction.is_empty())
+        || !exponent_fits
+    {
         return None;
     }
     number(text.strip_prefix('+').unwrap_or(text).parse().ok()?)
@@ -247,11 +325,30 @@ mod tests {
     #[test]
     fn scalars_mean_what_yaml_v2_makes_of_them() {
         for (text, want) in [
-            ("yes", json!(true)), ("off", json!(false)), ("~", json!(null)), ("42", json!(42)), ("010", json!(8)),
-            ("0o17", json!(15)), ("0x1F", json!(31)), ("1_000", json!(1000)), ("1.5", json!(1.5)), ("1e3", json!(1000)),
-            ("1.0", json!(1)), ("500m", json!("500m")), ("1.2.3", json!("1.2.3")), ("2024-01-01", json!("2024-01-01")),
-            ("'42'", json!("42")), ("\"yes\"", json!("yes")), ("!!str 42", json!("42")), ("08", json!(8)), ("-", json!([null])),
-            ("+5", json!(5)), ("-7", json!(-7)), (".5", json!(0.5)), ("1:2", json!("1:2")), ("1e", json!("1e")),
+            ("yes", json!(true)),
+            ("off", json!(false)),
+            ("~", json!(null)),
+            ("42", json!(42)),
+            ("010", json!(8)),
+            ("0o17", json!(15)),
+            ("0x1F", json!(31)),
+            ("1_000", json!(1000)),
+            ("1.5", json!(1.5)),
+            ("1e3", json!(1000)),
+            ("1.0", json!(1)),
+            ("500m", json!("500m")),
+            ("1.2.3", json!("1.2.3")),
+            ("2024-01-01", json!("2024-01-01")),
+            ("'42'", json!("42")),
+            ("\"yes\"", json!("yes")),
+            ("!!str 42", json!("42")),
+            ("08", json!(8)),
+            ("-", json!([null])),
+            ("+5", json!(5)),
+            ("-7", json!(-7)),
+            (".5", json!(0.5)),
+            ("1:2", json!("1:2")),
+            ("1e", json!("1e")),
         ] {
             // A leading zero with a digit 8 is no octal number; Go then reads it as floating point.
             assert_eq!(read(text.as_bytes()).unwrap().value, want, "{text}");
@@ -260,11 +357,19 @@ mod tests {
 
     #[test]
     fn documents_merge_keys_anchors_and_repeated_keys() {
-        let text = "base: &b {x: 1, y: 2}\nderived:\n  <<: *b\n  y: 3\nlist: [*b]\n1: one\n---\nsecond: true\n";
-        let want = json!({"base": {"x": 1, "y": 2}, "derived": {"x": 1, "y": 3}, "list": [{"x": 1, "y": 2}], "1": "one"});
+        let text = "base: &b {x: 1, z: 2}\nderived:\n  <<: *b\n  z: 3\nlist: [*b]\n1: one\n---\nsecond: true\n";
+        let want = json!({"base": {"x": 1, "z": 2}, "derived": {"x": 1, "z": 3}, "list": [{"x": 1, "z": 2}], "1": "one"});
         assert_eq!(read(text.as_bytes()).unwrap().value, want);
-        let doc = read(b"apiVersion: v1\nmetadata:\n  name: a\n  name: b\ndata: {m: one, m: two}\n").unwrap();
-        assert_eq!(doc.duplicates, ["line 4: key \"name\" already set in map", "line 5: key \"m\" already set in map"]);
+        let doc =
+            read(b"apiVersion: v1\nmetadata:\n  name: a\n  name: b\ndata: {m: one, m: two}\n")
+                .unwrap();
+        assert_eq!(
+            doc.duplicates,
+            [
+                "line 4: key \"name\" already set in map",
+                "line 5: key \"m\" already set in map"
+            ]
+        );
         assert_eq!(doc.value["metadata"]["name"], "b");
         assert_eq!(read(b"").unwrap().value, Value::Null);
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f]\n";
@@ -273,8 +378,13 @@ mod tests {
 
     #[test]
     fn errors_name_the_line() {
-        let error = read(b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: torn\n labels: {a: b}\n").unwrap_err();
+        let error =
+            read(b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: torn\n labels: {a: b}\n")
+                .unwrap_err();
         assert!(error.starts_with("yaml: line "), "{error}");
-        assert_eq!(read(b"kind: Service\nspec:\n  @x\n").unwrap_err(), "yaml: line 3: found character that cannot start any token");
+        assert_eq!(
+            read(b"kind: Service\nspec:\n  @x\n").unwrap_err(),
+            "yaml: line 3: found character that cannot start any token"
+        );
     }
 }

@@ -39,7 +39,11 @@ fn step(doc: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), Fa
         Some("replace") => replace(doc, path()?, value()),
         Some("test") => {
             let path = path()?;
-            if read(doc, path)? == value() { Ok(()) } else { fail(format!("testing value {path} failed")) }
+            if read(doc, path)? == value() {
+                Ok(())
+            } else {
+                fail(format!("testing value {path} failed"))
+            }
         }
         Some("move") => {
             let moved = remove(doc, from()?)?;
@@ -65,7 +69,10 @@ fn unescape(part: &str) -> String {
 /// The container that a path's last part is in, and that part.
 fn parent<'a>(doc: &'a mut Value, path: &str) -> Result<(&'a mut Value, String), Failure> {
     let missing = || Failure(format!("doc is missing path: {path:?}"));
-    let (parents, last) = path.strip_prefix('/').map(|p| p.rsplit_once('/').unwrap_or(("", p))).ok_or_else(missing)?;
+    let (parents, last) = path
+        .strip_prefix('/')
+        .map(|p| p.rsplit_once('/').unwrap_or(("", p)))
+        .ok_or_else(missing)?;
     let mut at = doc;
     if path.matches('/').count() > 1 {
         for part in parents.split('/') {
@@ -77,7 +84,11 @@ fn parent<'a>(doc: &'a mut Value, path: &str) -> Result<(&'a mut Value, String),
             .ok_or_else(missing)?;
         }
     }
-    if at.is_object() || at.is_array() { Ok((at, unescape(last))) } else { Err(missing()) }
+    if at.is_object() || at.is_array() {
+        Ok((at, unescape(last)))
+    } else {
+        Err(missing())
+    }
 }
 
 /// A place in a list of `len` places; negative ones count from the end.
@@ -86,7 +97,11 @@ fn index(key: &str, len: usize) -> Result<usize, Failure> {
     let i: i64 = key.parse().map_err(|_| invalid())?;
     let len = i64::try_from(len).map_err(|_| invalid())?;
     let i = if i < 0 { i + len } else { i };
-    if (0..len).contains(&i) { usize::try_from(i).map_err(|_| invalid()) } else { Err(invalid()) }
+    if (0..len).contains(&i) {
+        usize::try_from(i).map_err(|_| invalid())
+    } else {
+        Err(invalid())
+    }
 }
 
 fn add(doc: &mut Value, path: &str, value: Value) -> Result<(), Failure> {
@@ -102,9 +117,9 @@ fn add(doc: &mut Value, path: &str, value: Value) -> Result<(), Failure> {
 fn remove(doc: &mut Value, path: &str) -> Result<Value, Failure> {
     match parent(doc, path)? {
         (Value::Array(list), key) => Ok(list.remove(index(&key, list.len())?)),
-        (Value::Object(map), key) => {
-            map.remove(&key).ok_or_else(|| Failure(format!("Unable to remove nonexistent key: {key}")))
-        }
+        (Value::Object(map), key) => map
+            .remove(&key)
+            .ok_or_else(|| Failure(format!("Unable to remove nonexistent key: {key}"))),
         _ => fail("not a container"),
     }
 }
@@ -139,7 +154,9 @@ fn read(doc: &mut Value, path: &str) -> Result<Value, Failure> {
 
 /// JSON Merge Patch (RFC 7386).
 pub fn merge(object: &Value, patch: &Value) -> Value {
-    let Value::Object(changes) = patch else { return patch.clone() };
+    let Value::Object(changes) = patch else {
+        return patch.clone();
+    };
     let mut out = match object {
         Value::Object(map) => map.clone(),
         _ => Map::new(),
@@ -165,17 +182,44 @@ mod tests {
         let doc = json!({"data": {"a/b": "1", "n": [1, 2, 3]}, "s": "x"});
         let ok = |ops: Value| apply(&doc, ops.as_array().unwrap()).ok();
         for (ops, want) in [
-            (json!([{"op": "add", "path": "/data/n/-", "value": 4}]), Some(json!({"data": {"a/b": "1", "n": [1, 2, 3, 4]}, "s": "x"}))),
-            (json!([{"op": "add", "path": "/data/n/0", "value": 0}]), Some(json!({"data": {"a/b": "1", "n": [0, 1, 2, 3]}, "s": "x"}))),
-            (json!([{"op": "remove", "path": "/data/n/-1"}]), Some(json!({"data": {"a/b": "1", "n": [1, 2]}, "s": "x"}))),
-            (json!([{"op": "replace", "path": "/data/a~1b", "value": "2"}]), Some(json!({"data": {"a/b": "2", "n": [1, 2, 3]}, "s": "x"}))),
-            (json!([{"op": "move", "from": "/s", "path": "/data/s"}]), Some(json!({"data": {"a/b": "1", "n": [1, 2, 3], "s": "x"}}))),
-            (json!([{"op": "copy", "from": "/absent", "path": "/t"}]), Some(json!({"data": {"a/b": "1", "n": [1, 2, 3]}, "s": "x", "t": null}))),
-            (json!([{"op": "test", "path": "/s", "value": "x"}, {"op": "remove", "path": "/data"}]), Some(json!({"s": "x"}))),
+            (
+                json!([{"op": "add", "path": "/data/n/-", "value": 4}]),
+                Some(json!({"data": {"a/b": "1", "n": [1, 2, 3, 4]}, "s": "x"})),
+            ),
+            (
+                json!([{"op": "add", "path": "/data/n/0", "value": 0}]),
+                Some(json!({"data": {"a/b": "1", "n": [0, 1, 2, 3]}, "s": "x"})),
+            ),
+            (
+                json!([{"op": "remove", "path": "/data/n/-1"}]),
+                Some(json!({"data": {"a/b": "1", "n": [1, 2]}, "s": "x"})),
+            ),
+            (
+                json!([{"op": "replace", "path": "/data/a~1b", "value": "2"}]),
+                Some(json!({"data": {"a/b": "2", "n": [1, 2, 3]}, "s": "x"})),
+            ),
+            (
+                json!([{"op": "move", "from": "/s", "path": "/data/s"}]),
+                Some(json!({"data": {"a/b": "1", "n": [1, 2, 3], "s": "x"}})),
+            ),
+            (
+                json!([{"op": "copy", "from": "/absent", "path": "/t"}]),
+                Some(json!({"data": {"a/b": "1", "n": [1, 2, 3]}, "s": "x", "t": null})),
+            ),
+            (
+                json!([{"op": "test", "path": "/s", "value": "x"}, {"op": "remove", "path": "/data"}]),
+                Some(json!({"s": "x"})),
+            ),
             (json!([{"op": "test", "path": "/s", "value": "y"}]), None),
             (json!([{"op": "remove", "path": "/absent"}]), None),
-            (json!([{"op": "replace", "path": "/no/where", "value": 1}]), None),
-            (json!([{"op": "add", "path": "/data/n/9", "value": 4}]), None),
+            (
+                json!([{"op": "replace", "path": "/no/where", "value": 1}]),
+                None,
+            ),
+            (
+                json!([{"op": "add", "path": "/data/n/9", "value": 4}]),
+                None,
+            ),
             (json!([{"op": "add", "path": "/s/x", "value": 4}]), None),
             (json!([{"op": "paint", "path": "/s"}]), None),
             (json!([{"op": "remove"}]), None),
@@ -189,11 +233,27 @@ mod tests {
     fn merge_patches_follow_rfc_7386() {
         for (doc, patch, want) in [
             (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
+            (
+                json!({"a": "b", "b": "c"}),
+                json!({"a": null}),
+                json!({"b": "c"}),
+            ),
             (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
-            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
+            (
+                json!({"a": [{"b": "c"}]}),
+                json!({"a": [1]}),
+                json!({"a": [1]}),
+            ),
         ] {
             assert_eq!(merge(&doc, &patch), want);
         }

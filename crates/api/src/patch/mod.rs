@@ -73,18 +73,31 @@ pub fn apply(
             (patched, strict, Some(go_print(&Value::Object(patch))))
         }
         (Kind::Merge | Kind::Strategic, _) => {
-            let (patch, strict) = object_body(body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+            let (patch, strict) = object_body(body)
+                .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
             (json::merge(object, &Value::Object(patch)), strict, None)
         }
     };
     let text = patched.to_string();
     let refused = |why: String| {
         let shown = shown.clone().unwrap_or_else(|| text.clone());
-        Status::invalid("", "", "", &[field::Error::invalid(&field::Path::new("patch"), shown, why)])
+        Status::invalid(
+            "",
+            "",
+            "",
+            &[field::Error::invalid(
+                &field::Path::new("patch"),
+                shown,
+                why,
+            )],
+        )
     };
     let mut out = match schema {
         Some(schema) => {
-            let Read { value, strict: found } = decode::read(schema, text.as_bytes()).map_err(refused)?;
+            let Read {
+                value,
+                strict: found,
+            } = decode::read(schema, text.as_bytes()).map_err(refused)?;
             strict.extend(found);
             value
         }
@@ -96,13 +109,24 @@ pub fn apply(
     for key in ["apiVersion", "kind"] {
         out[key] = object[key].clone();
     }
-    let warnings = if validation == FieldValidation::Warn { decode::warnings(&strict) } else { Vec::new() };
-    Ok(Patched { object: out, warnings })
+    let warnings = if validation == FieldValidation::Warn {
+        decode::warnings(&strict)
+    } else {
+        Vec::new()
+    };
+    Ok(Patched {
+        object: out,
+        warnings,
+    })
 }
 
 /// A patch that does not apply; the reason is not told.
 fn unprocessable() -> Status {
-    let mut status = Status::failure(422, "Invalid", "the server rejected our request due to an error in our request");
+    let mut status = Status::failure(
+        422,
+        "Invalid",
+        "the server rejected our request due to an error in our request",
+    );
     status.details = Some(crate::status::Details::default());
     status
 }
@@ -111,18 +135,28 @@ fn unprocessable() -> Status {
 fn operations(body: &[u8]) -> Result<(Vec<Value>, Vec<String>), Status> {
     let refused = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
     let read = decode::read_list(&operation(), "handlers.jsonPatchOp", body).map_err(refused)?;
-    let Value::Array(operations) = read.value else { return Ok((Vec::new(), Vec::new())) };
+    let Value::Array(operations) = read.value else {
+        return Ok((Vec::new(), Vec::new()));
+    };
     if operations.len() > MAX_OPERATIONS {
         let count = operations.len();
         let mut status = Status::failure(
             413,
             "RequestEntityTooLarge",
-            format!("Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}"),
+            format!(
+                "Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}"
+            ),
         );
         status.details = None;
         return Err(status);
     }
-    Ok((operations, read.strict.iter().map(|e| format!("json patch {e}")).collect()))
+    Ok((
+        operations,
+        read.strict
+            .iter()
+            .map(|e| format!("json patch {e}"))
+            .collect(),
+    ))
 }
 
 /// The type of one JSON patch operation.
@@ -163,7 +197,9 @@ fn object_body(body: &[u8]) -> Result<(Map<String, Value>, Vec<String>), String>
                 Value::Bool(_) => "bool",
                 _ => "number",
             };
-            Err(format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"))
+            Err(format!(
+                "json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
+            ))
         }
     }
 }
@@ -173,11 +209,17 @@ pub fn go_print(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".into(),
         Value::String(s) => s.clone(),
-        Value::Array(list) => format!("[{}]", list.iter().map(go_print).collect::<Vec<_>>().join(" ")),
+        Value::Array(list) => format!(
+            "[{}]",
+            list.iter().map(go_print).collect::<Vec<_>>().join(" ")
+        ),
         Value::Object(map) => {
             let mut entries: Vec<(&String, &Value)> = map.iter().collect();
             entries.sort_by_key(|(key, _)| *key);
-            let entries: Vec<String> = entries.iter().map(|(k, v)| format!("{k}:{}", go_print(v))).collect();
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|(k, v)| format!("{k}:{}", go_print(v)))
+                .collect();
             format!("map[{}]", entries.join(" "))
         }
         value => value.to_string(),
@@ -190,8 +232,16 @@ mod tests {
     use crate::Schemas;
     use serde_json::json;
 
-    fn patch(kind: Kind, object: &Value, body: &str, validation: FieldValidation) -> Result<Patched, Status> {
-        let schema = Schemas::default().by_api_version(object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+    fn patch(
+        kind: Kind,
+        object: &Value,
+        body: &str,
+        validation: FieldValidation,
+    ) -> Result<Patched, Status> {
+        let schema = Schemas::default().by_api_version(
+            object["apiVersion"].as_str().unwrap(),
+            object["kind"].as_str().unwrap(),
+        );
         apply(kind, schema.as_deref(), object, body.as_bytes(), validation)
     }
 
@@ -203,16 +253,38 @@ mod tests {
     fn unknown_and_repeated_fields_of_patch_and_result_are_told() {
         let body = r#"[{"op":"add","path":"/date","value":{"k":"w"},"why":"typo"},{"op":"test","op":"add","path":"/data/z","value":"1"}]"#;
         let patched = patch(Kind::Json, &config_map(), body, FieldValidation::Warn).unwrap();
-        assert_eq!(patched.warnings, ["json patch unknown field \"[0].why\"", "json patch duplicate field \"[1].op\"", "unknown field \"date\""]);
+        assert_eq!(
+            patched.warnings,
+            [
+                "json patch unknown field \"[0].why\"",
+                "json patch duplicate field \"[1].op\"",
+                "unknown field \"date\""
+            ]
+        );
         assert_eq!(patched.object["data"], json!({"k": "v", "z": "1"}));
         let body = r#"{"date":{"k":"w"},"data":{"k":"x","k":"y"}}"#;
         let patched = patch(Kind::Merge, &config_map(), body, FieldValidation::Warn).unwrap();
-        assert_eq!(patched.warnings, ["duplicate field \"data.k\"", "unknown field \"date\""]);
-        assert_eq!(patch(Kind::Strategic, &config_map(), body, FieldValidation::Strict).unwrap_err().code, 422);
+        assert_eq!(
+            patched.warnings,
+            ["duplicate field \"data.k\"", "unknown field \"date\""]
+        );
+        assert_eq!(
+            patch(
+                Kind::Strategic,
+                &config_map(),
+                body,
+                FieldValidation::Strict
+            )
+            .unwrap_err()
+            .code,
+            422
+        );
         let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {}});
         let body = r#"{"spec":{"template":{"spec":{"containers":[{"name":"c","imgae":"x"}]}}}}"#;
         assert_eq!(
-            patch(Kind::Strategic, &deployment, body, FieldValidation::Strict).unwrap_err().message,
+            patch(Kind::Strategic, &deployment, body, FieldValidation::Strict)
+                .unwrap_err()
+                .message,
             " \"\" is invalid: patch: Invalid value: \"map[spec:map[template:map[spec:map[containers:[map[imgae:x name:c]]]]]]\": strict decoding error: unknown field \"spec.template.spec.containers[0].imgae\""
         );
     }
@@ -220,17 +292,55 @@ mod tests {
     #[test]
     fn unreadable_and_failing_patches_are_refused_as_the_original_does() {
         for (kind, body, code, message) in [
-            (Kind::Json, r#"[{"op":"add","path":"/data/x""#, 400, "error decoding patch: unexpected end of JSON input"),
-            (Kind::Json, r#"{"op":"remove"}"#, 400, "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"),
-            (Kind::Json, r#"[{"op":"remove","path":"/nope"}]"#, 422, "the server rejected our request due to an error in our request"),
-            (Kind::Merge, "[1]", 400, "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"),
-            (Kind::Merge, "{\"metadata\": ", 400, "error decoding patch: unexpected end of JSON input"),
-            (Kind::Strategic, "[]", 400, "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+            (
+                Kind::Json,
+                r#"[{"op":"add","path":"/data/x""#,
+                400,
+                "error decoding patch: unexpected end of JSON input",
+            ),
+            (
+                Kind::Json,
+                r#"{"op":"remove"}"#,
+                400,
+                "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+            ),
+            (
+                Kind::Json,
+                r#"[{"op":"remove","path":"/nope"}]"#,
+                422,
+                "the server rejected our request due to an error in our request",
+            ),
+            (
+                Kind::Merge,
+                "[1]",
+                400,
+                "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+            ),
+            (
+                Kind::Merge,
+                "{\"metadata\": ",
+                400,
+                "error decoding patch: unexpected end of JSON input",
+            ),
+            (
+                Kind::Strategic,
+                "[]",
+                400,
+                "json: cannot unmarshal array into Go value of type map[string]interface {}",
+            ),
         ] {
             let status = patch(kind, &config_map(), body, FieldValidation::Warn).unwrap_err();
             assert_eq!((status.code, status.message.as_str()), (code, message));
         }
-        let many = format!("[{}]", vec![r#"{"op":"test","path":"/data/k","value":"v"}"#; MAX_OPERATIONS + 1].join(","));
-        assert_eq!(patch(Kind::Json, &config_map(), &many, FieldValidation::Warn).unwrap_err().code, 413);
+        let many = format!(
+            "[{}]",
+            vec![r#"{"op":"test","path":"/data/k","value":"v"}"#; MAX_OPERATIONS + 1].join(",")
+        );
+        assert_eq!(
+            patch(Kind::Json, &config_map(), &many, FieldValidation::Warn)
+                .unwrap_err()
+                .code,
+            413
+        );
     }
 }

@@ -30,7 +30,9 @@ const RETAIN: &str = "$retainKeys";
 const ORDER: &str = "$setElementOrder/";
 const DELETE: &str = "$deleteFromPrimitiveList/";
 
-const BAD_RETAIN: Failure = Failure::Format("Invalid patch format of retainKeys, retainKeys list must be a list and contain all fields of the patch");
+const BAD_RETAIN: Failure = Failure::Format(
+    "Invalid patch format of retainKeys, retainKeys list must be a list and contain all fields of the patch",
+);
 
 fn other<T>(why: impl Into<String>) -> Result<T> {
     Err(Failure::Other(why.into()))
@@ -55,12 +57,18 @@ impl<'a> Known<'a> {
     }
 
     fn field(self, key: &str) -> Option<&'a Field> {
-        if let Known::Struct(schema) = self { schema.field(key) } else { None }
+        if let Known::Struct(schema) = self {
+            schema.field(key)
+        } else {
+            None
+        }
     }
 
     fn child(self, key: &str) -> Self {
         match self {
-            Known::Struct(schema) => schema.field(key).map_or(Known::Nothing, |f| Known::of(&f.ty)),
+            Known::Struct(schema) => schema
+                .field(key)
+                .map_or(Known::Nothing, |f| Known::of(&f.ty)),
             Known::Map(ty) => Known::of(ty),
             Known::Nothing => Known::Nothing,
         }
@@ -70,7 +78,10 @@ impl<'a> Known<'a> {
     fn list(self, key: &str) -> (Patch, Self) {
         match self.field(key) {
             Some(field) => {
-                let elem = field.ty.as_list().map_or(Known::Nothing, |list| Known::of(&list.elem));
+                let elem = field
+                    .ty
+                    .as_list()
+                    .map_or(Known::Nothing, |list| Known::of(&list.elem));
                 (field.patch.clone(), elem)
             }
             None => (Patch::default(), Known::Nothing),
@@ -92,7 +103,11 @@ fn merge_map(mut original: Object, mut patch: Object, known: Known) -> Result<Ob
         return match directive.as_str() {
             Some("replace") => Ok(patch),
             Some("delete") => Ok(Object::new()),
-            _ => other(format!("unknown patch type '{}' in map: {}", go_print(&directive), go_print(&Value::Object(patch)))),
+            _ => other(format!(
+                "unknown patch type '{}' in map: {}",
+                go_print(&directive),
+                go_print(&Value::Object(patch))
+            )),
         };
     }
     retain_keys(&mut original, &mut patch)?;
@@ -113,10 +128,16 @@ fn merge_key(original: &mut Object, key: String, change: Value, known: Known) ->
     }
     let merged = match (original.remove(&key), change) {
         (Some(Value::Object(_)), new) if known.field(&key).is_some_and(|f| f.patch.replace) => new,
-        (Some(Value::Object(old)), Value::Object(new)) => Value::Object(merge_map(old, new, known.child(&key))?),
+        (Some(Value::Object(old)), Value::Object(new)) => {
+            Value::Object(merge_map(old, new, known.child(&key))?)
+        }
         (Some(Value::Array(old)), Value::Array(new)) => {
             let (how, elem) = known.list(&key);
-            Value::Array(if how.merge { merge_list(old, new, &how, elem)? } else { new })
+            Value::Array(if how.merge {
+                merge_list(old, new, &how, elem)?
+            } else {
+                new
+            })
         }
         (_, new) => cleaned(new),
     };
@@ -135,7 +156,9 @@ fn delete_primitives(original: &mut Object, key: &str, delete: Value) {
 fn cleaned(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let kept = map.into_iter().filter(|(key, value)| !value.is_null() && !is_directive(key));
+            let kept = map
+                .into_iter()
+                .filter(|(key, value)| !value.is_null() && !is_directive(key));
             Value::Object(kept.map(|(key, value)| (key, cleaned(value))).collect())
         }
         Value::Array(list) => {
@@ -151,10 +174,16 @@ fn is_directive(key: &str) -> bool {
 }
 
 fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<()> {
-    let Some(retain) = patch.remove(RETAIN) else { return Ok(()) };
-    let Value::Array(retain) = retain else { return Err(BAD_RETAIN) };
+    let Some(retain) = patch.remove(RETAIN) else {
+        return Ok(());
+    };
+    let Value::Array(retain) = retain else {
+        return Err(BAD_RETAIN);
+    };
     let kept = |key: &String| retain.iter().any(|k| k.as_str() == Some(key));
-    let is_change = |(key, value): &(&String, &Value)| !value.is_null() && !key.starts_with(ORDER) && !key.starts_with(DELETE);
+    let is_change = |(key, value): &(&String, &Value)| {
+        !value.is_null() && !key.starts_with(ORDER) && !key.starts_with(DELETE)
+    };
     if patch.iter().filter(is_change).any(|(key, _)| !kept(key)) {
         return Err(BAD_RETAIN);
     }
@@ -164,11 +193,19 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<()> {
 
 /// Merges every list that `$setElementOrder` speaks of, and takes it out of the patch.
 fn merge_ordered(original: &mut Object, patch: &mut Object, known: Known) -> Result<()> {
-    let orders: Vec<String> = patch.keys().filter(|k| k.starts_with(ORDER)).cloned().collect();
+    let orders: Vec<String> = patch
+        .keys()
+        .filter(|k| k.starts_with(ORDER))
+        .cloned()
+        .collect();
     for directive in orders {
-        let Some(order) = patch.remove(&directive) else { continue };
+        let Some(order) = patch.remove(&directive) else {
+            continue;
+        };
         let key = directive[ORDER.len()..].to_owned();
-        let Value::Array(order) = order else { return other(bad_list(&order)) };
+        let Value::Array(order) = order else {
+            return other(bad_list(&order));
+        };
         let (how, elem) = known.list(&key);
         let old = as_list(original.get(&key))?;
         let new = as_list(patch.get(&key))?;
@@ -198,7 +235,10 @@ fn as_list(value: Option<&Value>) -> Result<Option<Vec<Value>>> {
 }
 
 fn bad_list(value: &Value) -> String {
-    format!("expected a []interface {{}}, but received a {}", go_print(value))
+    format!(
+        "expected a []interface {{}}, but received a {}",
+        go_print(value)
+    )
 }
 
 /// Whether two elements are the same: by merge key, or by value.
@@ -218,8 +258,13 @@ fn check_order(new: &[Value], order: &[Value], how: &Patch) -> Result<()> {
     for element in new.iter().filter(|e| e.get(DIRECTIVE).is_none()) {
         require_key(element, how)?;
         if !rest.any(|o| same(element, o, how)) {
-            let (new, order) = (go_print(&Value::Array(new.to_vec())), go_print(&Value::Array(order.to_vec())));
-            return other(format!("The order in patch list:\n{new}\n doesn't match {ORDER} list:\n{order}\n"));
+            let (new, order) = (
+                go_print(&Value::Array(new.to_vec())),
+                go_print(&Value::Array(order.to_vec())),
+            );
+            return other(format!(
+                "The order in patch list:\n{new}\n doesn't match {ORDER} list:\n{order}\n"
+            ));
         }
     }
     Ok(())
@@ -227,9 +272,10 @@ fn check_order(new: &[Value], order: &[Value], how: &Patch) -> Result<()> {
 
 fn require_key(element: &Value, how: &Patch) -> Result<()> {
     match &how.key {
-        Some(key) if element.get(&**key).is_none() => {
-            other(format!("map: {} does not contain declared merge key: {key}", go_print(element)))
-        }
+        Some(key) if element.get(&**key).is_none() => other(format!(
+            "map: {} does not contain declared merge key: {key}",
+            go_print(element)
+        )),
         _ => Ok(()),
     }
 }
@@ -261,7 +307,8 @@ fn merge_list(old: Vec<Value>, new: Vec<Value>, how: &Patch, elem: Known) -> Res
         match merged.iter().position(|m| same(m, element, how)) {
             Some(i) => {
                 let old = std::mem::take(&mut merged[i]);
-                merged[i] = Value::Object(merge_map(into_map(old), into_map(element.clone()), elem)?);
+                merged[i] =
+                    Value::Object(merge_map(into_map(old), into_map(element.clone()), elem)?);
             }
             None => merged.push(cleaned(element.clone())),
         }
@@ -270,15 +317,26 @@ fn merge_list(old: Vec<Value>, new: Vec<Value>, how: &Patch, elem: Known) -> Res
 }
 
 fn into_map(value: Value) -> Object {
-    if let Value::Object(map) = value { map } else { Object::new() }
+    if let Value::Object(map) = value {
+        map
+    } else {
+        Object::new()
+    }
 }
 
 /// Carries out `$patch` directives among the elements; gives what is left of both lists.
-fn special_elements(mut old: Vec<Value>, new: Vec<Value>, how: &Patch) -> Result<(Vec<Value>, Vec<Value>)> {
+fn special_elements(
+    mut old: Vec<Value>,
+    new: Vec<Value>,
+    how: &Patch,
+) -> Result<(Vec<Value>, Vec<Value>)> {
     let mut plain = Vec::new();
     let mut replace = false;
     for element in new {
-        match element.get(DIRECTIVE).map(|d| d.as_str().unwrap_or_default()) {
+        match element
+            .get(DIRECTIVE)
+            .map(|d| d.as_str().unwrap_or_default())
+        {
             None => plain.push(element),
             Some("delete") => {
                 require_key(&element, how)?;
@@ -286,27 +344,47 @@ fn special_elements(mut old: Vec<Value>, new: Vec<Value>, how: &Patch) -> Result
             }
             Some("replace") => replace = true,
             Some("merge") => return other("merging lists cannot yet be specified in the patch"),
-            Some(directive) => return other(format!("unknown patch type '{directive}' in map: {}", go_print(&element))),
+            Some(directive) => {
+                return other(format!(
+                    "unknown patch type '{directive}' in map: {}",
+                    go_print(&element)
+                ));
+            }
         }
     }
-    if replace { Ok((plain, Vec::new())) } else { Ok((old, plain)) }
+    if replace {
+        Ok((plain, Vec::new()))
+    } else {
+        Ok((old, plain))
+    }
 }
 
 /// Elements named in `order` come in that order; the others keep the server's order and stand where they stood relative
 /// to those that the server had too.
-fn sort_merged(merged: Vec<Value>, order: &[Value], server: &[Value], how: &Patch) -> Result<Vec<Value>> {
+fn sort_merged(
+    merged: Vec<Value>,
+    order: &[Value],
+    server: &[Value],
+    how: &Patch,
+) -> Result<Vec<Value>> {
     let place = |list: &[Value], v: &Value| list.iter().position(|o| same(v, o, how));
     for element in merged.iter().chain(order) {
         require_key(element, how)?;
     }
-    let (mut named, mut rest): (Vec<_>, Vec<_>) = merged.into_iter().partition(|v| place(order, v).is_some());
+    let (mut named, mut rest): (Vec<_>, Vec<_>) =
+        merged.into_iter().partition(|v| place(order, v).is_some());
     named.sort_by_key(|v| place(order, v));
     rest.sort_by_key(|v| place(server, v).unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + rest.len());
     let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
     while let (Some(left), Some(right)) = (rest.peek(), named.peek()) {
-        let server_first = matches!((place(server, left), place(server, right)), (Some(l), Some(r)) if l < r);
-        out.extend(if server_first { rest.next() } else { named.next() });
+        let server_first =
+            matches!((place(server, left), place(server, right)), (Some(l), Some(r)) if l < r);
+        out.extend(if server_first {
+            rest.next()
+        } else {
+            named.next()
+        });
     }
     out.extend(rest);
     out.extend(named);
@@ -330,7 +408,11 @@ mod tests {
     }
 
     fn names(list: &Value) -> Vec<&str> {
-        list.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect()
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["name"].as_str().unwrap())
+            .collect()
     }
 
     #[test]
@@ -350,32 +432,58 @@ mod tests {
         let out = pod(json!({"metadata": {"labels": {"$patch": "replace", "c": "3"}, "$deleteFromPrimitiveList/finalizers": ["x/a"]},
             "spec": {"nodeSelector": {"$patch": "delete"}, "containers": [{"name": "two", "$patch": "delete"}, {"name": "no", "$patch": "delete"}],
             "volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}]}})).unwrap();
-        assert_eq!(out["metadata"], json!({"labels": {"c": "3"}, "finalizers": ["x/b"]}));
+        assert_eq!(
+            out["metadata"],
+            json!({"labels": {"c": "3"}, "finalizers": ["x/b"]})
+        );
         assert_eq!(names(&out["spec"]["containers"]), ["one", "three"]);
         assert_eq!(out["spec"]["nodeSelector"], json!({}));
-        assert_eq!(out["spec"]["volumes"], json!([{"name": "v", "hostPath": {"path": "/"}}]));
-        let out = pod(json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "new", "image": "n"}]}})).unwrap();
+        assert_eq!(
+            out["spec"]["volumes"],
+            json!([{"name": "v", "hostPath": {"path": "/"}}])
+        );
+        let out = pod(
+            json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "new", "image": "n"}]}}),
+        )
+        .unwrap();
         assert_eq!(names(&out["spec"]["containers"]), ["new"]);
         let out = pod(json!({"spec": {"$setElementOrder/containers": [{"name": "three"}, {"name": "one"}, {"name": "two"}]}})).unwrap();
         assert_eq!(names(&out["spec"]["containers"]), ["three", "one", "two"]);
         let out = pod(json!({"spec": {"$setElementOrder/containers": [{"name": "two"}, {"name": "new"}, {"name": "three"}],
             "containers": [{"name": "new", "image": "n"}]}})).unwrap();
-        assert_eq!(names(&out["spec"]["containers"]), ["one", "two", "new", "three"]);
+        assert_eq!(
+            names(&out["spec"]["containers"]),
+            ["one", "two", "new", "three"]
+        );
         let out = pod(json!({"metadata": {"finalizers": ["x/c"]}})).unwrap();
         assert_eq!(out["metadata"]["finalizers"], json!(["x/c", "x/a", "x/b"]));
-        assert_eq!(pod(json!({"metadata": {"$deleteFromPrimitiveList/finalizers": "x/b"}})).unwrap(), pod(json!({})).unwrap());
+        assert_eq!(
+            pod(json!({"metadata": {"$deleteFromPrimitiveList/finalizers": "x/b"}})).unwrap(),
+            pod(json!({})).unwrap()
+        );
     }
 
     #[test]
     fn bad_patches_say_why() {
         for (patch, want) in [
-            (json!({"spec": {"containers": [{"image": "example.test/noname:1"}]}}), "map: map[image:example.test/noname:1] does not contain declared merge key: name"),
-            (json!({"metadata": {"labels": {"$patch": "sideways"}}}), "unknown patch type 'sideways' in map: map[]"),
-            (json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}}), "Invalid patch format of retainKeys, retainKeys list must be a list and contain all fields of the patch"),
+            (
+                json!({"spec": {"containers": [{"image": "example.test/noname:1"}]}}),
+                "map: map[image:example.test/noname:1] does not contain declared merge key: name",
+            ),
+            (
+                json!({"metadata": {"labels": {"$patch": "sideways"}}}),
+                "unknown patch type 'sideways' in map: map[]",
+            ),
+            (
+                json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}}),
+                "Invalid patch format of retainKeys, retainKeys list must be a list and contain all fields of the patch",
+            ),
         ] {
             assert_eq!(pod(patch).unwrap_err(), want);
         }
-        let order = pod(json!({"spec": {"$setElementOrder/containers": [{"name": "one"}], "containers": [{"name": "five"}]}}));
+        let order = pod(
+            json!({"spec": {"$setElementOrder/containers": [{"name": "one"}], "containers": [{"name": "five"}]}}),
+        );
         assert!(order.unwrap_err().starts_with("The order in patch list:"));
     }
 }

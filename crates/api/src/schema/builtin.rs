@@ -53,6 +53,9 @@ const FILES: &[&str] = &[
     include_str!("version.schema"),
 ];
 
+/// Where the types are that belong to every group.
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+
 struct Table {
     packages: Vec<Package>,
     entries: Vec<(Entry, OnceLock<Struct>)>,
@@ -62,10 +65,18 @@ struct Table {
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let packages: Vec<Package> = FILES.iter().filter_map(|text| Package::of(text)).collect();
-    let mut table = Table { packages: Vec::new(), entries: Vec::new(), by_name: HashMap::new() };
+    let mut table = Table {
+        packages: Vec::new(),
+        entries: Vec::new(),
+        by_name: HashMap::new(),
+    };
     for (i, package) in packages.iter().enumerate() {
         for entry in text::index(i as u16, package.text) {
-            table.by_name.entry(entry.name).or_default().push(table.entries.len() as u32);
+            table
+                .by_name
+                .entry(entry.name)
+                .or_default()
+                .push(table.entries.len() as u32);
             table.entries.push((entry, OnceLock::new()));
         }
     }
@@ -77,19 +88,25 @@ pub(super) fn get(i: u32) -> &'static Struct {
     let table = &*TABLE;
     let (entry, cell) = &table.entries[i as usize];
     cell.get_or_init(|| {
-        text::parse(&table.packages[entry.package as usize], entry, &|name| by_name(name).map(Type::Struct))
+        text::parse(&table.packages[entry.package as usize], entry, &|name| {
+            by_name(name).map(Type::Struct)
+        })
     })
 }
 
 pub(super) fn by_name(name: &str) -> Option<StructRef> {
     let (prefix, short) = name.rsplit_once('.')?;
-    find(short, |entry, package| package.prefix == prefix && entry.name == short)
+    find(short, |entry, package| {
+        package.prefix == prefix && entry.name == short
+    })
 }
 
 pub(super) fn by_kind(group: &str, version: &str, kind: &str) -> Option<StructRef> {
-    find(kind, |entry, package| entry.kind && package.group == group && package.version == version)
-        // Options, statuses and watch events are of every group.
-        .or_else(|| find(kind, |entry, package| entry.kind && package.group == "meta.k8s.io"))
+    find(kind, |entry, package| {
+        entry.kind && package.group == group && package.version == version
+    })
+    // Options, statuses and watch events are of every group.
+    .or_else(|| find(kind, |entry, package| entry.kind && package.prefix == META))
 }
 
 fn find(short: &str, right: impl Fn(&Entry, &Package) -> bool) -> Option<StructRef> {
@@ -98,20 +115,38 @@ fn find(short: &str, right: impl Fn(&Entry, &Package) -> bool) -> Option<StructR
         let entry = &table.entries[**i as usize].0;
         right(entry, &table.packages[entry.package as usize])
     };
-    table.by_name.get(short)?.iter().find(right).map(|i| StructRef::Builtin(*i))
+    table
+        .by_name
+        .get(short)?
+        .iter()
+        .find(right)
+        .map(|i| StructRef::Builtin(*i))
 }
 
 pub(super) fn kinds() -> impl Iterator<Item = (Gvk, StructRef)> {
     let table = &*TABLE;
-    table.entries.iter().enumerate().filter(|(_, (entry, _))| entry.kind).map(|(i, (entry, _))| {
-        let package = &table.packages[entry.package as usize];
-        let gvk = (package.group.to_owned(), package.version.to_owned(), entry.name.to_owned());
-        (gvk, StructRef::Builtin(i as u32))
-    })
+    table
+        .entries
+        .iter()
+        .enumerate()
+        .filter(|(_, (entry, _))| entry.kind)
+        .map(|(i, (entry, _))| {
+            let package = &table.packages[entry.package as usize];
+            let gvk = (
+                package.group.to_owned(),
+                package.version.to_owned(),
+                entry.name.to_owned(),
+            );
+            (gvk, StructRef::Builtin(i as u32))
+        })
 }
 
 #[cfg(test)]
 pub(super) fn all() -> impl Iterator<Item = (&'static Entry, &'static Struct)> {
     let table = &*TABLE;
-    table.entries.iter().enumerate().map(|(i, (entry, _))| (entry, get(i as u32)))
+    table
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(i, (entry, _))| (entry, get(i as u32)))
 }

@@ -26,7 +26,9 @@ impl Schemas {
     /// The type of a kind: `("apps", "v1", "Deployment")`.
     pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<StructRef> {
         if !self.custom.is_empty()
-            && let Some(found) = self.custom.get(&(group.to_owned(), version.to_owned(), kind.to_owned()))
+            && let Some(found) =
+                self.custom
+                    .get(&(group.to_owned(), version.to_owned(), kind.to_owned()))
         {
             return Some(StructRef::Owned(found.clone()));
         }
@@ -41,19 +43,28 @@ impl Schemas {
 
     /// The type with a full OpenAPI name: `io.k8s.api.core.v1.PodSpec`.
     pub fn by_name(&self, name: &str) -> Option<StructRef> {
-        self.by_name.get(name).map(|s| StructRef::Owned(s.clone())).or_else(|| builtin::by_name(name))
+        self.by_name
+            .get(name)
+            .map(|s| StructRef::Owned(s.clone()))
+            .or_else(|| builtin::by_name(name))
     }
 
     /// Adds or replaces the type of a custom kind.
     pub fn add(&mut self, group: &str, version: &str, kind: &str, schema: Struct) {
         let schema = Arc::new(schema);
         self.by_name.insert(schema.name.clone(), schema.clone());
-        self.custom.insert((group.to_owned(), version.to_owned(), kind.to_owned()), schema);
+        self.custom.insert(
+            (group.to_owned(), version.to_owned(), kind.to_owned()),
+            schema,
+        );
     }
 
     /// Takes a custom kind's type out again.
     pub fn remove(&mut self, group: &str, version: &str, kind: &str) {
-        if let Some(old) = self.custom.remove(&(group.to_owned(), version.to_owned(), kind.to_owned())) {
+        if let Some(old) =
+            self.custom
+                .remove(&(group.to_owned(), version.to_owned(), kind.to_owned()))
+        {
             self.by_name.remove(&old.name);
         }
     }
@@ -72,7 +83,12 @@ mod tests {
     fn every_line_of_the_built_in_text_is_understood() {
         let mut seen = 0;
         for (entry, schema) in builtin::all() {
-            assert_eq!(schema.fields.len(), entry.body.lines().count(), "fields of {}", schema.name);
+            assert_eq!(
+                schema.fields.len(),
+                entry.body.lines().count(),
+                "fields of {}",
+                schema.name
+            );
             seen += 1;
         }
         assert!(seen > 700, "{seen} types");
@@ -85,17 +101,39 @@ mod tests {
         assert_eq!(pod.go, "v1.Pod");
         let spec = pod.field("spec").unwrap().ty.as_struct().unwrap();
         let containers = spec.field("containers").unwrap();
-        assert_eq!((containers.presence, containers.required), (Presence::Always, true));
-        assert_eq!(containers.patch, Patch { merge: true, key: Some("name".into()), ..Patch::default() });
+        assert_eq!(
+            (containers.presence, containers.required),
+            (Presence::Always, true)
+        );
+        assert_eq!(
+            containers.patch,
+            Patch {
+                merge: true,
+                key: Some("name".into()),
+                ..Patch::default()
+            }
+        );
         let list = containers.ty.as_list().unwrap();
         assert_eq!(list.kind, ListKind::Map(vec!["name".into()]));
         let container = list.elem.as_struct().unwrap();
-        assert_eq!(container.field("imagePullPolicy").unwrap().ty, Type::String(Some("v1.PullPolicy".into())));
+        assert_eq!(
+            container.field("imagePullPolicy").unwrap().ty,
+            Type::String(Some("v1.PullPolicy".into()))
+        );
         assert_eq!(spec.field("replicas"), None);
         assert!(schemas.by_kind("apps", "v1", "DeleteOptions").is_some());
         assert!(schemas.by_kind("apps", "v1", "Pod").is_none());
         let meta = pod.field("metadata").unwrap().ty.as_struct().unwrap();
-        assert_eq!(meta.field("creationTimestamp").unwrap().presence, Presence::OmitZero);
-        assert_eq!(schemas.by_name("io.k8s.api.core.v1.PodSpec").unwrap().short_name(), "PodSpec");
+        assert_eq!(
+            meta.field("creationTimestamp").unwrap().presence,
+            Presence::OmitZero
+        );
+        assert_eq!(
+            schemas
+                .by_name("io.k8s.api.core.v1.PodSpec")
+                .unwrap()
+                .short_name(),
+            "PodSpec"
+        );
     }
 }

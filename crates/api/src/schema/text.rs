@@ -29,10 +29,18 @@ pub(super) struct Package {
 impl Package {
     /// Reads the `package` line.
     pub fn of(text: &'static str) -> Option<Self> {
-        let mut words = text.lines().find_map(|l| l.strip_prefix("package "))?.split(' ');
+        let mut words = text
+            .lines()
+            .find_map(|l| l.strip_prefix("package "))?
+            .split(' ');
         let prefix = words.next()?;
         let (group, version) = words.next().unwrap_or("/").split_once('/')?;
-        Some(Package { prefix, group: if group == "core" { "" } else { group }, version, text })
+        Some(Package {
+            prefix,
+            group: if group == "core" { "" } else { group },
+            version,
+            text,
+        })
     }
 
     /// Full name of a type as written in this file.
@@ -51,7 +59,10 @@ impl Package {
 
     fn go(&self, name: &str) -> String {
         match name.split_once('.') {
-            None => format!("{}.{name}", self.prefix.rsplit('.').next().unwrap_or_default()),
+            None => format!(
+                "{}.{name}",
+                self.prefix.rsplit('.').next().unwrap_or_default()
+            ),
             Some(_) => {
                 let full = self.full(name);
                 let mut parts = full.rsplit('.');
@@ -80,15 +91,28 @@ pub(super) fn index(package: u16, text: &'static str) -> Vec<Entry> {
     for part in text.split("\ntype ").skip(1) {
         let (head, body) = part.split_once('\n').unwrap_or((part, ""));
         let (name, flags) = head.split_once(' ').unwrap_or((head, ""));
-        out.push(Entry { package, name, kind: flags.split(' ').any(|f| f == "kind"), flags, body });
+        out.push(Entry {
+            package,
+            name,
+            kind: flags.split(' ').any(|f| f == "kind"),
+            flags,
+            body,
+        });
     }
     out
 }
 
 /// Reads a type. `resolve` turns a full name into a reference.
-pub(super) fn parse(package: &Package, entry: &Entry, resolve: &dyn Fn(&str) -> Option<Type>) -> Struct {
-    let mut fields: Vec<Field> =
-        entry.body.lines().filter_map(|line| field(package, line.strip_prefix(' ')?, resolve)).collect();
+pub(super) fn parse(
+    package: &Package,
+    entry: &Entry,
+    resolve: &dyn Fn(&str) -> Option<Type>,
+) -> Struct {
+    let mut fields: Vec<Field> = entry
+        .body
+        .lines()
+        .filter_map(|line| field(package, line.strip_prefix(' ')?, resolve))
+        .collect();
     fields.sort_by(|a, b| a.name.cmp(&b.name));
     Struct {
         name: Name::Owned(package.full(entry.name)),
@@ -100,7 +124,11 @@ pub(super) fn parse(package: &Package, entry: &Entry, resolve: &dyn Fn(&str) -> 
     }
 }
 
-fn field(package: &Package, line: &'static str, resolve: &dyn Fn(&str) -> Option<Type>) -> Option<Field> {
+fn field(
+    package: &Package,
+    line: &'static str,
+    resolve: &dyn Fn(&str) -> Option<Type>,
+) -> Option<Field> {
     let (line, default) = match line.split_once(" default=") {
         Some((line, json)) => (line, serde_json::from_str(json).ok()),
         None => (line, None),
@@ -147,20 +175,33 @@ fn flag_of(flag: &'static str, out: &mut Field, ty: &mut Type) -> Option<()> {
         ("atomic", Type::List(_)) => {}
         ("atomic", _) => out.atomic = true,
         ("set", Type::List(list)) => list.kind = ListKind::Set,
-        ("map", Type::List(list)) => list.kind = ListKind::Map(value.split(',').map(Name::Borrowed).collect()),
+        ("map", Type::List(list)) => {
+            list.kind = ListKind::Map(value.split(',').map(Name::Borrowed).collect())
+        }
         (number, _) => out.number = number.strip_prefix('#')?.parse().ok()?,
     }
     Some(())
 }
 
-fn type_of(package: &Package, word: &'static str, resolve: &dyn Fn(&str) -> Option<Type>) -> Option<Type> {
+fn type_of(
+    package: &Package,
+    word: &'static str,
+    resolve: &dyn Fn(&str) -> Option<Type>,
+) -> Option<Type> {
     if let Some(elem) = word.strip_prefix("[]") {
-        return Some(Type::List(Box::new(List { elem: type_of(package, elem, resolve)?, kind: ListKind::Atomic })));
+        return Some(Type::List(Box::new(List {
+            elem: type_of(package, elem, resolve)?,
+            kind: ListKind::Atomic,
+        })));
     }
     if let Some(rest) = word.strip_prefix('{') {
         let (go, value) = rest.split_once('}')?;
         let go = (!go.is_empty()).then(|| Name::Owned(package.go(go)));
-        return Some(Type::Map(Box::new(Map { value: type_of(package, value, resolve)?, atomic: false, go })));
+        return Some(Type::Map(Box::new(Map {
+            value: type_of(package, value, resolve)?,
+            atomic: false,
+            go,
+        })));
     }
     if let Some(go) = word.strip_prefix("str:") {
         return Some(Type::String(Some(Name::Owned(package.go(go)))));

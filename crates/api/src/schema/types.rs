@@ -29,7 +29,10 @@ pub struct Struct {
 impl Struct {
     /// The field with this JSON name. Names are case-sensitive.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|f| (*f.name).cmp(name)).ok().map(|i| &self.fields[i])
+        self.fields
+            .binary_search_by(|f| (*f.name).cmp(name))
+            .ok()
+            .map(|i| &self.fields[i])
     }
 
     /// Name without the package: `PodSpec`.
