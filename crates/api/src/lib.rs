@@ -7,6 +7,7 @@ pub mod decode;
 pub mod field;
 pub mod head;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod registry;

@@ -123,22 +123,22 @@ fn find(short: &str, right: impl Fn(&Entry, &Package) -> bool) -> Option<StructR
         .map(|i| StructRef::Builtin(*i))
 }
 
-pub(super) fn kinds() -> impl Iterator<Item = (Gvk, StructRef)> {
+/// The kind that a type is, when it is one.
+pub(super) fn kind_of(i: u32) -> Option<Gvk> {
     let table = &*TABLE;
-    table
-        .entries
-        .iter()
-        .enumerate()
-        .filter(|(_, (entry, _))| entry.kind)
-        .map(|(i, (entry, _))| {
-            let package = &table.packages[entry.package as usize];
-            let gvk = (
-                package.group.to_owned(),
-                package.version.to_owned(),
-                entry.name.to_owned(),
-            );
-            (gvk, StructRef::Builtin(i as u32))
-        })
+    let (entry, _) = table.entries.get(i as usize)?;
+    let package = &table.packages[entry.package as usize];
+    entry.kind.then(|| {
+        (
+            package.group.to_owned(),
+            package.version.to_owned(),
+            entry.name.to_owned(),
+        )
+    })
+}
+
+pub(super) fn kinds() -> impl Iterator<Item = (Gvk, StructRef)> {
+    (0..TABLE.entries.len() as u32).filter_map(|i| Some((kind_of(i)?, StructRef::Builtin(i))))
 }
 
 #[cfg(test)]

@@ -69,6 +69,18 @@ impl Schemas {
         }
     }
 
+    /// The kind that a type is, when it is one.
+    pub fn kind_of(&self, schema: &StructRef) -> Option<Gvk> {
+        match schema {
+            StructRef::Builtin(i) => builtin::kind_of(*i),
+            StructRef::Owned(owned) => self
+                .custom
+                .iter()
+                .find(|(_, s)| Arc::ptr_eq(s, owned))
+                .map(|(gvk, _)| gvk.clone()),
+        }
+    }
+
     /// Every built-in type with a kind of its own.
     pub fn builtin_kinds(&self) -> impl Iterator<Item = (Gvk, StructRef)> {
         builtin::kinds()

@@ -1,0 +1,225 @@
+//! Types as OpenAPI schemas.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::Flavor;
+use crate::schema::{Field, ListKind, Presence, Schemas, Struct, StructRef, Type};
+
+/// Types that Go knows by name and JSON as a scalar.
+const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
+const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
+const FIELDS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1";
+const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
+const JSON: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
+pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+
+/// Definitions by name, collected with everything that they refer to.
+pub(super) struct Definitions<'a> {
+    flavor: Flavor,
+    schemas: &'a Schemas,
+    done: BTreeMap<String, Value>,
+    waiting: Vec<StructRef>,
+    scalars: BTreeSet<&'static str>,
+}
+
+impl<'a> Definitions<'a> {
+    pub fn new(flavor: Flavor, schemas: &'a Schemas) -> Self {
+        Definitions {
+            flavor,
+            schemas,
+            done: BTreeMap::new(),
+            waiting: Vec::new(),
+            scalars: BTreeSet::new(),
+        }
+    }
+
+    /// A reference to a kind's type; a plain object when there is no such type.
+    pub fn kind(&mut self, group: &str, version: &str, kind: &str) -> Value {
+        match self.schemas.by_kind(group, version, kind) {
+            Some(schema) => self.reference(&schema),
+            None => json!({"type": "object"}),
+        }
+    }
+
+    /// A reference to a type by its full name.
+    pub fn named(&mut self, name: &'static str) -> Value {
+        match self.schemas.by_name(name) {
+            Some(schema) => self.reference(&schema),
+            None => self.scalar(name),
+        }
+    }
+
+    /// All that was referred to, and what that refers to.
+    pub fn finish(mut self) -> Value {
+        while let Some(schema) = self.waiting.pop() {
+            if self.done.contains_key(&*schema.name) {
+                continue;
+            }
+            // Keeps a type that refers to itself from being made twice.
+            self.done.insert(schema.name.to_string(), Value::Null);
+            let mut definition = self.object(&schema);
+            if let Some((group, version, kind)) = self.schemas.kind_of(&schema) {
+                definition["x-kubernetes-group-version-kind"] =
+                    json!([{"group": group, "kind": kind, "version": version}]);
+            }
+            self.done.insert(schema.name.to_string(), definition);
+        }
+        for name in std::mem::take(&mut self.scalars) {
+            let definition = self.scalar_definition(name);
+            self.done.insert(name.to_owned(), definition);
+        }
+        Value::Object(self.done.into_iter().collect())
+    }
+
+    fn link(&self, name: &str) -> Value {
+        let place = match self.flavor {
+            Flavor::V2 => "#/definitions/",
+            Flavor::V3 => "#/components/schemas/",
+        };
+        json!({"$ref": format!("{place}{name}")})
+    }
+
+    fn scalar(&mut self, name: &'static str) -> Value {
+        self.scalars.insert(name);
+        self.link(name)
+    }
+
+    fn scalar_definition(&self, name: &str) -> Value {
+        match (name, self.flavor) {
+            (QUANTITY, Flavor::V3) => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+            (QUANTITY, Flavor::V2) => json!({"type": "string"}),
+            (INT_OR_STRING, Flavor::V3) => {
+                json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
+            }
+            (INT_OR_STRING, Flavor::V2) => json!({"format": "int-or-string", "type": "string"}),
+            (TIME | MICRO_TIME, _) => json!({"format": "date-time", "type": "string"}),
+            (JSON, _) => json!({}),
+            _ => json!({"type": "object"}),
+        }
+    }
+
+    fn reference(&mut self, schema: &StructRef) -> Value {
+        let link = self.link(&schema.name);
+        if !self.done.contains_key(&*schema.name) {
+            self.waiting.push(schema.clone());
+        }
+        link
+    }
+
+    fn object(&mut self, schema: &Struct) -> Value {
+        let mut out = Map::new();
+        out.insert("type".into(), "object".into());
+        let properties: Map<String, Value> = schema
+            .fields
+            .iter()
+            .map(|f| (f.name.to_string(), self.field(f)))
+            .collect();
+        if !properties.is_empty() {
+            out.insert("properties".into(), Value::Object(properties));
+        }
+        let required: Vec<&str> = schema
+            .fields
+            .iter()
+            .filter(|f| f.required)
+            .map(|f| &*f.name)
+            .collect();
+        if !required.is_empty() {
+            out.insert("required".into(), json!(required));
+        }
+        if schema.atomic {
+            out.insert("x-kubernetes-map-type".into(), "atomic".into());
+        }
+        if schema.preserve_unknown {
+            out.insert("x-kubernetes-preserve-unknown-fields".into(), true.into());
+        }
+        if schema.embedded {
+            out.insert("x-kubernetes-embedded-resource".into(), true.into());
+        }
+        Value::Object(out)
+    }
+
+    fn field(&mut self, field: &Field) -> Value {
+        let mut out = self.ty(&field.ty);
+        let default = match (&field.default, &field.ty, field.presence) {
+            (Some(default), _, _) => Some(default.clone()),
+            (None, Type::Struct(_), Presence::Always) => Some(json!({})),
+            (None, Type::String(_), Presence::Always) => Some(json!("")),
+            (None, Type::Int32 | Type::Int64, Presence::Always) => Some(json!(0)),
+            (None, Type::Bool, Presence::Always) => Some(json!(false)),
+            _ => None,
+        };
+        // Only OpenAPI 3 gives defaults, and there nothing may stand beside a reference.
+        if self.flavor == Flavor::V3 {
+            if out.get("$ref").is_some() {
+                out = json!({"allOf": [out]});
+            }
+            if let Some(default) = default {
+                out["default"] = default;
+            }
+        }
+        if field.atomic {
+            out["x-kubernetes-map-type"] = "atomic".into();
+        }
+        let patch = &field.patch;
+        let strategies: Vec<&str> = [
+            ("merge", patch.merge),
+            ("replace", patch.replace),
+            ("retainKeys", patch.retain_keys),
+        ]
+        .iter()
+        .filter_map(|(word, on)| on.then_some(*word))
+        .collect();
+        if !strategies.is_empty() {
+            out["x-kubernetes-patch-strategy"] = strategies.join(",").into();
+        }
+        if let Some(key) = &patch.key {
+            out["x-kubernetes-patch-merge-key"] = key.to_string().into();
+        }
+        out
+    }
+
+    fn ty(&mut self, ty: &Type) -> Value {
+        match ty {
+            Type::Bool => json!({"type": "boolean"}),
+            Type::Int32 => json!({"format": "int32", "type": "integer"}),
+            Type::Int64 => json!({"format": "int64", "type": "integer"}),
+            Type::Double => json!({"format": "double", "type": "number"}),
+            Type::String(_) => json!({"type": "string"}),
+            Type::Bytes => json!({"format": "byte", "type": "string"}),
+            Type::Quantity => self.scalar(QUANTITY),
+            Type::IntOrString => self.scalar(INT_OR_STRING),
+            Type::Time => self.scalar(TIME),
+            Type::MicroTime => self.scalar(MICRO_TIME),
+            Type::FieldsV1 => self.scalar(FIELDS),
+            Type::Raw => self.scalar(RAW),
+            Type::Any => self.scalar(JSON),
+            // A custom resource's inner types have no names.
+            Type::Struct(schema) if schema.name.is_empty() => self.object(schema),
+            Type::Struct(schema) => self.reference(schema),
+            Type::Map(map) => {
+                let mut out =
+                    json!({"additionalProperties": self.ty(&map.value), "type": "object"});
+                if map.atomic {
+                    out["x-kubernetes-map-type"] = "atomic".into();
+                }
+                out
+            }
+            Type::List(list) => {
+                let mut out = json!({"items": self.ty(&list.elem), "type": "array"});
+                match &list.kind {
+                    ListKind::Atomic => out["x-kubernetes-list-type"] = "atomic".into(),
+                    ListKind::Set => out["x-kubernetes-list-type"] = "set".into(),
+                    ListKind::Map(keys) => {
+                        out["x-kubernetes-list-type"] = "map".into();
+                        out["x-kubernetes-list-map-keys"] = json!(keys);
+                    }
+                }
+                out
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! OpenAPI documents, made from the registry and the schemas: what `kubectl explain`, validation and client generators read.
+
+mod definitions;
+mod paths;
+
+use serde_json::{Map, Value, json};
+
+use crate::{Registry, Resource, Schemas};
+use definitions::Definitions;
+use paths::Paths;
+
+/// Which OpenAPI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flavor {
+    /// Swagger 2.0, one document for everything.
+    V2,
+    /// 3.0.0, a document per group and version.
+    V3,
+}
+
+/// Group and version of all documents, in the order of the registry.
+pub fn group_versions(registry: &Registry) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    for resource in registry.iter() {
+        for version in &resource.versions {
+            let entry = (resource.group.clone(), version.clone());
+            if !out.contains(&entry) {
+                out.push(entry);
+            }
+        }
+    }
+    out
+}
+
+/// What a group and version is called in the index: `api/v1`, `apis/apps/v1`.
+pub fn path(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        format!("api/{version}")
+    } else {
+        format!("apis/{group}/{version}")
+    }
+}
+
+/// `/openapi/v3`: where each document is. `documents` are pairs of [`path`] and the document's hash.
+pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
+    let paths: Map<String, Value> = documents
+        .into_iter()
+        .map(|(path, hash)| {
+            (
+                path.to_owned(),
+                json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}),
+            )
+        })
+        .collect();
+    json!({"paths": paths})
+}
+
+/// `/openapi/v3/apis/<group>/<version>`; none when nothing is served there.
+pub fn v3(registry: &Registry, schemas: &Schemas, group: &str, version: &str) -> Option<Value> {
+    let mut definitions = Definitions::new(Flavor::V3, schemas);
+    let mut paths = Map::new();
+    let served =
+        |r: &&std::sync::Arc<Resource>| r.group == group && r.versions.iter().any(|v| v == version);
+    for resource in registry.iter().filter(served) {
+        Paths {
+            flavor: Flavor::V3,
+            group,
+            version,
+            definitions: &mut definitions,
+        }
+        .resource(resource, &mut paths);
+    }
+    if paths.is_empty() {
+        return None;
+    }
+    let bearer = json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"});
+    Some(json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "unversioned"},
+        "paths": paths,
+        "components": {"schemas": definitions.finish(), "securitySchemes": {"BearerToken": bearer}},
+    }))
+}
+
+/// `/openapi/v2`: everything in one document.
+pub fn v2(registry: &Registry, schemas: &Schemas) -> Value {
+    let mut definitions = Definitions::new(Flavor::V2, schemas);
+    let mut paths = Map::new();
+    for resource in registry.iter() {
+        for version in &resource.versions {
+            Paths {
+                flavor: Flavor::V2,
+                group: &resource.group,
+                version,
+                definitions: &mut definitions,
+            }
+            .resource(resource, &mut paths);
+        }
+    }
+    let bearer = json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"});
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "unversioned"},
+        "paths": paths,
+        "definitions": definitions.finish(),
+        "securityDefinitions": {"BearerToken": bearer},
+        "security": [{"BearerToken": []}],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{registry::Subresource, strategy::Strategy};
+    use std::sync::Arc;
+
+    struct Plain;
+    impl Strategy for Plain {}
+
+    fn registry() -> Registry {
+        let mut registry = Registry::default();
+        registry.add(Resource {
+            group: "apps".into(),
+            versions: vec!["v1".into()],
+            storage: 0,
+            kind: "Deployment".into(),
+            list_kind: "DeploymentList".into(),
+            plural: "deployments".into(),
+            singular: "deployment".into(),
+            short_names: vec!["deploy".into()],
+            categories: Vec::new(),
+            namespaced: true,
+            verbs: vec![
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ],
+            subresources: vec![Subresource {
+                name: "scale",
+                kind: "Scale".into(),
+                group_version: Some(("autoscaling", "v1")),
+                verbs: vec!["get", "patch", "update"],
+            }],
+            strategy: Arc::new(Plain),
+        });
+        registry
+    }
+
+    /// Every reference in a document leads somewhere.
+    fn check_links(document: &Value, at: &Value) {
+        match at {
+            Value::Object(map) => {
+                if let Some(link) = map.get("$ref").and_then(Value::as_str) {
+                    assert!(
+                        document.pointer(link.trim_start_matches('#')).is_some(),
+                        "{link}"
+                    );
+                }
+                map.values().for_each(|v| check_links(document, v));
+            }
+            Value::Array(list) => list.iter().for_each(|v| check_links(document, v)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn documents_have_paths_kinds_and_merge_marks() {
+        let schemas = Schemas::default();
+        let doc = v3(&registry(), &schemas, "apps", "v1").unwrap();
+        check_links(&doc, &doc);
+        let item = &doc["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
+        assert_eq!(
+            item["patch"]["operationId"],
+            "patchAppsV1NamespacedDeployment"
+        );
+        assert!(
+            item["patch"]["parameters"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|p| p["name"] == "fieldValidation")
+        );
+        assert_eq!(
+            doc["paths"]["/apis/apps/v1/deployments"]["get"]["operationId"],
+            "listAppsV1DeploymentForAllNamespaces"
+        );
+        let scale =
+            &doc["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"]["get"];
+        assert_eq!(
+            scale["x-kubernetes-group-version-kind"],
+            json!({"group": "autoscaling", "kind": "Scale", "version": "v1"})
+        );
+        let schema =
+            &doc["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+        assert_eq!(schema["x-kubernetes-patch-merge-key"], "name");
+        assert_eq!(schema["x-kubernetes-list-map-keys"], json!(["name"]));
+        let deployment = &doc["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"];
+        assert_eq!(
+            deployment["x-kubernetes-group-version-kind"],
+            json!([{"group": "apps", "kind": "Deployment", "version": "v1"}])
+        );
+        assert!(v3(&registry(), &schemas, "batch", "v1").is_none());
+        let doc = v2(&registry(), &schemas);
+        check_links(&doc, &doc);
+        assert_eq!(
+            index([("apis/apps/v1", "AB")])["paths"]["apis/apps/v1"]["serverRelativeURL"],
+            "/openapi/v3/apis/apps/v1?hash=AB"
+        );
+    }
+}

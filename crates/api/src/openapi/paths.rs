@@ -1,0 +1,429 @@
+//! What can be done with each resource, as OpenAPI operations.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Flavor,
+    definitions::{Definitions, PATCH},
+};
+use crate::registry::{Resource, Subresource};
+
+const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+
+/// Answers come in these.
+const PRODUCES: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+const STREAMS: [&str; 2] = [
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+const PATCHES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// Query parameters, name and type.
+type Params = &'static [(&'static str, &'static str)];
+
+const LIST: Params = &[
+    ("allowWatchBookmarks", "boolean"),
+    ("continue", "string"),
+    ("fieldSelector", "string"),
+    ("labelSelector", "string"),
+    ("limit", "integer"),
+    ("resourceVersion", "string"),
+    ("resourceVersionMatch", "string"),
+    ("sendInitialEvents", "boolean"),
+    ("timeoutSeconds", "integer"),
+    ("watch", "boolean"),
+];
+const WRITE: Params = &[
+    ("dryRun", "string"),
+    ("fieldManager", "string"),
+    ("fieldValidation", "string"),
+];
+const PATCHING: Params = &[
+    ("dryRun", "string"),
+    ("fieldManager", "string"),
+    ("fieldValidation", "string"),
+    ("force", "boolean"),
+];
+const DELETE: Params = &[
+    ("dryRun", "string"),
+    ("gracePeriodSeconds", "integer"),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+    ),
+    ("orphanDependents", "boolean"),
+    ("propagationPolicy", "string"),
+];
+const DELETE_COLLECTION: Params = &[
+    ("continue", "string"),
+    ("dryRun", "string"),
+    ("fieldSelector", "string"),
+    ("gracePeriodSeconds", "integer"),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+    ),
+    ("labelSelector", "string"),
+    ("limit", "integer"),
+    ("orphanDependents", "boolean"),
+    ("propagationPolicy", "string"),
+    ("resourceVersion", "string"),
+    ("resourceVersionMatch", "string"),
+    ("sendInitialEvents", "boolean"),
+    ("timeoutSeconds", "integer"),
+];
+
+/// What a verb of the registry is in OpenAPI: method, action, first word of the operation's id, parameters.
+struct Verb {
+    name: &'static str,
+    method: &'static str,
+    action: &'static str,
+    word: &'static str,
+    params: Params,
+}
+
+const fn verb(
+    name: &'static str,
+    method: &'static str,
+    action: &'static str,
+    word: &'static str,
+    params: Params,
+) -> Verb {
+    Verb {
+        name,
+        method,
+        action,
+        word,
+        params,
+    }
+}
+
+const COLLECTION: [Verb; 3] = [
+    verb("list", "get", "list", "list", LIST),
+    verb("create", "post", "post", "create", WRITE),
+    verb(
+        "deletecollection",
+        "delete",
+        "deletecollection",
+        "delete",
+        DELETE_COLLECTION,
+    ),
+];
+const ITEM: [Verb; 4] = [
+    verb("get", "get", "get", "read", &[]),
+    verb("update", "put", "put", "replace", WRITE),
+    verb("patch", "patch", "patch", "patch", PATCHING),
+    verb("delete", "delete", "delete", "delete", DELETE),
+];
+const CREATE_BELOW: Verb = verb("create", "post", "post", "create", WRITE);
+
+/// Writes the operations of one group and version.
+pub(super) struct Paths<'d, 'a> {
+    pub flavor: Flavor,
+    pub group: &'a str,
+    pub version: &'a str,
+    pub definitions: &'d mut Definitions<'a>,
+}
+
+/// Whose kind an operation takes and gives.
+struct Kind<'k> {
+    group: &'k str,
+    version: &'k str,
+    kind: &'k str,
+}
+
+impl Paths<'_, '_> {
+    /// Adds all paths of a resource.
+    pub fn resource(&mut self, resource: &Resource, out: &mut Map<String, Value>) {
+        let root = match self.group {
+            "" => format!("/api/{}", self.version),
+            group => format!("/apis/{group}/{}", self.version),
+        };
+        let plural = &resource.plural;
+        let base = if resource.namespaced {
+            format!("{root}/namespaces/{{namespace}}/{plural}")
+        } else {
+            format!("{root}/{plural}")
+        };
+        let scope = if resource.namespaced {
+            "Namespaced"
+        } else {
+            ""
+        };
+        let (group, version) = (self.group.to_owned(), self.version.to_owned());
+        let own = Kind {
+            group: &group,
+            version: &version,
+            kind: &resource.kind,
+        };
+        let has = |v: &&Verb| resource.verbs.contains(&v.name);
+
+        let mut at = self.place(resource.namespaced, false);
+        for verb in COLLECTION.iter().filter(has) {
+            let middle = if verb.name == "deletecollection" {
+                "Collection"
+            } else {
+                ""
+            };
+            let id = format!("{}{}{middle}{scope}{}", verb.word, self.id(), resource.kind);
+            at.insert(
+                verb.method.into(),
+                self.operation(verb, &id, &own, resource),
+            );
+        }
+        add(out, base.clone(), at);
+        if resource.namespaced && resource.verbs.contains(&"list") {
+            let mut at = self.place(false, false);
+            let id = format!("list{}{}ForAllNamespaces", self.id(), resource.kind);
+            at.insert(
+                "get".into(),
+                self.operation(&COLLECTION[0], &id, &own, resource),
+            );
+            add(out, format!("{root}/{plural}"), at);
+        }
+        let mut at = self.place(resource.namespaced, true);
+        for verb in ITEM.iter().filter(has) {
+            let id = format!("{}{}{scope}{}", verb.word, self.id(), resource.kind);
+            at.insert(
+                verb.method.into(),
+                self.operation(verb, &id, &own, resource),
+            );
+        }
+        add(out, format!("{base}/{{name}}"), at);
+        for sub in &resource.subresources {
+            let at = self.subresource(resource, sub, scope);
+            add(out, format!("{base}/{{name}}/{}", sub.name), at);
+        }
+    }
+
+    fn subresource(
+        &mut self,
+        resource: &Resource,
+        sub: &Subresource,
+        scope: &str,
+    ) -> Map<String, Value> {
+        let (group, version) = (self.group.to_owned(), self.version.to_owned());
+        let (sub_group, sub_version) = sub.group_version.unwrap_or((&group, &version));
+        let kind = Kind {
+            group: sub_group,
+            version: sub_version,
+            kind: &sub.kind,
+        };
+        let mut at = self.place(resource.namespaced, true);
+        for verb in ITEM
+            .iter()
+            .chain([&CREATE_BELOW])
+            .filter(|v| sub.verbs.contains(&v.name))
+        {
+            let id = format!(
+                "{}{}{scope}{}{}",
+                verb.word,
+                self.id(),
+                resource.kind,
+                capital(sub.name)
+            );
+            at.insert(
+                verb.method.into(),
+                self.operation(verb, &id, &kind, resource),
+            );
+        }
+        at
+    }
+
+    /// `AppsV1`, as part of operation ids.
+    fn id(&self) -> String {
+        format!("{}{}", group_word(self.group), capital(self.version))
+    }
+
+    /// A path with the parameters that all its operations share.
+    fn place(&self, namespace: bool, name: bool) -> Map<String, Value> {
+        let mut params = Vec::new();
+        for (present, word) in [(name, "name"), (namespace, "namespace")] {
+            if present {
+                params.push(self.param(word, "string", "path"));
+            }
+        }
+        params.push(self.param("pretty", "string", "query"));
+        Map::from_iter([("parameters".to_owned(), Value::Array(params))])
+    }
+
+    fn param(&self, name: &str, ty: &str, place: &str) -> Value {
+        let mut out = match self.flavor {
+            Flavor::V2 => json!({"in": place, "name": name, "type": ty, "uniqueItems": true}),
+            Flavor::V3 => {
+                json!({"in": place, "name": name, "schema": {"type": ty, "uniqueItems": true}})
+            }
+        };
+        if place == "path" {
+            out["required"] = true.into();
+        }
+        out
+    }
+
+    fn operation(&mut self, verb: &Verb, id: &str, kind: &Kind, resource: &Resource) -> Value {
+        let own = self.definitions.kind(kind.group, kind.version, kind.kind);
+        let answer = match verb.action {
+            "list" => self
+                .definitions
+                .kind(kind.group, kind.version, &resource.list_kind),
+            "delete" | "deletecollection" => self.definitions.named(STATUS),
+            _ => own.clone(),
+        };
+        let codes: &[&str] = match verb.action {
+            "post" => &["200", "201", "202"],
+            "put" | "patch" => &["200", "201"],
+            "delete" => &["200", "202"],
+            _ => &["200"],
+        };
+        let body = match verb.action {
+            "post" | "put" => Some((own, true)),
+            "patch" => Some((self.definitions.named(PATCH), true)),
+            "delete" | "deletecollection" => Some((self.definitions.named(DELETE_OPTIONS), false)),
+            _ => None,
+        };
+        let mut out = json!({
+            "operationId": id,
+            "tags": [tag(self.group, self.version)],
+            "x-kubernetes-action": verb.action,
+            "x-kubernetes-group-version-kind": {"group": kind.group, "kind": kind.kind, "version": kind.version},
+        });
+        let mut params: Vec<Value> = verb
+            .params
+            .iter()
+            .map(|(name, ty)| self.param(name, ty, "query"))
+            .collect();
+        match self.flavor {
+            Flavor::V2 => write_v2(&mut out, verb, body, &mut params, codes, &answer),
+            Flavor::V3 => write_v3(&mut out, verb, body, codes, &answer),
+        }
+        if !params.is_empty() {
+            out["parameters"] = Value::Array(params);
+        }
+        out
+    }
+}
+
+fn add(out: &mut Map<String, Value>, path: String, operations: Map<String, Value>) {
+    // Only shared parameters: nothing can be done there.
+    if operations.len() > 1 {
+        out.insert(path, Value::Object(operations));
+    }
+}
+
+fn write_v2(
+    out: &mut Value,
+    verb: &Verb,
+    body: Option<(Value, bool)>,
+    params: &mut Vec<Value>,
+    codes: &[&str],
+    answer: &Value,
+) {
+    out["schemes"] = json!(["https"]);
+    out["consumes"] = if verb.action == "patch" {
+        json!(PATCHES)
+    } else {
+        json!(["*/*"])
+    };
+    let mut produces = PRODUCES.to_vec();
+    if verb.action == "list" {
+        produces.extend(STREAMS);
+    }
+    out["produces"] = json!(produces);
+    if let Some((schema, required)) = body {
+        let mut param = json!({"in": "body", "name": "body", "schema": schema});
+        if required {
+            param["required"] = true.into();
+        }
+        params.insert(0, param);
+    }
+    let mut responses = json!({"401": {"description": "Unauthorized"}});
+    for code in codes {
+        responses[*code] = json!({"description": described(code), "schema": answer});
+    }
+    out["responses"] = responses;
+}
+
+fn write_v3(
+    out: &mut Value,
+    verb: &Verb,
+    body: Option<(Value, bool)>,
+    codes: &[&str],
+    answer: &Value,
+) {
+    if let Some((schema, required)) = body {
+        let media: &[&str] = if verb.action == "patch" {
+            &PATCHES
+        } else {
+            &["*/*"]
+        };
+        let content: Map<String, Value> = media
+            .iter()
+            .map(|m| ((*m).to_owned(), json!({"schema": schema})))
+            .collect();
+        let mut request = json!({"content": content});
+        if required {
+            request["required"] = true.into();
+        }
+        out["requestBody"] = request;
+    }
+    let streams: &[&str] = if verb.action == "list" { &STREAMS } else { &[] };
+    let content: Map<String, Value> = PRODUCES
+        .iter()
+        .chain(streams)
+        .map(|m| ((*m).to_owned(), json!({"schema": answer})))
+        .collect();
+    let mut responses = json!({"401": {"description": "Unauthorized"}});
+    for code in codes {
+        responses[*code] = json!({"description": described(code), "content": content});
+    }
+    out["responses"] = responses;
+}
+
+fn described(code: &str) -> &'static str {
+    match code {
+        "201" => "Created",
+        "202" => "Accepted",
+        _ => "OK",
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+/// `Core`, `Apps`, `RbacAuthorization`.
+fn group_word(group: &str) -> String {
+    match group {
+        "" => "Core".into(),
+        group => group
+            .strip_suffix(".k8s.io")
+            .unwrap_or(group)
+            .split(['.', '-'])
+            .map(capital)
+            .collect(),
+    }
+}
+
+/// `apps_v1`, `rbacAuthorization_v1`.
+fn tag(group: &str, version: &str) -> String {
+    let word = group_word(group);
+    let mut chars = word.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    format!(
+        "{}_{version}",
+        first.into_iter().chain(chars).collect::<String>()
+    )
+}
