@@ -11,14 +11,19 @@ use knarr_api::{
 };
 use serde_json::Value;
 
-/// The folder with the recordings, if this machine has it.
+/// The folder with the recordings, if this machine has it: in `$KNARR_SHARED`, or beside the repository or the folder that
+/// its worktrees are in.
 fn recordings() -> Option<PathBuf> {
-    let shared = std::env::var_os("KNARR_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
-    [shared, PathBuf::from("/work/shared")]
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let places = [
+        std::env::var_os("KNARR_SHARED").map(PathBuf::from),
+        Some(repository.join("../shared")),
+        Some(repository.join("../../shared")),
+    ];
+    places
         .into_iter()
-        .map(|s| s.join("golden"))
+        .flatten()
+        .map(|p| p.join("golden"))
         .find(|g| g.is_dir())
 }
 
@@ -28,6 +33,8 @@ fn steps() -> Vec<(String, Value, Value)> {
         println!("skipped: no recordings on this machine");
         return Vec::new();
     };
+    // The recorder's YAML reader takes these for text.
+    let letters = regex::Regex::new(r"(?m)([:\[,] ?)([ynYN])(\s*[,}\]]|$)").unwrap();
     let mut out = Vec::new();
     for folder in ["core", "machinery", "networking", "workloads", "extension"] {
         let Ok(files) = fs::read_dir(root.join(folder)) else {
@@ -39,8 +46,6 @@ fn steps() -> Vec<(String, Value, Value)> {
             .filter(|f| f.extension().is_some_and(|e| e == "yaml"))
         {
             let text = fs::read_to_string(&file).unwrap();
-            // The recorder's YAML reader takes these for text.
-            let letters = regex::Regex::new(r"(?m)([:\[,] ?)([ynYN])(\s*[,}\]]|$)").unwrap();
             let asked = yaml::read(letters.replace_all(&text, "$1'$2'$3").as_bytes())
                 .unwrap()
                 .value;
