@@ -20,15 +20,59 @@ pub struct Stored {
     pub created: u64,
     /// The object as clients read it, resourceVersion included.
     pub json: Bytes,
+    /// Where in `json` the resourceVersion begins: just behind the `{` of `metadata`.
+    pub hole: usize,
     pub head: Head,
+}
+
+impl Stored {
+    /// The same object as if written at `revision`.
+    pub(crate) fn moved_to(&self, revision: u64) -> Stored {
+        let (key, head, hole) = (self.key.clone(), self.head.clone(), self.hole);
+        let json = self.encoded().map_or_else(
+            || self.json.clone(),
+            |encoded| encoded.at_revision(revision),
+        );
+        Stored {
+            key,
+            revision,
+            created: self.created,
+            json,
+            hole,
+            head,
+        }
+    }
+
+    /// The object without its revision, ready to be written again.
+    pub fn encoded(&self) -> Option<Encoded> {
+        // `"resourceVersion":"N",` as `Encoded::at_revision` puts it there.
+        let digits = self.revision.checked_ilog10()? as usize + 1;
+        let end = self.hole + "\"resourceVersion\":\"\",".len() + digits;
+        let mut json = Vec::with_capacity(self.json.len());
+        json.extend_from_slice(self.json.get(..self.hole)?);
+        json.extend_from_slice(self.json.get(end..)?);
+        Encoded::from_parts(json.into(), self.hole)
+    }
 }
 
 /// What a write asks for. `expect` is the revision the caller read: the write fails when the key has moved on.
 #[derive(Debug, Clone)]
 pub enum Write {
-    Create { key: String, value: Encoded, head: Head },
-    Update { key: String, expect: u64, value: Encoded, head: Head },
-    Delete { key: String, expect: u64 },
+    Create {
+        key: String,
+        value: Encoded,
+        head: Head,
+    },
+    Update {
+        key: String,
+        expect: u64,
+        value: Encoded,
+        head: Head,
+    },
+    Delete {
+        key: String,
+        expect: u64,
+    },
 }
 
 /// Why a write did not happen.
@@ -101,15 +145,22 @@ pub enum RevisionError {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub dir: PathBuf,
-    /// How many past changes per prefix are kept for watches and old views, at least.
+    /// How many past changes per resource are kept for watches and old views, unless they hold more than 16 MiB.
     pub history: usize,
-    /// Past changes older than this may go (the original compacts every 5 minutes).
+    /// Past changes older than this go, down to `history` (the original compacts every 5 minutes).
     pub keep: Duration,
+    /// A log that is larger than this (bytes), and than twice the live objects, is replaced by a snapshot of them.
+    pub compact_at: u64,
 }
 
 impl Options {
     pub fn new(dir: &Path) -> Self {
-        Options { dir: dir.to_owned(), history: 1000, keep: Duration::from_secs(300) }
+        Options {
+            dir: dir.to_owned(),
+            history: 1000,
+            keep: Duration::from_secs(300),
+            compact_at: 32 << 20,
+        }
     }
 }
 

@@ -1,0 +1,210 @@
+//! The one thread that writes.
+
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc, OnceLock,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use knarr_api::{Head, head::Encoded};
+use tokio::sync::oneshot;
+
+use crate::{
+    Event, EventKind, Stored, Write, WriteError,
+    engine::{Engine, Failure},
+    lock::Lock,
+    model::{Map, Model, apply},
+};
+
+/// One sync carries at most this much, so that a flood does not make everybody wait for all of it.
+const BATCH_WRITES: usize = 1024;
+const BATCH_BYTES: usize = 8 << 20;
+/// How often an idle store lets go of old history.
+const TRIM: Duration = Duration::from_secs(30);
+
+pub(crate) type Reply = oneshot::Sender<Result<Arc<Stored>, WriteError>>;
+
+pub(crate) enum Job {
+    Write(Write, Reply),
+    Close(oneshot::Sender<()>),
+}
+
+pub(crate) struct Writer {
+    model: Arc<Model>,
+    engine: Box<dyn Engine>,
+    /// Set when the engine broke: why nothing is accepted any more.
+    broken: Option<String>,
+    _lock: Lock,
+}
+
+impl Writer {
+    pub(crate) fn new(model: Arc<Model>, engine: Box<dyn Engine>, lock: Lock) -> Self {
+        Writer {
+            model,
+            engine,
+            broken: None,
+            _lock: lock,
+        }
+    }
+
+    /// Works until it is told to close or nobody can ask any more.
+    pub(crate) fn run(mut self, queue: &Receiver<Job>) {
+        let closing = loop {
+            match queue.recv_timeout(TRIM) {
+                Ok(job) => {
+                    if let ControlFlow::Break(reply) = self.turn(job, queue) {
+                        break Some(reply);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.model.trim(),
+                Err(RecvTimeoutError::Disconnected) => break None,
+            }
+        };
+        self.model.close();
+        if let Err(error) = self.engine.close() {
+            tracing::warn!(%error, "store did not close cleanly");
+        }
+        drop(self); // frees the lock before the closer goes on
+        if let Some(reply) = closing {
+            let _ = reply.send(()); // nobody waiting any more is fine
+        }
+    }
+
+    /// Takes what waits and writes it as one batch.
+    fn turn(&mut self, first: Job, queue: &Receiver<Job>) -> ControlFlow<oneshot::Sender<()>> {
+        let (mut batch, mut bytes, mut next) = (Vec::new(), 0, Some(first));
+        while let Some(job) = next {
+            match job {
+                Job::Write(write, reply) => {
+                    bytes += size(&write);
+                    batch.push((write, reply));
+                }
+                Job::Close(reply) => {
+                    self.write(batch);
+                    return ControlFlow::Break(reply);
+                }
+            }
+            let full = batch.len() >= BATCH_WRITES || bytes >= BATCH_BYTES;
+            next = if full { None } else { queue.try_recv().ok() };
+        }
+        self.write(batch);
+        ControlFlow::Continue(())
+    }
+
+    fn write(&mut self, batch: Vec<(Write, Reply)>) {
+        let (mut map, mut revision) = self.model.snapshot();
+        let mut events = Vec::with_capacity(batch.len());
+        let mut answers = Vec::with_capacity(batch.len());
+        for (write, reply) in batch {
+            let decided = decide(&map, write, revision + 1).map(|event| {
+                revision += 1;
+                apply(&mut map, &event);
+                let stored = event.object.clone();
+                events.push(Arc::new(event));
+                stored
+            });
+            answers.push((decided, reply));
+        }
+        let done = self.commit(&events);
+        if done.is_ok() && !events.is_empty() {
+            self.model.publish(map, revision, &events);
+        }
+        // Refusals are told after the commit too: they may rest on writes of the same batch.
+        for (decided, reply) in answers {
+            let answer = done.clone().map_err(WriteError::Engine).and(decided);
+            let _ = reply.send(answer); // nobody waiting any more is fine
+        }
+        if done.is_ok() && !events.is_empty() {
+            let (live, revision) = self.model.snapshot();
+            self.engine.tidy(&live, revision);
+        }
+    }
+
+    fn commit(&mut self, events: &[Arc<Event>]) -> Result<(), String> {
+        if let Some(why) = &self.broken {
+            return Err(why.clone());
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.engine.commit(events).map_err(|failure| match failure {
+            Failure::Refused(error) => {
+                tracing::error!(%error, "store refused a batch");
+                error.to_string()
+            }
+            Failure::Broken(error) => {
+                tracing::error!(%error, "store is broken: no more writes are accepted until a restart");
+                self.broken.insert(error.to_string()).clone()
+            }
+        })
+    }
+}
+
+fn size(write: &Write) -> usize {
+    match write {
+        Write::Create { value, .. } | Write::Update { value, .. } => value.json().len(),
+        Write::Delete { .. } => 0,
+    }
+}
+
+/// What a write does to `map`, or why it cannot.
+fn decide(map: &Map, write: Write, revision: u64) -> Result<Event, WriteError> {
+    let (kind, object, previous) = match write {
+        Write::Create { key, value, head } => {
+            if let Some(old) = map.get(key.as_str()) {
+                return Err(WriteError::Exists(old.clone()));
+            }
+            (
+                EventKind::Added,
+                put(key.into(), revision, revision, &value, head),
+                None,
+            )
+        }
+        Write::Update {
+            key,
+            expect,
+            value,
+            head,
+        } => {
+            let old = current(map, &key, expect)?;
+            (
+                EventKind::Modified,
+                put(old.key.clone(), revision, old.created, &value, head),
+                Some(old),
+            )
+        }
+        Write::Delete { key, expect } => {
+            let old = current(map, &key, expect)?;
+            (EventKind::Deleted, old.moved_to(revision), Some(old))
+        }
+    };
+    Ok(Event {
+        kind,
+        object: Arc::new(object),
+        previous,
+        frame: OnceLock::new(),
+    })
+}
+
+fn current(map: &Map, key: &str, expect: u64) -> Result<Arc<Stored>, WriteError> {
+    let old = map.get(key).ok_or(WriteError::NotFound)?;
+    if old.revision == expect {
+        Ok(old.clone())
+    } else {
+        Err(WriteError::Conflict(old.clone()))
+    }
+}
+
+fn put(key: Arc<str>, revision: u64, created: u64, value: &Encoded, head: Head) -> Stored {
+    Stored {
+        key,
+        revision,
+        created,
+        json: value.at_revision(revision),
+        hole: value.hole(),
+        head,
+    }
+}

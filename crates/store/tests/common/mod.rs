@@ -1,0 +1,114 @@
+//! What the store's tests share.
+#![allow(dead_code)]
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use knarr_api::{Head, head::Encoded};
+use knarr_store::{
+    Event, EventKind, HeadOf, OpenError, Options, Range, Store, Stored, Watch, Write, WriteError,
+};
+use serde_json::{Value, json};
+
+pub const PODS: &str = "/registry/pods/";
+
+pub fn head_of() -> HeadOf {
+    Arc::new(|_, bytes| {
+        let object: Value = serde_json::from_slice(bytes).expect("stored objects are JSON");
+        Head::of(&object, Vec::new())
+    })
+}
+
+pub async fn open(dir: &Path) -> Store {
+    try_open(&Options::new(dir)).await.expect("the store opens")
+}
+
+pub async fn try_open(options: &Options) -> Result<Store, OpenError> {
+    Store::open(options.clone(), head_of()).await
+}
+
+/// `pods/default/a` becomes an object of that name and namespace with `value` in it.
+pub fn object(key: &str, value: &str) -> (Encoded, Head) {
+    let mut parts = key.rsplit('/');
+    let (name, namespace) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "value": value});
+    (
+        Encoded::new(&object).expect("it has metadata"),
+        Head::of(&object, Vec::new()),
+    )
+}
+
+pub async fn create(store: &Store, key: &str, value: &str) -> Result<Arc<Stored>, WriteError> {
+    let (encoded, head) = object(key, value);
+    store
+        .write(Write::Create {
+            key: key.into(),
+            value: encoded,
+            head,
+        })
+        .await
+}
+
+pub async fn update(
+    store: &Store,
+    key: &str,
+    expect: u64,
+    value: &str,
+) -> Result<Arc<Stored>, WriteError> {
+    let (encoded, head) = object(key, value);
+    store
+        .write(Write::Update {
+            key: key.into(),
+            expect,
+            value: encoded,
+            head,
+        })
+        .await
+}
+
+pub async fn delete(store: &Store, key: &str, expect: u64) -> Result<Arc<Stored>, WriteError> {
+    store
+        .write(Write::Delete {
+            key: key.into(),
+            expect,
+        })
+        .await
+}
+
+pub fn value_of(stored: &Stored) -> Value {
+    serde_json::from_slice(&stored.json).expect("stored objects are JSON")
+}
+
+pub fn list(store: &Store, prefix: &str) -> Vec<Arc<Stored>> {
+    store
+        .list(Range {
+            prefix,
+            ..Range::default()
+        })
+        .expect("the newest view is always there")
+        .items
+}
+
+pub fn keys(items: &[Arc<Stored>]) -> Vec<String> {
+    items.iter().map(|item| item.key.to_string()).collect()
+}
+
+/// The next event, which must come soon.
+pub async fn next(watch: &mut Watch) -> Arc<Event> {
+    let event = tokio::time::timeout(Duration::from_secs(5), watch.next())
+        .await
+        .expect("an event in time");
+    event
+        .expect("the watch goes on")
+        .expect("nothing is compacted")
+}
+
+pub fn summary(event: &Arc<Event>) -> (EventKind, String, u64) {
+    (
+        event.kind,
+        event.object.key.to_string(),
+        event.object.revision,
+    )
+}

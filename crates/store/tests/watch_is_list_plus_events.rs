@@ -1,0 +1,216 @@
+//! Whatever is written in whatever order: a list and the events behind it lead to what a later list shows.
+
+mod common;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use common::{PODS, create, delete, list, next, try_open, update};
+use knarr_store::{Event, EventKind, Options, Range, Store, Stored};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Change key `k` (create, update or delete, as `how` says and its state allows).
+    Write {
+        k: usize,
+        how: u8,
+    },
+    /// Start to follow a prefix from here.
+    Watch {
+        narrow: bool,
+    },
+    /// Let what waits be written.
+    Settle,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        12 => (0..6usize, any::<u8>()).prop_map(|(k, how)| Step::Write { k, how }),
+        2 => any::<bool>().prop_map(|narrow| Step::Watch { narrow }),
+        2 => Just(Step::Settle),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+fn key(k: usize) -> String {
+    format!(
+        "{PODS}{}/{k}",
+        if k.is_multiple_of(2) {
+            "default"
+        } else {
+            "other"
+        }
+    )
+}
+
+type State = BTreeMap<String, (u64, bytes::Bytes)>;
+
+fn state(items: &[Arc<Stored>]) -> State {
+    items
+        .iter()
+        .map(|item| (item.key.to_string(), (item.revision, item.json.clone())))
+        .collect()
+}
+
+/// A list and the events behind it.
+struct Follower {
+    prefix: &'static str,
+    state: State,
+    watch: knarr_store::Watch,
+    revision: u64,
+}
+
+impl Follower {
+    fn start(store: &Store, narrow: bool) -> Follower {
+        let prefix = if narrow {
+            "/registry/pods/default/"
+        } else {
+            PODS
+        };
+        let listing = store
+            .list(Range {
+                prefix,
+                ..Range::default()
+            })
+            .unwrap();
+        let watch = store.watch(prefix, Some(listing.revision)).unwrap();
+        Follower {
+            prefix,
+            state: state(&listing.items),
+            watch,
+            revision: listing.revision,
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        let object = &event.object;
+        assert!(
+            object.revision > self.revision,
+            "events come in order, each once"
+        );
+        self.revision = object.revision;
+        let before = self.state.get(&*object.key).map(|(revision, _)| *revision);
+        assert_eq!(
+            before,
+            event.previous.as_ref().map(|p| p.revision),
+            "previous is what was there"
+        );
+        assert_eq!(before.is_none(), event.kind == EventKind::Added);
+        match event.kind {
+            EventKind::Deleted => self.state.remove(&*object.key),
+            _ => self.state.insert(
+                object.key.to_string(),
+                (object.revision, object.json.clone()),
+            ),
+        };
+    }
+
+    /// Follows up to the newest revision and compares; then any revision in between must list as it was.
+    async fn check(&mut self, store: &Store) {
+        let listing = store
+            .list(Range {
+                prefix: self.prefix,
+                ..Range::default()
+            })
+            .unwrap();
+        let want = state(&listing.items);
+        let mut past = vec![(self.revision, self.state.clone())];
+        while self.watch.revision() < listing.revision {
+            let event = next(&mut self.watch).await;
+            self.take(&event);
+            past.push((self.revision, self.state.clone()));
+        }
+        assert_eq!(self.state, want);
+        for (at, was) in past {
+            let old = store
+                .list(Range {
+                    prefix: self.prefix,
+                    at: Some(at),
+                    ..Range::default()
+                })
+                .unwrap();
+            assert_eq!((state(&old.items), old.revision), (was, at));
+        }
+    }
+}
+
+/// All writes go at once, so that they meet in batches; each tells whether it was done.
+async fn write_all(store: &Store, writes: &mut Vec<(usize, u8)>) -> usize {
+    let tasks: Vec<_> = writes
+        .drain(..)
+        .map(|(k, how)| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let value = how.to_string();
+                match store.get(&key(k)) {
+                    None => create(&store, &key(k), &value).await,
+                    Some(old) if how < 80 => delete(&store, &key(k), old.revision).await,
+                    Some(old) => update(&store, &key(k), old.revision, &value).await,
+                }
+                .is_ok()
+            })
+        })
+        .collect();
+    let mut done = 0;
+    for task in tasks {
+        done += usize::from(task.await.unwrap());
+    }
+    done
+}
+
+async fn run(steps: Vec<Step>) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        compact_at: 2_000,
+        keep: Duration::from_secs(60),
+        ..Options::new(dir.path())
+    };
+    let mut store = try_open(&options).await.unwrap();
+    let (mut followers, mut waiting): (Vec<Follower>, _) = (Vec::new(), Vec::new());
+    for step in steps {
+        match step {
+            Step::Write { k, how } => waiting.push((k, how)),
+            Step::Watch { narrow } => followers.push(Follower::start(&store, narrow)),
+            Step::Settle => {
+                let before = store.revision();
+                let done = write_all(&store, &mut waiting).await;
+                assert_eq!(
+                    store.revision(),
+                    before + done as u64,
+                    "one revision per write that was done"
+                );
+                for follower in &mut followers {
+                    follower.check(&store).await;
+                }
+            }
+            Step::Reopen => {
+                write_all(&store, &mut waiting).await;
+                let (was, revision) = (state(&list(&store, PODS)), store.revision());
+                followers.clear();
+                store.close().await;
+                store = try_open(&options).await.unwrap();
+                assert_eq!(
+                    (state(&list(&store, PODS)), store.revision()),
+                    (was, revision)
+                );
+            }
+        }
+    }
+    write_all(&store, &mut waiting).await;
+    for follower in &mut followers {
+        follower.check(&store).await;
+    }
+    store.close().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_list_and_its_events_lead_to_the_next_list(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(run(steps));
+    }
+}
