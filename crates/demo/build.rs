@@ -6,7 +6,18 @@ fn main() {
     println!("cargo:rerun-if-changed=program");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("demo");
     let status = Command::new(env::var_os("RUSTC").expect("cargo sets RUSTC"))
-        .args(["--edition", "2024", "--crate-name", "demo", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"])
+        .args([
+            "--edition",
+            "2024",
+            "--crate-name",
+            "demo",
+            "-C",
+            "opt-level=s",
+            "-C",
+            "panic=abort",
+            "-C",
+            "strip=symbols",
+        ])
         .args(["-C", "target-feature=+crt-static", "--target"])
         .arg(env::var_os("TARGET").expect("cargo sets TARGET"))
         .arg("-o")

@@ -21,7 +21,9 @@ pub fn api_address(range: ipnet::IpNet) -> IpAddr {
 fn nth_address(range: ipnet::IpNet, n: u32) -> IpAddr {
     match range.network() {
         IpAddr::V4(base) => IpAddr::from((u32::from(base).wrapping_add(n)).to_be_bytes()),
-        IpAddr::V6(base) => IpAddr::from((u128::from(base).wrapping_add(u128::from(n))).to_be_bytes()),
+        IpAddr::V6(base) => {
+            IpAddr::from((u128::from(base).wrapping_add(u128::from(n))).to_be_bytes())
+        }
     }
 }
 
@@ -63,8 +65,17 @@ mod tests {
 
     #[test]
     fn dns_is_at_the_tenth_address() {
-        assert_eq!(dns_address("10.96.0.0/12".parse().unwrap()).to_string(), "10.96.0.10");
-        assert_eq!(dns_address("fd00:10:96::/112".parse().unwrap()).to_string(), "fd00:10:96::a");
-        assert_eq!(api_address("10.96.0.0/12".parse().unwrap()).to_string(), "10.96.0.1");
+        assert_eq!(
+            dns_address("10.96.0.0/12".parse().unwrap()).to_string(),
+            "10.96.0.10"
+        );
+        assert_eq!(
+            dns_address("fd00:10:96::/112".parse().unwrap()).to_string(),
+            "fd00:10:96::a"
+        );
+        assert_eq!(
+            api_address("10.96.0.0/12".parse().unwrap()).to_string(),
+            "10.96.0.1"
+        );
     }
 }

@@ -60,7 +60,11 @@ impl Entry<'_> {
         put(&mut config, "clusters", self.cluster())?;
         put(&mut config, "users", self.user())?;
         put(&mut config, "contexts", self.context())?;
-        if config["current-context"].as_str().unwrap_or_default().is_empty() {
+        if config["current-context"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty()
+        {
             config["current-context"] = json!(self.name);
         }
         Ok(serde_saphyr::to_string(&config)?)
@@ -80,7 +84,9 @@ fn put(config: &mut Value, list: &str, entry: Value) -> Result<()> {
     if config[list].is_null() {
         config[list] = json!([]);
     }
-    let items = config[list].as_array_mut().with_context(|| format!("`{list}` is not a list"))?;
+    let items = config[list]
+        .as_array_mut()
+        .with_context(|| format!("`{list}` is not a list"))?;
     match items.iter_mut().find(|item| item["name"] == entry["name"]) {
         Some(old) => *old = entry,
         None => items.push(entry),
@@ -106,7 +112,11 @@ pub fn remove_from(text: &str, name: &str, user: &str) -> Result<String> {
         config["current-context"] = json!("");
         changed = true;
     }
-    if changed { Ok(serde_saphyr::to_string(&config)?) } else { Ok(text.to_owned()) }
+    if changed {
+        Ok(serde_saphyr::to_string(&config)?)
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// The file kubectl reads for this user: the first of `$KUBECONFIG`, else `~/.kube/config`. Under sudo, of the user who called it.
@@ -144,7 +154,8 @@ pub fn edit(path: &Path, change: impl FnOnce(&str) -> Result<String>) -> Result<
         return Ok(());
     }
     let made_parent = path.parent().filter(|p| !p.exists()).map(Path::to_owned);
-    files::write(path, new.as_bytes(), 0o600).with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(path, new.as_bytes(), 0o600)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     give_to_caller(path);
     if let Some(parent) = made_parent {
         give_to_caller(&parent);
@@ -165,7 +176,10 @@ mod tests {
     use super::*;
 
     fn pair() -> Pair {
-        Pair { certificate: "c".into(), key: "k".into() }
+        Pair {
+            certificate: "c".into(),
+            key: "k".into(),
+        }
     }
 
     const OTHER: &str = "apiVersion: v1\nkind: Config\nclusters:\n- name: other\n  cluster: {server: https://other}\nusers:\n- name: me\n  user: {token: t}\ncontexts:\n- name: other\n  context: {cluster: other, user: me}\ncurrent-context: other\npreferences: {colors: true}\n";
@@ -173,7 +187,13 @@ mod tests {
     #[test]
     fn merging_and_removing_leaves_the_rest_alone() {
         let pair = pair();
-        let entry = Entry { name: "knarr", user: "knarr-admin", server: "https://127.0.0.1:6443", ca: "ca", client: &pair };
+        let entry = Entry {
+            name: "knarr",
+            user: "knarr-admin",
+            server: "https://127.0.0.1:6443",
+            ca: "ca",
+            client: &pair,
+        };
         let merged = entry.merge_into(OTHER).unwrap();
         let value = parse(&merged).unwrap();
         assert_eq!(value["current-context"], "other");
@@ -187,7 +207,13 @@ mod tests {
     #[test]
     fn an_empty_file_gets_the_context_as_current() {
         let pair = pair();
-        let entry = Entry { name: "knarr", user: "knarr-admin", server: "s", ca: "ca", client: &pair };
+        let entry = Entry {
+            name: "knarr",
+            user: "knarr-admin",
+            server: "s",
+            ca: "ca",
+            client: &pair,
+        };
         let value = parse(&entry.merge_into("").unwrap()).unwrap();
         assert_eq!(value["current-context"], "knarr");
         assert!(entry.merge_into("- just\n- a list\n").is_err());

@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 
 use crate::files;
@@ -74,13 +74,21 @@ impl Pki {
     /// Unreadable or unwritable files, and an authority whose key is missing or does not parse: that one is never replaced.
     pub fn load_or_create(dir: &Path, names: &Names) -> Result<Self> {
         let authority = Authority::load_or_create(dir)?;
-        let local = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        let local = [
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            "::1".to_owned(),
+        ];
         let node = || {
             let ips = names.node_ips.iter().map(IpAddr::to_string);
-            [names.node_name.clone()].into_iter().chain(ips).chain(local.clone())
+            [names.node_name.clone()]
+                .into_iter()
+                .chain(ips)
+                .chain(local.clone())
         };
         let domain = &names.cluster_domain;
-        let service = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned);
+        let service =
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(str::to_owned);
         let apiserver_names = node()
             .chain(service)
             .chain([format!("kubernetes.default.svc.{domain}")])
@@ -93,16 +101,31 @@ impl Pki {
             names: Vec::new(),
             server: false,
         };
-        let server = |file, common_name: String, names| Want { file, common_name, organization: None, names, server: true };
+        let server = |file, common_name: String, names| Want {
+            file,
+            common_name,
+            organization: None,
+            names,
+            server: true,
+        };
         let kubelet_name = format!("system:node:{}", names.node_name);
         let service_account = load_or_create_key(&dir.join("sa.key"))?;
         let public = service_account.public_key_pem();
         files::write(&dir.join("sa.pub"), public.as_bytes(), 0o644)?;
         Ok(Pki {
-            apiserver: authority.pair(dir, &server("apiserver", "kube-apiserver".into(), apiserver_names))?,
+            apiserver: authority.pair(
+                dir,
+                &server("apiserver", "kube-apiserver".into(), apiserver_names),
+            )?,
             admin: authority.pair(dir, &client("admin", "kubernetes-admin", "system:masters"))?,
-            apiserver_kubelet_client: authority
-                .pair(dir, &client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters"))?,
+            apiserver_kubelet_client: authority.pair(
+                dir,
+                &client(
+                    "apiserver-kubelet-client",
+                    "kube-apiserver-kubelet-client",
+                    "system:masters",
+                ),
+            )?,
             kubelet: authority.pair(dir, &server("kubelet", kubelet_name, node().collect()))?,
             service_account_key: service_account.serialize_pem(),
             service_account_public: public,
@@ -122,15 +145,23 @@ impl Authority {
         match (cert_path.exists(), key_path.exists()) {
             (true, true) => {
                 let certificate = read(&cert_path)?;
-                parse_certificate(&certificate).with_context(|| format!("{} is damaged", cert_path.display()))?;
-                let key = KeyPair::from_pem(&read(&key_path)?)
-                    .with_context(|| format!("{} is damaged; restore it from a backup", key_path.display()))?;
+                parse_certificate(&certificate)
+                    .with_context(|| format!("{} is damaged", cert_path.display()))?;
+                let key = KeyPair::from_pem(&read(&key_path)?).with_context(|| {
+                    format!(
+                        "{} is damaged; restore it from a backup",
+                        key_path.display()
+                    )
+                })?;
                 Ok(Authority { certificate, key })
             }
             (false, false) => Self::create(&cert_path, &key_path),
             // The key is written first, so a lone key is the mark of a start that was cut off.
             (false, true) => Self::create(&cert_path, &key_path),
-            (true, false) => bail!("{} is missing; restore it from a backup, or start over with `knarr reset`", key_path.display()),
+            (true, false) => bail!(
+                "{} is missing; restore it from a backup, or start over with `knarr reset`",
+                key_path.display()
+            ),
         }
     }
 
@@ -138,8 +169,11 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = params("kubernetes", AUTHORITY_DAYS)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages =
-            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+            KeyUsagePurpose::KeyCertSign,
+        ];
         params.subject_alt_names = vec![SanType::DnsName("kubernetes".try_into()?)];
         let certificate = params.self_signed(&key)?.pem();
         files::write(key_path, key.serialize_pem().as_bytes(), 0o600)?;
@@ -149,7 +183,10 @@ impl Authority {
 
     /// The certificate on disk when it still serves, else a new one.
     fn pair(&self, dir: &Path, want: &Want<'_>) -> Result<Pair> {
-        let (cert_path, key_path) = (dir.join(format!("{}.crt", want.file)), dir.join(format!("{}.key", want.file)));
+        let (cert_path, key_path) = (
+            dir.join(format!("{}.crt", want.file)),
+            dir.join(format!("{}.key", want.file)),
+        );
         if let (Ok(certificate), Ok(key)) = (read(&cert_path), read(&key_path))
             && KeyPair::from_pem(&key).is_ok()
             && self.still_serves(&certificate, want)
@@ -166,23 +203,43 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = params(&want.common_name, CERTIFICATE_DAYS)?;
         if let Some(organization) = want.organization {
-            params.distinguished_name.push(DnType::OrganizationName, organization);
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, organization);
         }
-        params.subject_alt_names = want.names.iter().map(|n| subject_name(n)).collect::<Result<_>>()?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        params.extended_key_usages =
-            vec![if want.server { ExtendedKeyUsagePurpose::ServerAuth } else { ExtendedKeyUsagePurpose::ClientAuth }];
+        params.subject_alt_names = want
+            .names
+            .iter()
+            .map(|n| subject_name(n))
+            .collect::<Result<_>>()?;
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
+        params.extended_key_usages = vec![if want.server {
+            ExtendedKeyUsagePurpose::ServerAuth
+        } else {
+            ExtendedKeyUsagePurpose::ClientAuth
+        }];
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_ca_cert_pem(&self.certificate, &self.key)?;
         let certificate = params.signed_by(&key, &issuer)?.pem();
-        Ok(Pair { certificate, key: key.serialize_pem() })
+        Ok(Pair {
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 
     /// Whether a certificate is signed by this authority, has time left and carries every name.
     fn still_serves(&self, pem: &str, want: &Want<'_>) -> bool {
-        let (Ok(der), Ok(ca)) = (parse_certificate(pem), parse_certificate(&self.certificate)) else { return false };
-        let (Ok((_, cert)), Ok((_, ca))) = (x509_parser::parse_x509_certificate(&der), x509_parser::parse_x509_certificate(&ca))
+        let (Ok(der), Ok(ca)) = (parse_certificate(pem), parse_certificate(&self.certificate))
         else {
+            return false;
+        };
+        let (Ok((_, cert)), Ok((_, ca))) = (
+            x509_parser::parse_x509_certificate(&der),
+            x509_parser::parse_x509_certificate(&ca),
+        ) else {
             return false;
         };
         let left = cert.validity().not_after.timestamp() - Timestamp::now().as_second();
@@ -190,7 +247,13 @@ impl Authority {
             .subject_alternative_name()
             .ok()
             .flatten()
-            .map(|san| san.value.general_names.iter().filter_map(name_text).collect())
+            .map(|san| {
+                san.value
+                    .general_names
+                    .iter()
+                    .filter_map(name_text)
+                    .collect()
+            })
             .unwrap_or_default();
         cert.verify_signature(Some(ca.public_key())).is_ok()
             && left > RENEW_DAYS * 86_400
@@ -216,7 +279,9 @@ pub fn issue_client(dir: &Path, common_name: &str, organization: &str) -> Result
 fn params(common_name: &str, days: i64) -> Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
     // Clocks of nodes differ: be valid from a little before now.
     let now = std::time::SystemTime::now();
     let day = std::time::Duration::from_secs(86_400);
@@ -238,7 +303,9 @@ fn name_text(name: &x509_parser::extensions::GeneralName<'_>) -> Option<String> 
         GeneralName::DNSName(n) => Some((*n).to_owned()),
         GeneralName::IPAddress(b) => match <[u8; 4]>::try_from(*b) {
             Ok(v4) => Some(IpAddr::from(v4).to_string()),
-            Err(_) => <[u8; 16]>::try_from(*b).ok().map(|v6| IpAddr::from(v6).to_string()),
+            Err(_) => <[u8; 16]>::try_from(*b)
+                .ok()
+                .map(|v6| IpAddr::from(v6).to_string()),
         },
         _ => None,
     }
@@ -246,7 +313,9 @@ fn name_text(name: &x509_parser::extensions::GeneralName<'_>) -> Option<String> 
 
 fn parse_certificate(pem: &str) -> Result<Vec<u8>> {
     use rustls_pki_types::{CertificateDer, pem::PemObject};
-    Ok(CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| anyhow::anyhow!("{e}"))?.to_vec())
+    Ok(CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|e| anyhow::anyhow!("{e}"))?
+        .to_vec())
 }
 
 fn load_or_create_key(path: &PathBuf) -> Result<KeyPair> {
@@ -281,10 +350,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Pki::load_or_create(dir.path(), &names("192.0.2.1")).unwrap();
         let again = Pki::load_or_create(dir.path(), &names("192.0.2.1")).unwrap();
-        assert!(first.apiserver == again.apiserver && first.admin == again.admin && first.ca == again.ca);
+        assert!(
+            first.apiserver == again.apiserver
+                && first.admin == again.admin
+                && first.ca == again.ca
+        );
         let moved = Pki::load_or_create(dir.path(), &names("192.0.2.2")).unwrap();
         assert!(moved.apiserver != first.apiserver && moved.kubelet != first.kubelet);
-        assert!(moved.admin == first.admin && moved.service_account_key == first.service_account_key);
+        assert!(
+            moved.admin == first.admin && moved.service_account_key == first.service_account_key
+        );
     }
 
     #[test]
@@ -292,7 +367,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Pki::load_or_create(dir.path(), &names("192.0.2.1")).unwrap();
         std::fs::remove_file(dir.path().join("ca.key")).unwrap();
-        let error = Pki::load_or_create(dir.path(), &names("192.0.2.1")).err().unwrap();
+        let error = Pki::load_or_create(dir.path(), &names("192.0.2.1"))
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("ca.key is missing"), "{error}");
     }
 
@@ -303,6 +380,10 @@ mod tests {
         std::fs::remove_file(dir.path().join("ca.key")).unwrap();
         std::fs::remove_file(dir.path().join("ca.crt")).unwrap();
         let second = Pki::load_or_create(dir.path(), &names("192.0.2.1")).unwrap();
-        assert!(first.ca != second.ca && first.apiserver != second.apiserver && first.admin != second.admin);
+        assert!(
+            first.ca != second.ca
+                && first.apiserver != second.apiserver
+                && first.admin != second.admin
+        );
     }
 }
