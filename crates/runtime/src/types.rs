@@ -341,7 +341,12 @@ pub trait Runtime: Send + Sync {
     async fn stats(&self) -> Result<Vec<ContainerStats>>;
 
     async fn exec(&self, id: &str, config: &ExecConfig) -> Result<Streams>;
-    async fn exec_sync(&self, id: &str, command: &[String], timeout: std::time::Duration) -> Result<ExecOutput>;
+    async fn exec_sync(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: std::time::Duration,
+    ) -> Result<ExecOutput>;
     async fn attach(&self, id: &str, config: &ExecConfig) -> Result<Streams>;
     /// A TCP connection to a port on loopback inside the pod's network namespace.
     async fn port_forward(&self, sandbox_id: &str, port: u16) -> Result<tokio::net::TcpStream>;
@@ -353,7 +358,12 @@ pub trait Runtime: Send + Sync {
     async fn image_status(&self, reference: &str) -> Result<Option<Image>>;
     async fn images(&self) -> Result<Vec<Image>>;
     /// Returns the image's id. A pull of what is already complete in the store costs one manifest request.
-    async fn pull_image(&self, reference: &str, auth: Option<&RegistryAuth>, progress: Option<Progress>) -> Result<Image>;
+    async fn pull_image(
+        &self,
+        reference: &str,
+        auth: Option<&RegistryAuth>,
+        progress: Option<Progress>,
+    ) -> Result<Image>;
     async fn remove_image(&self, reference: &str) -> Result<()>;
 }
 
@@ -361,7 +371,12 @@ pub trait Runtime: Send + Sync {
 #[async_trait]
 pub trait SandboxNetwork: Send + Sync {
     /// Gives the namespace at `netns` its interface and addresses, primary first. Idempotent for the same id.
-    async fn attach(&self, sandbox_id: &str, netns: &std::path::Path, config: &SandboxConfig) -> anyhow::Result<Vec<IpAddr>>;
+    async fn attach(
+        &self,
+        sandbox_id: &str,
+        netns: &std::path::Path,
+        config: &SandboxConfig,
+    ) -> anyhow::Result<Vec<IpAddr>>;
     /// Takes interface, addresses and host ports back. Succeeds when there are none.
     async fn detach(&self, sandbox_id: &str) -> anyhow::Result<()>;
     /// After a restart: the sandboxes that live, with their addresses, so that nothing is given twice and leftovers go.

@@ -1,0 +1,204 @@
+//! The built-in runtime: OCI containers made by Knarr itself, one shim process per pod.
+//!
+//! Knarr keeps an index in memory of what the state directory and the shims say. Both outlive it: [`Embedded::open`] finds
+//! what runs and adopts it.
+
+mod adopt;
+mod client;
+mod container;
+mod plan;
+mod runtime;
+mod sandbox;
+mod streams;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, watch};
+
+use crate::{
+    cgroup::Cgroups,
+    images::{ImageStore, Puller, RegistryConfig},
+    record::{ContainerRecord, SandboxRecord},
+    spec::RunStatus,
+    types::{Error, Event, Result, SandboxNetwork, SandboxState},
+};
+
+/// How long killing a whole tree of processes may take.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the runtime keeps things and whom it works with.
+#[derive(Clone)]
+pub struct Config {
+    /// Persistent: images, layers, what containers write. Not on an overlay file system.
+    pub root: PathBuf,
+    /// Run state; normally below `/run`.
+    pub state: PathBuf,
+    /// cgroup that everything of the runtime lies in, e.g. `/knarr`.
+    pub cgroup_root: String,
+    /// The executable to start with the argument `shim`; normally `/proc/self/exe`.
+    pub shim: PathBuf,
+    pub network: Arc<dyn SandboxNetwork>,
+    /// Registries (`host` or `host:port`) that are spoken to without TLS, besides those on this machine.
+    pub insecure_registries: Vec<String>,
+    /// For a registry, where to ask first: base URLs such as `https://mirror.example.com`.
+    pub registry_mirrors: BTreeMap<String, Vec<String>>,
+}
+
+/// The built-in runtime. Clones share the same state.
+#[derive(Clone)]
+pub struct Embedded {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    images: Arc<ImageStore>,
+    puller: Puller,
+    cgroups: Cgroups,
+    sandboxes: Mutex<HashMap<String, Arc<Sandbox>>>,
+    containers: Mutex<HashMap<String, Arc<Container>>>,
+    events: broadcast::Sender<Event>,
+}
+
+struct Sandbox {
+    dir: PathBuf,
+    record: SandboxRecord,
+    state: Mutex<SandboxState>,
+    ips: Mutex<Vec<IpAddr>>,
+}
+
+struct Container {
+    id: String,
+    /// `<state>/sandboxes/<sandbox>/containers/<id>`.
+    dir: PathBuf,
+    record: Mutex<ContainerRecord>,
+    status: watch::Sender<RunStatus>,
+    /// One start or removal at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Embedded {
+    /// Opens the runtime and adopts what runs.
+    ///
+    /// # Errors
+    /// When a directory is not writable, the image store is damaged, or no cgroups are mounted.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        for dir in [
+            config.root.join("containers"),
+            config.state.join("sandboxes"),
+        ] {
+            fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        }
+        let images = Arc::new(ImageStore::open(&config.root.join("images"))?);
+        let registries = RegistryConfig {
+            insecure: config.insecure_registries.clone(),
+            mirrors: config.registry_mirrors.clone(),
+        };
+        let inner = Inner {
+            images,
+            puller: Puller::new(registries)?,
+            cgroups: Cgroups::detect()?,
+            sandboxes: Mutex::default(),
+            containers: Mutex::default(),
+            events: broadcast::channel(1024).0,
+            config,
+        };
+        let runtime = Self {
+            inner: Arc::new(inner),
+        };
+        runtime.adopt().await?;
+        Ok(runtime)
+    }
+
+    /// The images that containers are made of.
+    #[must_use]
+    pub fn image_store(&self) -> &Arc<ImageStore> {
+        &self.inner.images
+    }
+
+    /// The control groups of this machine.
+    #[must_use]
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.inner.cgroups
+    }
+
+    fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>> {
+        let found = self.inner.sandboxes.lock().get(id).cloned();
+        found.ok_or_else(|| Error::NotFound(format!("sandbox \"{id}\"")))
+    }
+
+    fn container(&self, id: &str) -> Result<Arc<Container>> {
+        let found = self.inner.containers.lock().get(id).cloned();
+        found.ok_or_else(|| Error::NotFound(format!("container \"{id}\"")))
+    }
+
+    fn containers_of(&self, sandbox: &str) -> Vec<Arc<Container>> {
+        self.inner
+            .containers
+            .lock()
+            .values()
+            .filter(|c| c.record.lock().sandbox == sandbox)
+            .cloned()
+            .collect()
+    }
+
+    fn sandbox_dir(&self, id: &str) -> PathBuf {
+        self.inner.config.state.join("sandboxes").join(id)
+    }
+
+    /// What a container writes.
+    fn writable_dir(&self, id: &str) -> PathBuf {
+        self.inner.config.root.join("containers").join(id)
+    }
+
+    fn tell(&self, sandbox: &Sandbox, container: &str) {
+        // Nobody may be listening.
+        let _ = self.inner.events.send(Event {
+            sandbox_id: sandbox.record.id.clone(),
+            pod_uid: sandbox.record.config.pod_uid.clone(),
+            container_id: container.to_owned(),
+        });
+    }
+}
+
+/// Runs what blocks beside the event loop.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(unwrap_error),
+        Err(panic) => Err(Error::Other(anyhow::anyhow!("{panic}"))),
+    }
+}
+
+/// An error of this crate that went through `anyhow` keeps its kind.
+fn unwrap_error(error: anyhow::Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(Error::Other)
+}
+
+/// 64 hexadecimal digits.
+fn new_id() -> String {
+    format!(
+        "{}{}",
+        uuid::Uuid::new_v4().simple(),
+        uuid::Uuid::new_v4().simple()
+    )
+}
+
+fn remove_tree(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
