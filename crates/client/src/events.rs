@@ -1,6 +1,9 @@
 //! Tells users what happened to an object, as `v1` Events that `kubectl describe` shows. Repeats are counted, not stored anew.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use k8s_openapi::{
     api::core::v1::{Event, EventSource, ObjectReference},
@@ -11,11 +14,14 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
 };
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-/// How many distinct recent events are remembered for counting.
-const REMEMBERED: usize = 4096;
+/// How many distinct recent events each writer remembers for counting.
+const REMEMBERED: usize = 1024;
+/// Writers at work side by side; all events of one object go through the same, in order.
+const WRITERS: usize = 4;
+/// Events that wait for one writer before new ones are dropped.
+const WAITING: usize = 1024;
 
 struct Record {
     about: ObjectReference,
@@ -25,11 +31,10 @@ struct Record {
     at: Timestamp,
 }
 
-/// Records events of one component. Never blocks and never fails its caller; clones share the sender.
+/// Records events of one component. Never blocks and never fails its caller; clones share the writers.
 #[derive(Clone)]
 pub struct Recorder {
-    queue: mpsc::Sender<Record>,
-    last: Arc<Mutex<()>>,
+    writers: Vec<mpsc::Sender<Record>>,
 }
 
 /// A reference to `object` for events.
@@ -48,10 +53,13 @@ pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
 impl Recorder {
     /// `component` is what `describe` shows under From, e.g. `kubelet`; `host` the node, when there is one.
     pub fn new(client: Client, component: &str, host: Option<&str>) -> Self {
-        let (queue, rx) = mpsc::channel(1024);
         let source = EventSource { component: Some(component.to_owned()), host: host.map(str::to_owned) };
-        tokio::spawn(write(client, source, rx));
-        Recorder { queue, last: Arc::default() }
+        let writer = |_| {
+            let (queue, rx) = mpsc::channel(WAITING);
+            tokio::spawn(write(client.clone(), source.clone(), rx));
+            queue
+        };
+        Recorder { writers: (0..WRITERS).map(writer).collect() }
     }
 
     pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: impl Into<String>) {
@@ -64,22 +72,24 @@ impl Recorder {
 
     /// `kind` is `Normal` or `Warning`.
     pub fn about(&self, about: ObjectReference, kind: &'static str, reason: &str, message: impl Into<String>) {
-        let _order = self.last.lock();
+        let mut hasher = DefaultHasher::new();
+        (&about.uid, &about.name).hash(&mut hasher);
+        let writer = &self.writers[(hasher.finish() % WRITERS as u64) as usize];
         let record = Record { about, kind, reason: reason.to_owned(), message: message.into(), at: Timestamp::now() };
         // A full queue drops events rather than slow the component down.
-        let _ = self.queue.try_send(record);
+        let _ = writer.try_send(record);
     }
 }
 
 async fn write(client: Client, source: EventSource, mut queue: mpsc::Receiver<Record>) {
-    let mut known: HashMap<String, (String, i32)> = HashMap::new();
+    let mut known: HashMap<u64, (String, i32)> = HashMap::new();
     while let Some(record) = queue.recv().await {
-        if known.len() > REMEMBERED {
+        if known.len() >= REMEMBERED {
             known.clear();
         }
         let namespace = record.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        let same = format!("{:?} {} {} {}", record.about.uid, record.about.field_path.as_deref().unwrap_or(""), record.reason, record.message);
+        let same = identity(&record);
         if let Some((name, count)) = known.get_mut(&same) {
             *count += 1;
             let patch = serde_json::json!({"count": *count, "lastTimestamp": Time(record.at)});
@@ -95,6 +105,15 @@ async fn write(client: Client, source: EventSource, mut queue: mpsc::Receiver<Re
             Err(error) => tracing::debug!(%error, reason = record.reason, "event not recorded"),
         }
     }
+}
+
+/// Events with the same identity are one Event that counts.
+fn identity(record: &Record) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let about = &record.about;
+    (&about.uid, &about.kind, &about.namespace, &about.name, &about.field_path).hash(&mut hasher);
+    (record.kind, &record.reason, &record.message).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn new_event(record: &Record, source: &EventSource, namespace: &str) -> Event {
@@ -117,5 +136,31 @@ fn new_event(record: &Record, source: &EventSource, namespace: &str) -> Event {
         reporting_component: source.component.clone(),
         reporting_instance: source.host.clone(),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, message: &str) -> Record {
+        let about = ObjectReference { name: Some(name.into()), ..ObjectReference::default() };
+        Record { about, kind: "Normal", reason: "Pulled".into(), message: message.into(), at: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn only_the_same_words_about_the_same_object_count_as_a_repeat() {
+        assert_eq!(identity(&record("a", "x")), identity(&record("a", "x")));
+        assert_ne!(identity(&record("a", "x")), identity(&record("a", "y")));
+        assert_ne!(identity(&record("a", "x")), identity(&record("b", "x")));
+    }
+
+    #[test]
+    fn an_event_carries_its_source_both_ways() {
+        let source = EventSource { component: Some("kubelet".into()), host: Some("n1".into()) };
+        let event = new_event(&record("a", "x"), &source, "default");
+        assert_eq!(event.reporting_component.as_deref(), Some("kubelet"));
+        assert_eq!(event.metadata.name.as_deref(), Some("a.0"));
+        assert_eq!(event.count, Some(1));
     }
 }

@@ -4,12 +4,14 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     future::Future,
     hash::Hash,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
+use futures::FutureExt;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 const FIRST_RETRY: Duration = Duration::from_millis(5);
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -20,6 +22,8 @@ struct State<T> {
     dirty: HashSet<T>,
     busy: HashSet<T>,
     failures: HashMap<T, u32>,
+    /// When a delayed item comes back; one timer an item, the earliest wins.
+    later: HashMap<T, Instant>,
 }
 
 /// Clones share the queue.
@@ -47,6 +51,7 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Queue<T> {
             dirty: HashSet::new(),
             busy: HashSet::new(),
             failures: HashMap::new(),
+            later: HashMap::new(),
         };
         Queue { state: Arc::new(Mutex::new(state)), wake: Arc::new(Notify::new()) }
     }
@@ -59,11 +64,31 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Queue<T> {
         }
     }
 
+    /// Adds the item after `delay`, unless it is already to come back earlier.
     pub fn add_after(&self, item: T, delay: Duration) {
+        let due = Instant::now() + delay;
+        {
+            let mut s = self.state.lock();
+            if s.later.get(&item).is_some_and(|known| *known <= due) {
+                return;
+            }
+            s.later.insert(item.clone(), due);
+        }
         let queue = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
-            queue.add(item);
+            tokio::time::sleep_until(due).await;
+            let mine = {
+                let mut s = queue.state.lock();
+                // An earlier timer may have taken over, and gone off.
+                let mine = s.later.get(&item) == Some(&due);
+                if mine {
+                    s.later.remove(&item);
+                }
+                mine
+            };
+            if mine {
+                queue.add(item);
+            }
         });
     }
 
@@ -130,24 +155,34 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Queue<T> {
             tasks.spawn(async move {
                 loop {
                     let item = queue.next().await;
-                    match reconcile(item.clone()).await {
-                        Ok(again) => {
-                            queue.succeeded(&item);
-                            if let Some(delay) = again {
-                                queue.add_after(item.clone(), delay);
-                            }
-                        }
-                        Err(error) => {
-                            let delay = queue.failed(&item);
-                            tracing::debug!(controller = name, ?item, error = format!("{error:#}"), "trying again");
-                            queue.add_after(item.clone(), delay);
-                        }
-                    }
-                    queue.done(&item);
+                    // A panic over one item must not take the worker, and the item, with it.
+                    let outcome = AssertUnwindSafe(async { reconcile(item.clone()).await }).catch_unwind().await;
+                    let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("panicked")));
+                    queue.settle(name, &item, outcome);
                 }
             });
         }
         while tasks.join_next().await.is_some() {}
+    }
+
+    fn settle(&self, name: &'static str, item: &T, outcome: anyhow::Result<Option<Duration>>)
+    where
+        T: std::fmt::Debug,
+    {
+        match outcome {
+            Ok(again) => {
+                self.succeeded(item);
+                if let Some(delay) = again {
+                    self.add_after(item.clone(), delay);
+                }
+            }
+            Err(error) => {
+                let delay = self.failed(item);
+                tracing::debug!(controller = name, ?item, error = format!("{error:#}"), "trying again");
+                self.add_after(item.clone(), delay);
+            }
+        }
+        self.done(item);
     }
 }
 
@@ -197,6 +232,40 @@ mod tests {
         queue.add(1);
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(runs.load(Ordering::SeqCst), 3);
+        worker.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_delays_the_earliest_counts() {
+        let queue = Queue::new();
+        for seconds in [30, 10, 20] {
+            queue.add_after(1, Duration::from_secs(seconds));
+        }
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        assert_eq!(queue.next().await, 1);
+        queue.done(&1);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure() {
+        let queue = Queue::new();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (q, r) = (queue.clone(), runs.clone());
+        let worker = tokio::spawn(async move {
+            q.run("test", 1, move |_: u32| {
+                let r = r.clone();
+                async move {
+                    assert!(r.fetch_add(1, Ordering::SeqCst) > 0, "the first time panics");
+                    Ok(None)
+                }
+            })
+            .await;
+        });
+        queue.add(1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
         worker.abort();
     }
 }
