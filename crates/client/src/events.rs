@@ -53,29 +53,56 @@ pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
 impl Recorder {
     /// `component` is what `describe` shows under From, e.g. `kubelet`; `host` the node, when there is one.
     pub fn new(client: Client, component: &str, host: Option<&str>) -> Self {
-        let source = EventSource { component: Some(component.to_owned()), host: host.map(str::to_owned) };
+        let source = EventSource {
+            component: Some(component.to_owned()),
+            host: host.map(str::to_owned),
+        };
         let writer = |_| {
             let (queue, rx) = mpsc::channel(WAITING);
             tokio::spawn(write(client.clone(), source.clone(), rx));
             queue
         };
-        Recorder { writers: (0..WRITERS).map(writer).collect() }
+        Recorder {
+            writers: (0..WRITERS).map(writer).collect(),
+        }
     }
 
-    pub fn normal<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: impl Into<String>) {
+    pub fn normal<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         self.about(reference(object), "Normal", reason, message);
     }
 
-    pub fn warning<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str, message: impl Into<String>) {
+    pub fn warning<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         self.about(reference(object), "Warning", reason, message);
     }
 
     /// `kind` is `Normal` or `Warning`.
-    pub fn about(&self, about: ObjectReference, kind: &'static str, reason: &str, message: impl Into<String>) {
+    pub fn about(
+        &self,
+        about: ObjectReference,
+        kind: &'static str,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         let mut hasher = DefaultHasher::new();
         (&about.uid, &about.name).hash(&mut hasher);
         let writer = &self.writers[(hasher.finish() % WRITERS as u64) as usize];
-        let record = Record { about, kind, reason: reason.to_owned(), message: message.into(), at: Timestamp::now() };
+        let record = Record {
+            about,
+            kind,
+            reason: reason.to_owned(),
+            message: message.into(),
+            at: Timestamp::now(),
+        };
         // A full queue drops events rather than slow the component down.
         let _ = writer.try_send(record);
     }
@@ -87,13 +114,21 @@ async fn write(client: Client, source: EventSource, mut queue: mpsc::Receiver<Re
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        let namespace = record.about.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let namespace = record
+            .about
+            .namespace
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let same = identity(&record);
         if let Some((name, count)) = known.get_mut(&same) {
             *count += 1;
             let patch = serde_json::json!({"count": *count, "lastTimestamp": Time(record.at)});
-            if api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.is_ok() {
+            if api
+                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .is_ok()
+            {
                 continue;
             }
         }
@@ -111,7 +146,14 @@ async fn write(client: Client, source: EventSource, mut queue: mpsc::Receiver<Re
 fn identity(record: &Record) -> u64 {
     let mut hasher = DefaultHasher::new();
     let about = &record.about;
-    (&about.uid, &about.kind, &about.namespace, &about.name, &about.field_path).hash(&mut hasher);
+    (
+        &about.uid,
+        &about.kind,
+        &about.namespace,
+        &about.name,
+        &about.field_path,
+    )
+        .hash(&mut hasher);
     (record.kind, &record.reason, &record.message).hash(&mut hasher);
     hasher.finish()
 }
@@ -144,8 +186,17 @@ mod tests {
     use super::*;
 
     fn record(name: &str, message: &str) -> Record {
-        let about = ObjectReference { name: Some(name.into()), ..ObjectReference::default() };
-        Record { about, kind: "Normal", reason: "Pulled".into(), message: message.into(), at: Timestamp::UNIX_EPOCH }
+        let about = ObjectReference {
+            name: Some(name.into()),
+            ..ObjectReference::default()
+        };
+        Record {
+            about,
+            kind: "Normal",
+            reason: "Pulled".into(),
+            message: message.into(),
+            at: Timestamp::UNIX_EPOCH,
+        }
     }
 
     #[test]
@@ -157,7 +208,10 @@ mod tests {
 
     #[test]
     fn an_event_carries_its_source_both_ways() {
-        let source = EventSource { component: Some("kubelet".into()), host: Some("n1".into()) };
+        let source = EventSource {
+            component: Some("kubelet".into()),
+            host: Some("n1".into()),
+        };
         let event = new_event(&record("a", "x"), &source, "default");
         assert_eq!(event.reporting_component.as_deref(), Some("kubelet"));
         assert_eq!(event.metadata.name.as_deref(), Some("a.0"));

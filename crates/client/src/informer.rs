@@ -18,8 +18,20 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 /// Kinds that can be informed about.
-pub trait Kind: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static {}
-impl<K> Kind for K where K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static {}
+pub trait Kind:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
+{
+}
+impl<K> Kind for K where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 /// Namespace (empty when cluster-scoped) and name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,17 +42,27 @@ pub struct Key {
 
 impl Key {
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Key { namespace: namespace.into(), name: name.into() }
+        Key {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     pub fn of<K: Resource>(object: &K) -> Self {
-        Key { namespace: object.meta().namespace.clone().unwrap_or_default(), name: object.name_any() }
+        Key {
+            namespace: object.meta().namespace.clone().unwrap_or_default(),
+            name: object.name_any(),
+        }
     }
 }
 
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -54,7 +76,10 @@ pub enum Change<K> {
 impl<K> Clone for Change<K> {
     fn clone(&self) -> Self {
         match self {
-            Change::Applied { old, new } => Change::Applied { old: old.clone(), new: new.clone() },
+            Change::Applied { old, new } => Change::Applied {
+                old: old.clone(),
+                new: new.clone(),
+            },
             Change::Deleted(k) => Change::Deleted(k.clone()),
         }
     }
@@ -79,7 +104,10 @@ pub struct Informers {
 
 impl Informers {
     pub fn new(client: Client) -> Self {
-        Informers { client, by_type: Arc::default() }
+        Informers {
+            client,
+            by_type: Arc::default(),
+        }
     }
 
     pub fn client(&self) -> &Client {
@@ -96,8 +124,15 @@ impl Informers {
         let mut map = self.by_type.lock();
         let slot = map
             .entry((TypeId::of::<K>(), field_selector.to_owned()))
-            .or_insert_with(|| Box::new(Informer::<K>::start(self.client.clone(), field_selector.to_owned())));
-        slot.downcast_ref::<Informer<K>>().expect("keyed by type").clone()
+            .or_insert_with(|| {
+                Box::new(Informer::<K>::start(
+                    self.client.clone(),
+                    field_selector.to_owned(),
+                ))
+            });
+        slot.downcast_ref::<Informer<K>>()
+            .expect("keyed by type")
+            .clone()
     }
 }
 
@@ -121,7 +156,9 @@ pub struct Informer<K> {
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Informer { shared: self.shared.clone() }
+        Informer {
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -149,7 +186,12 @@ impl<K: Kind> Informer<K> {
     }
 
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.shared.objects.read().get(namespace)?.get(name).cloned()
+        self.shared
+            .objects
+            .read()
+            .get(namespace)?
+            .get(name)
+            .cloned()
     }
 
     pub fn get_key(&self, key: &Key) -> Option<Arc<K>> {
@@ -158,20 +200,40 @@ impl<K: Kind> Informer<K> {
 
     /// All objects, in no order.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.shared.objects.read().values().flat_map(HashMap::values).cloned().collect()
+        self.shared
+            .objects
+            .read()
+            .values()
+            .flat_map(HashMap::values)
+            .cloned()
+            .collect()
     }
 
     /// The objects of one namespace, in no order.
     pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.shared.objects.read().get(namespace).map(|m| m.values().cloned().collect()).unwrap_or_default()
+        self.shared
+            .objects
+            .read()
+            .get(namespace)
+            .map(|m| m.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Every object there is now as `Applied`, then every change, none lost or repeated between.
     pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Change<K>> {
         let (tx, rx) = mpsc::unbounded_channel();
         let mut subscribers = self.shared.subscribers.lock();
-        for new in self.shared.objects.read().values().flat_map(HashMap::values) {
-            let _ = tx.send(Change::Applied { old: None, new: new.clone() });
+        for new in self
+            .shared
+            .objects
+            .read()
+            .values()
+            .flat_map(HashMap::values)
+        {
+            let _ = tx.send(Change::Applied {
+                old: None,
+                new: new.clone(),
+            });
         }
         subscribers.push(tx);
         rx
@@ -180,7 +242,11 @@ impl<K: Kind> Informer<K> {
 
 impl<K: Kind> Shared<K> {
     fn new() -> Self {
-        Shared { objects: RwLock::default(), subscribers: Mutex::default(), synced: watch::channel(false).0 }
+        Shared {
+            objects: RwLock::default(),
+            subscribers: Mutex::default(),
+            synced: watch::channel(false).0,
+        }
     }
 
     // The subscribers' lock is held over every change, so that `subscribe` sees each object exactly once.
@@ -189,7 +255,12 @@ impl<K: Kind> Shared<K> {
         let new = Arc::new(new);
         let Key { namespace, name } = Key::of(&*new);
         let mut subscribers = self.subscribers.lock();
-        let mut old = self.objects.write().entry(namespace).or_default().insert(name, new.clone());
+        let mut old = self
+            .objects
+            .write()
+            .entry(namespace)
+            .or_default()
+            .insert(name, new.clone());
         if let Some(before) = &old {
             if before.meta().resource_version == new.meta().resource_version {
                 return;
@@ -201,7 +272,13 @@ impl<K: Kind> Shared<K> {
                 old = None;
             }
         }
-        subscribers.retain(|tx| tx.send(Change::Applied { old: old.clone(), new: new.clone() }).is_ok());
+        subscribers.retain(|tx| {
+            tx.send(Change::Applied {
+                old: old.clone(),
+                new: new.clone(),
+            })
+            .is_ok()
+        });
     }
 
     fn delete(&self, key: &Key, last: Option<K>) {
@@ -212,7 +289,9 @@ impl<K: Kind> Shared<K> {
             Arc::new(last)
         });
         // An object that was never known here is no news.
-        let Some(gone) = old.map(|old| last.unwrap_or(old)) else { return };
+        let Some(gone) = old.map(|old| last.unwrap_or(old)) else {
+            return;
+        };
         subscribers.retain(|tx| tx.send(Change::Deleted(gone.clone())).is_ok());
     }
 
@@ -230,7 +309,10 @@ impl<K: Kind> Shared<K> {
     fn keep_only(&self, seen: &HashSet<Key>) {
         let gone: Vec<Key> = {
             let objects = self.objects.read();
-            let keys = objects.values().flat_map(HashMap::values).map(|o| Key::of(&**o));
+            let keys = objects
+                .values()
+                .flat_map(HashMap::values)
+                .map(|o| Key::of(&**o));
             keys.filter(|k| !seen.contains(k)).collect()
         };
         for key in gone {
@@ -285,7 +367,9 @@ async fn run<K: Kind>(api: Api<K>, config: watcher::Config, shared: Arc<Shared<K
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
+    use k8s_openapi::{
+        api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
+    };
 
     fn object(name: &str, uid: &str, revision: &str) -> ConfigMap {
         let mut object = ConfigMap::default();
@@ -306,30 +390,46 @@ mod tests {
                 Change::Deleted(_) => "gone",
             };
             let meta = &change.object().metadata;
-            out.push(format!("{what} {} {}", change.object().name_any(), meta.uid.as_deref().unwrap_or_default()));
+            out.push(format!(
+                "{what} {} {}",
+                change.object().name_any(),
+                meta.uid.as_deref().unwrap_or_default()
+            ));
         }
         out
     }
 
     #[test]
     fn subscribers_hear_of_each_change_once() {
-        let informer = Informer { shared: Arc::new(Shared::new()) };
+        let informer = Informer {
+            shared: Arc::new(Shared::new()),
+        };
         informer.shared.apply(object("a", "1", "1"));
         let mut rx = informer.subscribe();
         informer.shared.apply(object("a", "1", "1"));
         informer.shared.apply(object("a", "1", "2"));
         informer.shared.apply(object("b", "2", "3"));
         informer.shared.delete(&Key::new("ns", "b"), None);
-        informer.shared.delete(&Key::new("ns", "b"), Some(object("b", "2", "3")));
-        assert_eq!(told(&mut rx), ["new a 1", "changed a 1", "new b 2", "gone b 2"]);
+        informer
+            .shared
+            .delete(&Key::new("ns", "b"), Some(object("b", "2", "3")));
+        assert_eq!(
+            told(&mut rx),
+            ["new a 1", "changed a 1", "new b 2", "gone b 2"]
+        );
         assert_eq!(informer.list_namespace("ns").len(), 1);
         assert!(informer.list_namespace("other").is_empty());
-        assert_eq!(informer.get("ns", "a").unwrap().metadata.managed_fields, None);
+        assert_eq!(
+            informer.get("ns", "a").unwrap().metadata.managed_fields,
+            None
+        );
     }
 
     #[test]
     fn an_object_made_anew_is_told_as_gone_and_new() {
-        let informer = Informer { shared: Arc::new(Shared::new()) };
+        let informer = Informer {
+            shared: Arc::new(Shared::new()),
+        };
         let mut rx = informer.subscribe();
         informer.shared.apply(object("a", "1", "1"));
         informer.shared.apply(object("a", "2", "5"));
@@ -338,12 +438,16 @@ mod tests {
 
     #[test]
     fn what_a_new_list_lacks_is_gone() {
-        let informer = Informer { shared: Arc::new(Shared::new()) };
+        let informer = Informer {
+            shared: Arc::new(Shared::new()),
+        };
         informer.shared.apply(object("a", "1", "1"));
         informer.shared.apply(object("b", "2", "2"));
         let mut rx = informer.subscribe();
         assert_eq!(told(&mut rx).len(), 2);
-        informer.shared.keep_only(&HashSet::from([Key::new("ns", "b")]));
+        informer
+            .shared
+            .keep_only(&HashSet::from([Key::new("ns", "b")]));
         assert_eq!(told(&mut rx), ["gone a 1"]);
     }
 }

@@ -13,7 +13,10 @@ pub use queue::Queue;
 /// A client that calls `service` instead of opening connections.
 pub fn in_process<S, B>(service: S) -> kube::Client
 where
-    S: tower::Service<http::Request<kube::client::Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    S: tower::Service<http::Request<kube::client::Body>, Response = http::Response<B>>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,

@@ -34,7 +34,10 @@ pub struct Queue<T> {
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
-        Queue { state: self.state.clone(), wake: self.wake.clone() }
+        Queue {
+            state: self.state.clone(),
+            wake: self.wake.clone(),
+        }
     }
 }
 
@@ -53,7 +56,10 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Queue<T> {
             failures: HashMap::new(),
             later: HashMap::new(),
         };
-        Queue { state: Arc::new(Mutex::new(state)), wake: Arc::new(Notify::new()) }
+        Queue {
+            state: Arc::new(Mutex::new(state)),
+            wake: Arc::new(Notify::new()),
+        }
     }
 
     pub fn add(&self, item: T) {
@@ -131,7 +137,9 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Queue<T> {
     fn failed(&self, item: &T) -> Duration {
         let mut s = self.state.lock();
         let n = s.failures.entry(item.clone()).or_default();
-        let delay = FIRST_RETRY.saturating_mul(1 << (*n).min(14)).min(LAST_RETRY);
+        let delay = FIRST_RETRY
+            .saturating_mul(1 << (*n).min(14))
+            .min(LAST_RETRY);
         *n += 1;
         delay
     }
@@ -156,7 +164,9 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Queue<T> {
                 loop {
                     let item = queue.next().await;
                     // A panic over one item must not take the worker, and the item, with it.
-                    let outcome = AssertUnwindSafe(async { reconcile(item.clone()).await }).catch_unwind().await;
+                    let outcome = AssertUnwindSafe(async { reconcile(item.clone()).await })
+                        .catch_unwind()
+                        .await;
                     let outcome = outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("panicked")));
                     queue.settle(name, &item, outcome);
                 }
@@ -178,7 +188,12 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Queue<T> {
             }
             Err(error) => {
                 let delay = self.failed(item);
-                tracing::debug!(controller = name, ?item, error = format!("{error:#}"), "trying again");
+                tracing::debug!(
+                    controller = name,
+                    ?item,
+                    error = format!("{error:#}"),
+                    "trying again"
+                );
                 self.add_after(item.clone(), delay);
             }
         }
@@ -190,6 +205,18 @@ impl<T: Clone + Eq + Hash + Send + Sync + 'static> Queue<T> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Waits until there were that many runs, and a little longer to see that there are not more.
+    async fn settles(runs: &AtomicUsize, want: usize) {
+        for _ in 0..500 {
+            if runs.load(Ordering::SeqCst) >= want {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(runs.load(Ordering::SeqCst), want);
+    }
 
     #[tokio::test]
     async fn an_item_added_while_busy_runs_once_more() {
@@ -212,8 +239,7 @@ mod tests {
         });
         queue.add(1);
         queue.add(1);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(runs.load(Ordering::SeqCst), 2);
+        settles(&runs, 2).await;
         worker.abort();
     }
 
@@ -225,27 +251,32 @@ mod tests {
         let worker = tokio::spawn(async move {
             q.run("test", 1, move |_: u32| {
                 let r = r.clone();
-                async move { if r.fetch_add(1, Ordering::SeqCst) < 2 { anyhow::bail!("not yet") } else { Ok(None) } }
+                async move {
+                    if r.fetch_add(1, Ordering::SeqCst) < 2 {
+                        anyhow::bail!("not yet")
+                    } else {
+                        Ok(None)
+                    }
+                }
             })
             .await;
         });
         queue.add(1);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(runs.load(Ordering::SeqCst), 3);
+        settles(&runs, 3).await;
         worker.abort();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn of_several_delays_the_earliest_counts() {
         let queue = Queue::new();
-        for seconds in [30, 10, 20] {
-            queue.add_after(1, Duration::from_secs(seconds));
+        for millis in [60_000, 10, 30_000] {
+            queue.add_after(1, Duration::from_millis(millis));
         }
-        tokio::time::sleep(Duration::from_secs(11)).await;
+        let start = Instant::now();
         assert_eq!(queue.next().await, 1);
+        assert!(start.elapsed() < Duration::from_secs(20));
         queue.done(&1);
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(queue.is_empty());
+        assert!(queue.is_empty() && queue.state.lock().later.is_empty());
     }
 
     #[tokio::test]
@@ -257,15 +288,17 @@ mod tests {
             q.run("test", 1, move |_: u32| {
                 let r = r.clone();
                 async move {
-                    assert!(r.fetch_add(1, Ordering::SeqCst) > 0, "the first time panics");
+                    assert!(
+                        r.fetch_add(1, Ordering::SeqCst) > 0,
+                        "the first time panics"
+                    );
                     Ok(None)
                 }
             })
             .await;
         });
         queue.add(1);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(runs.load(Ordering::SeqCst), 2);
+        settles(&runs, 2).await;
         worker.abort();
     }
 }

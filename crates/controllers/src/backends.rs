@@ -28,8 +28,12 @@ pub fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
 
 /// Whether the Service picks pods with these labels. An empty selector picks all, a missing one none.
 pub fn selects(service: &Service, labels: &Option<BTreeMap<String, String>>) -> bool {
-    let Some(selector) = selector(service) else { return false };
-    selector.iter().all(|(k, v)| labels.as_ref().and_then(|l| l.get(k)) == Some(v))
+    let Some(selector) = selector(service) else {
+        return false;
+    };
+    selector
+        .iter()
+        .all(|(k, v)| labels.as_ref().and_then(|l| l.get(k)) == Some(v))
 }
 
 /// Without a virtual address.
@@ -39,21 +43,33 @@ pub fn headless(service: &Service) -> bool {
 
 /// Whether pods are published before they are ready.
 pub fn publishes_unready(service: &Service) -> bool {
-    service.spec.as_ref().and_then(|s| s.publish_not_ready_addresses).unwrap_or(false)
+    service
+        .spec
+        .as_ref()
+        .and_then(|s| s.publish_not_ready_addresses)
+        .unwrap_or(false)
 }
 
 /// Whether the pod has an address and has not ended. Pods being deleted count when asked for.
 pub fn may_be_endpoint(pod: &Pod, terminating: bool) -> bool {
-    !pod::ended(pod) && !addresses(pod).is_empty() && (terminating || pod.metadata.deletion_timestamp.is_none())
+    !pod::ended(pod)
+        && !addresses(pod).is_empty()
+        && (terminating || pod.metadata.deletion_timestamp.is_none())
 }
 
 /// The pod's addresses, of both families.
 pub fn addresses(pod: &Pod) -> Vec<IpAddr> {
-    let Some(status) = &pod.status else { return Vec::new() };
+    let Some(status) = &pod.status else {
+        return Vec::new();
+    };
     let all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
     let parsed: Vec<IpAddr> = all.filter_map(|ip| ip.parse().ok()).collect();
     match parsed.is_empty() {
-        true => status.pod_ip.iter().filter_map(|ip| ip.parse().ok()).collect(),
+        true => status
+            .pod_ip
+            .iter()
+            .filter_map(|ip| ip.parse().ok())
+            .collect(),
         false => parsed,
     }
 }
@@ -67,7 +83,11 @@ pub fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
     };
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     let spec = pod.spec.as_ref()?;
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let find = |c: &Container| {
         let mut ports = c.ports.iter().flatten();
         let matching = |p: &&k8s_openapi::api::core::v1::ContainerPort| {
@@ -82,7 +102,8 @@ pub fn target_port(pod: &Pod, port: &ServicePort) -> Option<i32> {
 pub fn hostname(pod: &Pod, service: &Service) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let hostname = spec.hostname.clone().filter(|h| !h.is_empty())?;
-    let same = spec.subdomain == service.metadata.name && pod.metadata.namespace == service.metadata.namespace;
+    let same = spec.subdomain == service.metadata.name
+        && pod.metadata.namespace == service.metadata.namespace;
     same.then_some(hostname)
 }
 
@@ -108,10 +129,18 @@ pub fn labels(service: &Service) -> BTreeMap<String, String> {
 }
 
 /// When the youngest of the changes came about that made the endpoints what they are.
-pub fn trigger_time<'a>(service: &Service, pods: impl IntoIterator<Item = &'a Pod>) -> Option<Timestamp> {
-    let ready = |p: &'a Pod| pod::condition(p, "Ready").and_then(|c| c.last_transition_time.as_ref());
+pub fn trigger_time<'a>(
+    service: &Service,
+    pods: impl IntoIterator<Item = &'a Pod>,
+) -> Option<Timestamp> {
+    let ready =
+        |p: &'a Pod| pod::condition(p, "Ready").and_then(|c| c.last_transition_time.as_ref());
     let made = service.metadata.creation_timestamp.as_ref();
-    pods.into_iter().filter_map(ready).chain(made).map(|t| t.0).max()
+    pods.into_iter()
+        .filter_map(ready)
+        .chain(made)
+        .map(|t| t.0)
+        .max()
 }
 
 /// What endpoints are made of, watched.
@@ -128,7 +157,9 @@ impl Watched {
 
     /// The pods behind a Service.
     pub fn behind(&self, service: &Service) -> Vec<std::sync::Arc<Pod>> {
-        let mut pods = self.pods.list_namespace(service.metadata.namespace.as_deref().unwrap_or_default());
+        let mut pods = self
+            .pods
+            .list_namespace(service.metadata.namespace.as_deref().unwrap_or_default());
         pods.retain(|p| selects(service, &p.metadata.labels));
         pods
     }
@@ -141,9 +172,12 @@ impl Watched {
             Change::Applied { old, .. } => old.as_ref(),
             Change::Deleted(_) => None,
         };
-        let services = self.services.list_namespace(new.metadata.namespace.as_deref().unwrap_or_default());
+        let services = self
+            .services
+            .list_namespace(new.metadata.namespace.as_deref().unwrap_or_default());
         let touched = services.iter().filter(|s| {
-            selects(s, &new.metadata.labels) || old.is_some_and(|old| selects(s, &old.metadata.labels))
+            selects(s, &new.metadata.labels)
+                || old.is_some_and(|old| selects(s, &old.metadata.labels))
         });
         touched.map(|s| Key::of(&**s)).collect()
     }
@@ -181,10 +215,17 @@ pub mod tests {
             (json!({"selector": {"app": "web", "tier": "x"}}), false),
             (json!({"selector": {}}), true),
             (json!({}), false),
-            (json!({"type": "ExternalName", "selector": {"app": "web"}}), false),
+            (
+                json!({"type": "ExternalName", "selector": {"app": "web"}}),
+                false,
+            ),
         ];
         for (spec, want) in table {
-            assert_eq!(selects(&service(spec.clone()), &p.metadata.labels), want, "{spec}");
+            assert_eq!(
+                selects(&service(spec.clone()), &p.metadata.labels),
+                want,
+                "{spec}"
+            );
         }
     }
 
@@ -201,13 +242,20 @@ pub mod tests {
             (json!({"port": 1}), Some(1)),
             (json!({"port": 1, "targetPort": 8080}), Some(8080)),
             (json!({"port": 1, "targetPort": "web"}), Some(81)),
-            (json!({"port": 1, "targetPort": "web", "protocol": "UDP"}), Some(80)),
+            (
+                json!({"port": 1, "targetPort": "web", "protocol": "UDP"}),
+                Some(80),
+            ),
             (json!({"port": 1, "targetPort": "side"}), Some(9)),
             (json!({"port": 1, "targetPort": "init"}), None),
             (json!({"port": 1, "targetPort": "none"}), None),
         ];
         for (port, want) in table {
-            assert_eq!(target_port(&p, &serde_json::from_value(port.clone()).unwrap()), want, "{port}");
+            assert_eq!(
+                target_port(&p, &serde_json::from_value(port.clone()).unwrap()),
+                want,
+                "{port}"
+            );
         }
     }
 

@@ -1,13 +1,10 @@
 //! Endpoints: the addresses behind a Service in one object, for clients that know nothing newer.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service,
+};
 use knarr_client::{Informer, Informers, Queue, informer::Key};
 use kube::{Api, Client, ResourceExt, api::ObjectMeta};
 
@@ -31,7 +28,10 @@ struct Controller {
 
 /// Runs the controller for ever.
 pub async fn run(informers: Informers) {
-    let watched = Watched { services: informers.of(), pods: informers.of() };
+    let watched = Watched {
+        services: informers.of(),
+        pods: informers.of(),
+    };
     let controller = Arc::new(Controller {
         client: informers.client().clone(),
         endpoints: informers.of(),
@@ -42,11 +42,18 @@ pub async fn run(informers: Informers) {
     let work = async {
         c.watched.synced().await;
         c.endpoints.synced().await;
-        feed::work("endpoints", WORKERS, &c.queue, c, |c, key| async move { c.sync(key).await }).await;
+        feed::work("endpoints", WORKERS, &c.queue, c, |c, key| async move {
+            c.sync(key).await
+        })
+        .await;
     };
     tokio::join!(
         feed::each(&c.watched.services, |s| c.queue.add(Key::of(&**s.object()))),
-        feed::each(&c.watched.pods, |p| c.watched.touched(&p).into_iter().for_each(|k| c.queue.add(k))),
+        feed::each(&c.watched.pods, |p| c
+            .watched
+            .touched(&p)
+            .into_iter()
+            .for_each(|k| c.queue.add(k))),
         feed::each(&c.endpoints, |e| c.queue.add(Key::of(&**e.object()))),
         work,
     );
@@ -58,7 +65,9 @@ impl Controller {
         let current = self.endpoints.get_key(&key);
         let Some(service) = self.watched.services.get_key(&key) else {
             // Endpoints without a Service may be somebody's own; those of a Service that is gone are ours to delete.
-            if let Some(current) = current.filter(|e| e.labels().get(MANAGED_BY.0).map(String::as_str) == Some(MANAGED_BY.1)) {
+            if let Some(current) = current
+                .filter(|e| e.labels().get(MANAGED_BY.0).map(String::as_str) == Some(MANAGED_BY.1))
+            {
                 ignore_gone(api.delete(&key.name, &write::delete(current.uid())).await)?;
             }
             return Ok(None);
@@ -67,7 +76,9 @@ impl Controller {
             return Ok(None);
         }
         let pods = self.watched.behind(&service);
-        let Some(wanted) = wanted(&service, &pods, current.as_deref()) else { return Ok(None) };
+        let Some(wanted) = wanted(&service, &pods, current.as_deref()) else {
+            return Ok(None);
+        };
         let written = match current {
             Some(_) => api.replace(&key.name, &write::post(), &wanted).await,
             None => api.create(&write::post(), &wanted).await,
@@ -93,10 +104,16 @@ fn wanted(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoints>) -> 
     labels.insert(MANAGED_BY.0.into(), MANAGED_BY.1.into());
     let mut annotations = current.map(|c| c.annotations().clone()).unwrap_or_default();
     let was_over = match over {
-        true => annotations.insert(OVER_CAPACITY.into(), "truncated".into()).is_some(),
+        true => annotations
+            .insert(OVER_CAPACITY.into(), "truncated".into())
+            .is_some(),
         false => annotations.remove(OVER_CAPACITY).is_some(),
     };
-    let same = |c: &Endpoints| *c.labels() == labels && was_over == over && *c.subsets.as_deref().unwrap_or_default() == subsets;
+    let same = |c: &Endpoints| {
+        *c.labels() == labels
+            && was_over == over
+            && *c.subsets.as_deref().unwrap_or_default() == subsets
+    };
     if current.is_some_and(same) {
         return None;
     }
@@ -113,7 +130,11 @@ fn wanted(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoints>) -> 
         },
     };
     Some(Endpoints {
-        metadata: ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..metadata },
+        metadata: ObjectMeta {
+            labels: Some(labels),
+            annotations: Some(annotations),
+            ..metadata
+        },
         subsets: (!subsets.is_empty()).then_some(subsets),
     })
 }
@@ -124,9 +145,15 @@ type Ports = Vec<(String, i32, String, Option<String>)>;
 fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
     let unready_too = backends::publishes_unready(service);
     // (address, uid) sorts as the original does: by address, then by uid.
-    let mut by_ports: BTreeMap<Ports, BTreeMap<(IpAddr, String), (EndpointAddress, bool)>> = BTreeMap::new();
-    for p in pods.iter().filter(|p| backends::may_be_endpoint(p, unready_too)) {
-        let (Some(ip), Some(ports)) = (address(service, p), ports(service, p)) else { continue };
+    let mut by_ports: BTreeMap<Ports, BTreeMap<(IpAddr, String), (EndpointAddress, bool)>> =
+        BTreeMap::new();
+    for p in pods
+        .iter()
+        .filter(|p| backends::may_be_endpoint(p, unready_too))
+    {
+        let (Some(ip), Some(ports)) = (address(service, p), ports(service, p)) else {
+            continue;
+        };
         let address = EndpointAddress {
             ip: ip.to_string(),
             hostname: backends::hostname(p, service),
@@ -134,21 +161,32 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
             target_ref: Some(backends::target_ref(p)),
         };
         let key = (ip, p.metadata.uid.clone().unwrap_or_default());
-        by_ports.entry(ports).or_default().insert(key, (address, unready_too || pod::ready(p)));
+        by_ports
+            .entry(ports)
+            .or_default()
+            .insert(key, (address, unready_too || pod::ready(p)));
     }
-    by_ports.into_iter().map(|(ports, addresses)| subset(ports, addresses.into_values())).collect()
+    by_ports
+        .into_iter()
+        .map(|(ports, addresses)| subset(ports, addresses.into_values()))
+        .collect()
 }
 
-fn subset(ports: Ports, addresses: impl Iterator<Item = (EndpointAddress, bool)>) -> EndpointSubset {
+fn subset(
+    ports: Ports,
+    addresses: impl Iterator<Item = (EndpointAddress, bool)>,
+) -> EndpointSubset {
     let (ready, unready): (Vec<_>, Vec<_>) = addresses.partition(|(_, ready)| *ready);
     let list = |all: Vec<(EndpointAddress, bool)>| {
         (!all.is_empty()).then(|| all.into_iter().map(|(a, _)| a).collect::<Vec<_>>())
     };
-    let port = |(name, port, protocol, app_protocol): (String, i32, String, Option<String>)| EndpointPort {
-        name: (!name.is_empty()).then_some(name),
-        port,
-        protocol: Some(protocol),
-        app_protocol,
+    let port = |(name, port, protocol, app_protocol): (String, i32, String, Option<String>)| {
+        EndpointPort {
+            name: (!name.is_empty()).then_some(name),
+            port,
+            protocol: Some(protocol),
+            app_protocol,
+        }
     };
     EndpointSubset {
         addresses: list(ready),
@@ -159,30 +197,51 @@ fn subset(ports: Ports, addresses: impl Iterator<Item = (EndpointAddress, bool)>
 
 /// The pod's address of the Service's first family.
 fn address(service: &Service, pod: &Pod) -> Option<IpAddr> {
-    let family = service.spec.as_ref().and_then(|s| s.ip_families.as_ref()?.first().cloned());
-    let fits = |ip: &IpAddr| family.as_deref().is_none_or(|f| ip.is_ipv6() == (f == "IPv6"));
+    let family = service
+        .spec
+        .as_ref()
+        .and_then(|s| s.ip_families.as_ref()?.first().cloned());
+    let fits = |ip: &IpAddr| {
+        family
+            .as_deref()
+            .is_none_or(|f| ip.is_ipv6() == (f == "IPv6"))
+    };
     backends::addresses(pod).into_iter().find(fits)
 }
 
 /// The Service's ports in this pod; `None` when it has some but the pod serves none of them.
 fn ports(service: &Service, pod: &Pod) -> Option<Ports> {
-    let all = service.spec.as_ref().and_then(|s| s.ports.as_deref()).unwrap_or_default();
+    let all = service
+        .spec
+        .as_ref()
+        .and_then(|s| s.ports.as_deref())
+        .unwrap_or_default();
     let found = all.iter().filter_map(|p| {
         let number = backends::target_port(pod, p)?;
         let protocol = p.protocol.clone().unwrap_or_else(|| "TCP".into());
-        Some((p.name.clone().unwrap_or_default(), number, protocol, p.app_protocol.clone()))
+        Some((
+            p.name.clone().unwrap_or_default(),
+            number,
+            protocol,
+            p.app_protocol.clone(),
+        ))
     });
     let mut found: Ports = found.collect();
     found.sort();
     // Only headless Services may come without ports.
-    let usable = if all.is_empty() { backends::headless(service) } else { !found.is_empty() };
+    let usable = if all.is_empty() {
+        backends::headless(service)
+    } else {
+        !found.is_empty()
+    };
     usable.then_some(found)
 }
 
 /// Cuts to the capacity, ready addresses kept first, and tells whether something was cut.
 fn capped(mut subsets: Vec<EndpointSubset>) -> (Vec<EndpointSubset>, bool) {
     let count = |s: &EndpointSubset| {
-        s.addresses.as_ref().map_or(0, Vec::len) + s.not_ready_addresses.as_ref().map_or(0, Vec::len)
+        s.addresses.as_ref().map_or(0, Vec::len)
+            + s.not_ready_addresses.as_ref().map_or(0, Vec::len)
     };
     if subsets.iter().map(count).sum::<usize>() <= CAPACITY {
         return (subsets, false);
@@ -198,7 +257,9 @@ fn capped(mut subsets: Vec<EndpointSubset>) -> (Vec<EndpointSubset>, bool) {
         }
     };
     subsets.iter_mut().for_each(|s| cut(&mut s.addresses));
-    subsets.iter_mut().for_each(|s| cut(&mut s.not_ready_addresses));
+    subsets
+        .iter_mut()
+        .for_each(|s| cut(&mut s.not_ready_addresses));
     subsets.retain(|s| count(s) > 0);
     (subsets, true)
 }
@@ -224,20 +285,31 @@ mod tests {
 
     fn words(subsets: &[EndpointSubset]) -> Vec<String> {
         let list = |a: &Option<Vec<EndpointAddress>>| -> String {
-            a.iter().flatten().map(|a| a.ip.as_str()).collect::<Vec<_>>().join(",")
+            a.iter()
+                .flatten()
+                .map(|a| a.ip.as_str())
+                .collect::<Vec<_>>()
+                .join(",")
         };
         let port = |p: &EndpointPort| format!("{}={}", p.name.as_deref().unwrap_or(""), p.port);
         let words = |s: &EndpointSubset| {
             let ports: Vec<String> = s.ports.iter().flatten().map(port).collect();
-            format!("{} / {} : {}", list(&s.addresses), list(&s.not_ready_addresses), ports.join(","))
+            format!(
+                "{} / {} : {}",
+                list(&s.addresses),
+                list(&s.not_ready_addresses),
+                ports.join(",")
+            )
         };
         subsets.iter().map(words).collect()
     }
 
     #[test]
     fn ready_and_unready_addresses_by_ports() {
-        let svc = service(json!({"clusterIP": "10.0.0.1", "selector": {"app": "web"}, "ports": [
-            {"name": "web", "port": 80, "targetPort": "http"}]}));
+        let svc = service(
+            json!({"clusterIP": "10.0.0.1", "selector": {"app": "web"}, "ports": [
+            {"name": "web", "port": 80, "targetPort": "http"}]}),
+        );
         let other = json!({"/spec/containers/0/ports/0/containerPort": 9090});
         let none = json!({"/spec/containers/0/ports/0/name": "x"});
         let pods = [
@@ -248,14 +320,19 @@ mod tests {
             pod("e", "10.0.0.13", true, none),
             pod("f", "10.0.0.14", true, json!({"/status/phase": "Failed"})),
         ];
-        let want = ["10.0.0.9,10.0.0.10 / 10.0.0.11 : web=8080", "10.0.0.12 /  : web=9090"];
+        let want = [
+            "10.0.0.9,10.0.0.10 / 10.0.0.11 : web=8080",
+            "10.0.0.12 /  : web=9090",
+        ];
         assert_eq!(words(&subsets(&svc, &pods)), want);
     }
 
     #[test]
     fn headless_needs_no_ports_and_unready_may_be_published() {
         let pods = [pod("a", "fd00::1", false, json!({}))];
-        let svc = service(json!({"clusterIP": "None", "selector": {}, "publishNotReadyAddresses": true, "ipFamilies": ["IPv6"]}));
+        let svc = service(
+            json!({"clusterIP": "None", "selector": {}, "publishNotReadyAddresses": true, "ipFamilies": ["IPv6"]}),
+        );
         assert_eq!(words(&subsets(&svc, &pods)), ["fd00::1 /  : "]);
         let four = service(json!({"clusterIP": "None", "selector": {}, "ipFamilies": ["IPv4"]}));
         assert!(subsets(&four, &pods).is_empty());
@@ -263,7 +340,8 @@ mod tests {
 
     #[test]
     fn written_only_when_it_differs() {
-        let svc = service(json!({"clusterIP": "10.0.0.1", "selector": {}, "ports": [{"port": 80}]}));
+        let svc =
+            service(json!({"clusterIP": "10.0.0.1", "selector": {}, "ports": [{"port": 80}]}));
         let pods = [pod("a", "10.0.0.9", true, json!({}))];
         let first = wanted(&svc, &pods, None).unwrap();
         assert_eq!(first.labels()[MANAGED_BY.0], MANAGED_BY.1);
@@ -273,9 +351,12 @@ mod tests {
 
     #[test]
     fn more_than_the_capacity_is_cut_and_said() {
-        let svc = service(json!({"clusterIP": "10.0.0.1", "selector": {}, "ports": [{"port": 80}]}));
+        let svc =
+            service(json!({"clusterIP": "10.0.0.1", "selector": {}, "ports": [{"port": 80}]}));
         let ip = |i: usize| format!("10.1.{}.{}", i / 250, i % 250);
-        let pods: Vec<_> = (0..1100).map(|i| pod(&format!("p{i}"), &ip(i), i >= 200, json!({}))).collect();
+        let pods: Vec<_> = (0..1100)
+            .map(|i| pod(&format!("p{i}"), &ip(i), i >= 200, json!({})))
+            .collect();
         let made = wanted(&svc, &pods, None).unwrap();
         let subset = &made.subsets.as_ref().unwrap()[0];
         assert_eq!(subset.addresses.as_ref().unwrap().len(), 900);

@@ -29,13 +29,21 @@ pub struct Expectations {
 impl Expectations {
     /// To be called before creating.
     pub fn creating(&self, owner: &str, count: usize) {
-        let expected = Expected { creates: count, deletes: HashSet::new(), since: Instant::now() };
+        let expected = Expected {
+            creates: count,
+            deletes: HashSet::new(),
+            since: Instant::now(),
+        };
         self.by_owner.lock().insert(owner.to_owned(), expected);
     }
 
     /// To be called before deleting.
     pub fn deleting(&self, owner: &str, uids: impl IntoIterator<Item = String>) {
-        let expected = Expected { creates: 0, deletes: uids.into_iter().collect(), since: Instant::now() };
+        let expected = Expected {
+            creates: 0,
+            deletes: uids.into_iter().collect(),
+            since: Instant::now(),
+        };
         self.by_owner.lock().insert(owner.to_owned(), expected);
     }
 
@@ -56,7 +64,9 @@ impl Expectations {
     /// Whether the cache shows all that was asked for.
     pub fn met(&self, owner: &str) -> bool {
         let by_owner = self.by_owner.lock();
-        let Some(expected) = by_owner.get(owner) else { return true };
+        let Some(expected) = by_owner.get(owner) else {
+            return true;
+        };
         (expected.creates == 0 && expected.deletes.is_empty()) || expected.since.elapsed() > GIVE_UP
     }
 

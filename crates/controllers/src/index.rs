@@ -46,13 +46,19 @@ impl ByOwner {
             }
         }
         if let Some(new) = new {
-            keys.entry(slot(&**new)).or_default().insert(Key::of(&**new));
+            keys.entry(slot(&**new))
+                .or_default()
+                .insert(Key::of(&**new));
         }
     }
 
     /// What the owner with this uid controls.
     pub fn controlled(&self, uid: &str) -> Vec<Key> {
-        self.keys.lock().get(uid).map(|set| set.iter().cloned().collect()).unwrap_or_default()
+        self.keys
+            .lock()
+            .get(uid)
+            .map(|set| set.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// What nobody controls in this namespace.
@@ -73,12 +79,21 @@ mod tests {
         let index = ByOwner::default();
         let orphan = Arc::new(running("a", "n", None));
         let mut owned = running("a", "n", None);
-        owned.metadata.owner_references =
-            Some(vec![OwnerReference { uid: "rs".into(), controller: Some(true), ..OwnerReference::default() }]);
+        owned.metadata.owner_references = Some(vec![OwnerReference {
+            uid: "rs".into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }]);
         let owned = Arc::new(owned);
-        index.follow(&Change::Applied { old: None, new: orphan.clone() });
+        index.follow(&Change::Applied {
+            old: None,
+            new: orphan.clone(),
+        });
         assert_eq!(index.orphans("default").len(), 1);
-        index.follow(&Change::Applied { old: Some(orphan), new: owned.clone() });
+        index.follow(&Change::Applied {
+            old: Some(orphan),
+            new: owned.clone(),
+        });
         assert_eq!(index.orphans("default").len(), 0);
         assert_eq!(index.controlled("rs"), [Key::new("default", "a")]);
         index.follow(&Change::Deleted(owned));

@@ -18,7 +18,10 @@ use crate::write;
 
 /// The owner that controls an object, if one does.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references.iter().flatten().find(|o| o.controller == Some(true))
+    meta.owner_references
+        .iter()
+        .flatten()
+        .find(|o| o.controller == Some(true))
 }
 
 /// Whether `owner` controls the object with this metadata.
@@ -41,7 +44,9 @@ pub fn controller_ref<O: Resource<DynamicType = ()>>(owner: &O) -> OwnerReferenc
 
 /// The selector of a workload; `None` when it is not one, or would select everything: a workload must not.
 pub fn selector(labels: &LabelSelector) -> Option<Selector> {
-    Selector::try_from(labels.clone()).ok().filter(|s| !s.selects_all())
+    Selector::try_from(labels.clone())
+        .ok()
+        .filter(|s| !s.selects_all())
 }
 
 /// Whether `selector` picks an object with these labels.
@@ -117,7 +122,8 @@ where
 {
     let api: Api<O> = Api::namespaced(client.clone(), &owner.namespace().unwrap_or_default());
     let live = api.get_opt(&owner.name_any()).await?;
-    Ok(live.is_some_and(|live| live.uid() == owner.uid() && live.meta().deletion_timestamp.is_none()))
+    Ok(live
+        .is_some_and(|live| live.uid() == owner.uid() && live.meta().deletion_timestamp.is_none()))
 }
 
 async fn adopt<O, K>(client: &Client, owner: &O, object: &K) -> anyhow::Result<Option<K>>
@@ -126,7 +132,8 @@ where
     K: Kind + Resource<Scope = NamespaceResourceScope>,
 {
     // The uid makes the patch fail when the name meanwhile belongs to another object.
-    let patch = json!({"metadata": {"uid": object.uid(), "ownerReferences": [controller_ref(owner)]}});
+    let patch =
+        json!({"metadata": {"uid": object.uid(), "ownerReferences": [controller_ref(owner)]}});
     patch_owners(client, object, patch).await
 }
 
@@ -140,13 +147,23 @@ where
     patch_owners(client, object, patch).await.map(drop)
 }
 
-async fn patch_owners<K>(client: &Client, object: &K, patch: serde_json::Value) -> anyhow::Result<Option<K>>
+async fn patch_owners<K>(
+    client: &Client,
+    object: &K,
+    patch: serde_json::Value,
+) -> anyhow::Result<Option<K>>
 where
     K: Kind + Resource<Scope = NamespaceResourceScope>,
 {
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    let params = PatchParams { field_manager: Some(write::MANAGER.into()), ..PatchParams::default() };
-    match api.patch(&object.name_any(), &params, &Patch::Strategic(patch)).await {
+    let params = PatchParams {
+        field_manager: Some(write::MANAGER.into()),
+        ..PatchParams::default()
+    };
+    match api
+        .patch(&object.name_any(), &params, &Patch::Strategic(patch))
+        .await
+    {
         Ok(patched) => Ok(Some(patched)),
         Err(error) if write::gone(&error) || write::invalid(&error) => Ok(None),
         Err(error) => Err(error.into()),
@@ -156,11 +173,16 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::{api::apps::v1::ReplicaSet, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+    use k8s_openapi::{
+        api::apps::v1::ReplicaSet, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp,
+    };
 
     fn meta(label: &str, owner: Option<&str>) -> ObjectMeta {
-        let reference =
-            |uid: &str| OwnerReference { uid: uid.into(), controller: Some(true), ..OwnerReference::default() };
+        let reference = |uid: &str| OwnerReference {
+            uid: uid.into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        };
         ObjectMeta {
             labels: Some([("app".to_owned(), label.to_owned())].into()),
             owner_references: owner.map(|uid| vec![reference(uid)]),
@@ -177,7 +199,10 @@ mod tests {
     fn claims() {
         let mut owner = ReplicaSet::default();
         owner.metadata.uid = Some("me".into());
-        let going = ReplicaSet { metadata: at(owner.metadata.clone()), ..ReplicaSet::default() };
+        let going = ReplicaSet {
+            metadata: at(owner.metadata.clone()),
+            ..ReplicaSet::default()
+        };
         let selector: Selector = [("app", "a")].into_iter().collect();
         let table = [
             (&owner, meta("a", Some("me")), Claim::Keep),

@@ -10,7 +10,10 @@ use k8s_openapi::{
 
 /// `Pending` until the kubelet says otherwise.
 pub fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending")
+    pod.status
+        .as_ref()
+        .and_then(|s| s.phase.as_deref())
+        .unwrap_or("Pending")
 }
 
 /// Ended for good: `Succeeded` or `Failed`.
@@ -30,7 +33,12 @@ pub fn terminating(pod: &Pod) -> bool {
 
 /// The condition of this type.
 pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == kind)
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|c| c.type_ == kind)
 }
 
 /// Whether the Ready condition is true.
@@ -39,12 +47,19 @@ pub fn ready(pod: &Pod) -> bool {
 }
 
 fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    condition(pod, "Ready").filter(|c| c.status == "True")?.last_transition_time.as_ref().map(|t| t.0)
+    condition(pod, "Ready")
+        .filter(|c| c.status == "True")?
+        .last_transition_time
+        .as_ref()
+        .map(|t| t.0)
 }
 
 /// The node that the pod is bound to; empty before.
 pub fn node(pod: &Pod) -> &str {
-    pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .and_then(|s| s.node_name.as_deref())
+        .unwrap_or_default()
 }
 
 /// Whether a pod counts as available.
@@ -64,13 +79,23 @@ pub fn availability(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Availa
     if min_ready_seconds <= 0 {
         return Availability::Yes;
     }
-    let Some(since) = ready_since(pod) else { return Availability::No };
+    let Some(since) = ready_since(pod) else {
+        return Availability::No;
+    };
     let left = SignedDuration::from_secs(i64::from(min_ready_seconds)) - now.duration_since(since);
-    if left <= SignedDuration::ZERO { Availability::Yes } else { Availability::After(left) }
+    if left <= SignedDuration::ZERO {
+        Availability::Yes
+    } else {
+        Availability::After(left)
+    }
 }
 
 fn deletion_cost(pod: &Pod) -> i32 {
-    let cost = pod.metadata.annotations.as_ref().and_then(|a| a.get("controller.kubernetes.io/pod-deletion-cost"));
+    let cost = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|a| a.get("controller.kubernetes.io/pod-deletion-cost"));
     cost.and_then(|c| c.parse().ok()).unwrap_or(0)
 }
 
@@ -78,7 +103,12 @@ fn deletion_cost(pod: &Pod) -> i32 {
 fn restarts(pod: &Pod) -> i32 {
     let status = pod.status.as_ref();
     let containers = status.and_then(|s| s.container_statuses.as_ref());
-    containers.into_iter().flatten().map(|c| c.restart_count).max().unwrap_or(0)
+    containers
+        .into_iter()
+        .flatten()
+        .map(|c| c.restart_count)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Ages compare by their power of two, so that of pods of about one age not always the youngest goes.
@@ -88,7 +118,11 @@ fn age_class(at: &Option<Time>, now: Timestamp) -> i64 {
         None => -1,
         Some(at) => {
             let nanos = now.duration_since(at.0).as_nanos();
-            if nanos <= 0 { 0 } else { i64::from(nanos.ilog2()) }
+            if nanos <= 0 {
+                0
+            } else {
+                i64::from(nanos.ilog2())
+            }
         }
     }
 }
@@ -114,7 +148,9 @@ pub fn deletion_order(a: &Candidate, b: &Candidate, now: Timestamp) -> Ordering 
         if ta == tb {
             return Ordering::Equal;
         }
-        age_class(ta, now).cmp(&age_class(tb, now)).then_with(|| uid(pa).cmp(&uid(pb)))
+        age_class(ta, now)
+            .cmp(&age_class(tb, now))
+            .then_with(|| uid(pa).cmp(&uid(pb)))
     };
     (!node(pa).is_empty())
         .cmp(&!node(pb).is_empty())
@@ -122,9 +158,20 @@ pub fn deletion_order(a: &Candidate, b: &Candidate, now: Timestamp) -> Ordering 
         .then_with(|| ready(pa).cmp(&ready(pb)))
         .then_with(|| deletion_cost(pa).cmp(&deletion_cost(pb)))
         .then_with(|| b.neighbours.cmp(&a.neighbours))
-        .then_with(|| if ready(pa) && ready(pb) { by_age(&ready_time(pa), &ready_time(pb)) } else { Ordering::Equal })
+        .then_with(|| {
+            if ready(pa) && ready(pb) {
+                by_age(&ready_time(pa), &ready_time(pb))
+            } else {
+                Ordering::Equal
+            }
+        })
         .then_with(|| restarts(pb).cmp(&restarts(pa)))
-        .then_with(|| by_age(&pa.metadata.creation_timestamp, &pb.metadata.creation_timestamp))
+        .then_with(|| {
+            by_age(
+                &pa.metadata.creation_timestamp,
+                &pb.metadata.creation_timestamp,
+            )
+        })
 }
 
 #[cfg(test)]
@@ -156,16 +203,27 @@ pub mod tests {
     fn availability_waits_for_min_ready_seconds() {
         let pod = running("a", "n", Some(100));
         assert_eq!(availability(&pod, 0, at(100)), Availability::Yes);
-        assert_eq!(availability(&pod, 10, at(103)), Availability::After(SignedDuration::from_secs(7)));
+        assert_eq!(
+            availability(&pod, 10, at(103)),
+            Availability::After(SignedDuration::from_secs(7))
+        );
         assert_eq!(availability(&pod, 10, at(110)), Availability::Yes);
-        assert_eq!(availability(&running("a", "n", None), 0, at(100)), Availability::No);
+        assert_eq!(
+            availability(&running("a", "n", None), 0, at(100)),
+            Availability::No
+        );
     }
 
     #[test]
     fn the_least_missed_goes_first() {
         let mut costly = running("costly", "n", Some(10));
-        costly.metadata.annotations =
-            Some([("controller.kubernetes.io/pod-deletion-cost".to_owned(), "10".to_owned())].into());
+        costly.metadata.annotations = Some(
+            [(
+                "controller.kubernetes.io/pod-deletion-cost".to_owned(),
+                "10".to_owned(),
+            )]
+            .into(),
+        );
         let mut pending = running("pending", "n", None);
         pending.status.as_mut().unwrap().phase = Some("Pending".into());
         let rows = [
@@ -177,10 +235,30 @@ pub mod tests {
             (running("old", "n", Some(10)), 1),
             (costly, 3),
         ];
-        let mut order: Vec<Candidate> =
-            rows.iter().rev().map(|(pod, neighbours)| Candidate { pod, neighbours: *neighbours }).collect();
+        let mut order: Vec<Candidate> = rows
+            .iter()
+            .rev()
+            .map(|(pod, neighbours)| Candidate {
+                pod,
+                neighbours: *neighbours,
+            })
+            .collect();
         order.sort_by(|a, b| deletion_order(a, b, at(10_000)));
-        let names: Vec<_> = order.iter().map(|c| c.pod.metadata.name.as_deref().unwrap()).collect();
-        assert_eq!(names, ["unassigned", "pending", "unready", "crowded", "young", "old", "costly"]);
+        let names: Vec<_> = order
+            .iter()
+            .map(|c| c.pod.metadata.name.as_deref().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "unassigned",
+                "pending",
+                "unready",
+                "crowded",
+                "young",
+                "old",
+                "costly"
+            ]
+        );
     }
 }

@@ -39,18 +39,31 @@ pub async fn run(informers: Informers, root_ca: String) {
     let work = async {
         c.namespaces.synced().await;
         c.published.synced().await;
-        feed::work("root-ca-certificate-publisher", 2, &c.queue, c, |c, name| async move { c.sync(name).await }).await;
+        feed::work(
+            "root-ca-certificate-publisher",
+            2,
+            &c.queue,
+            c,
+            |c, name| async move { c.sync(name).await },
+        )
+        .await;
     };
     tokio::join!(
         feed::each(&c.namespaces, |n| c.queue.add(n.object().name_any())),
-        feed::each(&c.published, |m| c.queue.add(m.object().namespace().unwrap_or_default())),
+        feed::each(&c.published, |m| c
+            .queue
+            .add(m.object().namespace().unwrap_or_default())),
         work,
     );
 }
 
 impl Controller {
     async fn sync(&self, namespace: String) -> anyhow::Result<Option<Duration>> {
-        if !self.namespaces.get("", &namespace).is_some_and(|n| lives(&n)) {
+        if !self
+            .namespaces
+            .get("", &namespace)
+            .is_some_and(|n| lives(&n))
+        {
             return Ok(None);
         }
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
@@ -59,13 +72,18 @@ impl Controller {
             Some(map) => {
                 let mut map = ConfigMap::clone(&map);
                 map.data = Some(self.data.clone());
-                map.annotations_mut().insert(DESCRIPTION.0.into(), DESCRIPTION.1.into());
+                map.annotations_mut()
+                    .insert(DESCRIPTION.0.into(), DESCRIPTION.1.into());
                 api.replace(NAME, &write::post(), &map).await
             }
             None => api.create(&write::post(), &self.map(namespace)).await,
         };
         match written {
-            Err(error) if !write::exists(&error) && !write::namespace_going(&error) && !write::gone(&error) => {
+            Err(error)
+                if !write::exists(&error)
+                    && !write::namespace_going(&error)
+                    && !write::gone(&error) =>
+            {
                 Err(error.into())
             }
             _ => Ok(None),
@@ -73,7 +91,8 @@ impl Controller {
     }
 
     fn right(&self, map: &ConfigMap) -> bool {
-        map.data.as_ref() == Some(&self.data) && map.annotations().get(DESCRIPTION.0).map(String::as_str) == Some(DESCRIPTION.1)
+        map.data.as_ref() == Some(&self.data)
+            && map.annotations().get(DESCRIPTION.0).map(String::as_str) == Some(DESCRIPTION.1)
     }
 
     fn map(&self, namespace: String) -> ConfigMap {

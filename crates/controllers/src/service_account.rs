@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use knarr_client::{Change, Informer, Informers, Queue, informer::Key};
-use kube::{
-    Api, Client, ResourceExt,
-    api::ObjectMeta,
-};
+use kube::{Api, Client, ResourceExt, api::ObjectMeta};
 
 use crate::{feed, write};
 
@@ -32,7 +29,14 @@ pub async fn run(informers: Informers) {
     let work = async {
         c.namespaces.synced().await;
         c.accounts.synced().await;
-        feed::work("serviceaccount", 2, &c.queue, c, |c, namespace| async move { c.sync(namespace).await }).await;
+        feed::work(
+            "serviceaccount",
+            2,
+            &c.queue,
+            c,
+            |c, namespace| async move { c.sync(namespace).await },
+        )
+        .await;
     };
     tokio::join!(
         feed::each(&c.namespaces, |n| c.queue.add(n.object().name_any())),
@@ -56,17 +60,28 @@ pub(crate) fn lives(namespace: &Namespace) -> bool {
 
 impl Controller {
     async fn sync(&self, namespace: String) -> anyhow::Result<Option<Duration>> {
-        let live = self.namespaces.get("", &namespace).is_some_and(|n| lives(&n));
+        let live = self
+            .namespaces
+            .get("", &namespace)
+            .is_some_and(|n| lives(&n));
         if !live || self.accounts.get(&namespace, NAME).is_some() {
             return Ok(None);
         }
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &namespace);
         let account = ServiceAccount {
-            metadata: ObjectMeta { name: Some(NAME.into()), namespace: Some(namespace), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(NAME.into()),
+                namespace: Some(namespace),
+                ..ObjectMeta::default()
+            },
             ..ServiceAccount::default()
         };
         match api.create(&write::post(), &account).await {
-            Err(error) if !write::exists(&error) && !write::namespace_going(&error) && !write::gone(&error) => {
+            Err(error)
+                if !write::exists(&error)
+                    && !write::namespace_going(&error)
+                    && !write::gone(&error) =>
+            {
                 Err(error.into())
             }
             _ => Ok(None),

@@ -17,7 +17,9 @@ const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A pod as `owner` makes it; the server chooses the rest of its name.
 pub fn pod<O: Resource<DynamicType = ()>>(owner: &O, template: Option<&PodTemplateSpec>) -> Pod {
-    let meta = template.and_then(|t| t.metadata.clone()).unwrap_or_default();
+    let meta = template
+        .and_then(|t| t.metadata.clone())
+        .unwrap_or_default();
     Pod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", owner.name_any())),
@@ -44,7 +46,11 @@ pub fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
     }
     let digest = digest.finalize();
     let number = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
-    number.to_string().bytes().map(|c| char::from(LETTERS[usize::from(c) % LETTERS.len()])).collect()
+    number
+        .to_string()
+        .bytes()
+        .map(|c| char::from(LETTERS[usize::from(c) % LETTERS.len()]))
+        .collect()
 }
 
 /// Whether two templates are the same but for the hash label.
@@ -82,16 +88,22 @@ mod tests {
     fn the_hash_is_stable_and_tells_templates_apart() {
         let a = template("nginx", json!({"app": "a"}));
         assert_eq!(hash(&a, 0), hash(&a.clone(), 0));
-        assert_ne!(hash(&a, 0), hash(&template("redis", json!({"app": "a"})), 0));
+        assert_ne!(
+            hash(&a, 0),
+            hash(&template("redis", json!({"app": "a"})), 0)
+        );
         assert_ne!(hash(&a, 0), hash(&a, 1));
         // Written down, so that a change of the names does not go unseen.
-        assert_eq!(hash(&a, 0), "PINNED");
+        assert_eq!(hash(&a, 0), "54ddb87787");
     }
 
     #[test]
     fn the_hash_label_is_no_difference() {
         let plain = template("nginx", json!({"app": "a"}));
-        assert!(same(&plain, &template("nginx", json!({"app": "a", HASH_LABEL: "x"}))));
+        assert!(same(
+            &plain,
+            &template("nginx", json!({"app": "a", HASH_LABEL: "x"}))
+        ));
         assert!(!same(&plain, &template("nginx", json!({"app": "b"}))));
         assert!(!same(&plain, &template("redis", json!({"app": "a"}))));
     }

@@ -10,18 +10,30 @@ pub const MANAGER: &str = "kube-controller-manager";
 
 /// Parameters of a create or an update.
 pub fn post() -> PostParams {
-    PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }
+    PostParams {
+        field_manager: Some(MANAGER.into()),
+        ..PostParams::default()
+    }
 }
 
 /// Parameters of a patch.
 pub fn patch() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(MANAGER.into()),
+        ..PatchParams::default()
+    }
 }
 
 /// Parameters that delete only the object with this uid, whatever its name belongs to by then.
 pub fn delete(uid: Option<String>) -> DeleteParams {
-    let preconditions = Preconditions { uid, resource_version: None };
-    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
+    let preconditions = Preconditions {
+        uid,
+        resource_version: None,
+    };
+    DeleteParams {
+        preconditions: Some(preconditions),
+        ..DeleteParams::default()
+    }
 }
 
 /// The object is not there (any more).
@@ -46,8 +58,13 @@ pub fn invalid(error: &Error) -> bool {
 
 /// Nothing can be made in the namespace because it is being deleted.
 pub fn namespace_going(error: &Error) -> bool {
-    let Error::Api(status) = error else { return false };
-    status.details.as_ref().is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
+    let Error::Api(status) = error else {
+        return false;
+    };
+    status
+        .details
+        .as_ref()
+        .is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
 }
 
 /// What the API server said, without the wrapping.

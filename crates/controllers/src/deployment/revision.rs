@@ -35,11 +35,18 @@ const HISTORY_LENGTH: usize = 2000;
 /// Older sets first; of the same second by name.
 pub fn by_age(a: &ReplicaSet, b: &ReplicaSet) -> Ordering {
     let made = |s: &ReplicaSet| s.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    made(a).cmp(&made(b)).then_with(|| a.metadata.name.cmp(&b.metadata.name))
+    made(a)
+        .cmp(&made(b))
+        .then_with(|| a.metadata.name.cmp(&b.metadata.name))
 }
 
 fn number(set: &ReplicaSet, annotation: &str) -> Option<i64> {
-    set.metadata.annotations.as_ref()?.get(annotation)?.parse().ok()
+    set.metadata
+        .annotations
+        .as_ref()?
+        .get(annotation)?
+        .parse()
+        .ok()
 }
 
 /// The revision that a set is of; 0 when it does not say.
@@ -95,7 +102,10 @@ pub fn new_annotations(
     fresh: bool,
 ) -> BTreeMap<String, String> {
     let mut out = current.clone();
-    let inherited = deployment.annotations().iter().filter(|(k, _)| !OWN.contains(&k.as_str()));
+    let inherited = deployment
+        .annotations()
+        .iter()
+        .filter(|(k, _)| !OWN.contains(&k.as_str()));
     out.extend(inherited.map(|(k, v)| (k.clone(), v.clone())));
     let before = current.get(REVISION);
     let before_number: i64 = before.and_then(|r| r.parse().ok()).unwrap_or(0);
@@ -114,7 +124,11 @@ pub fn new_annotations(
 }
 
 fn lengthened(history: &str, revision: &str) -> String {
-    let mut all: Vec<&str> = history.split(',').filter(|r| !r.is_empty()).chain([revision]).collect();
+    let mut all: Vec<&str> = history
+        .split(',')
+        .filter(|r| !r.is_empty())
+        .chain([revision])
+        .collect();
     while all.len() > 1 && all.iter().map(|r| r.len() + 1).sum::<usize>() > HISTORY_LENGTH {
         all.remove(0);
     }
@@ -132,20 +146,36 @@ pub fn size_annotations(wanted: Wanted) -> [(String, String); 2] {
 /// A set for the Deployment's current template.
 pub fn new_set(deployment: &Deployment, revision: i64, replicas: i32) -> Option<ReplicaSet> {
     let spec = deployment.spec.as_ref()?;
-    let collisions = deployment.status.as_ref().and_then(|s| s.collision_count).unwrap_or(0);
+    let collisions = deployment
+        .status
+        .as_ref()
+        .and_then(|s| s.collision_count)
+        .unwrap_or(0);
     let hash = template::hash(&spec.template, collisions);
     let mut template = spec.template.clone();
-    let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    let labels = template
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .get_or_insert_default();
     labels.insert(HASH_LABEL.into(), hash.clone());
     let labels = labels.clone();
     let mut selector: LabelSelector = spec.selector.clone();
-    selector.match_labels.get_or_insert_default().insert(HASH_LABEL.into(), hash.clone());
+    selector
+        .match_labels
+        .get_or_insert_default()
+        .insert(HASH_LABEL.into(), hash.clone());
     Some(ReplicaSet {
         metadata: ObjectMeta {
             name: Some(format!("{}-{hash}", deployment.name_any())),
             namespace: deployment.namespace(),
             labels: Some(labels),
-            annotations: Some(new_annotations(deployment, &BTreeMap::new(), revision, true)),
+            annotations: Some(new_annotations(
+                deployment,
+                &BTreeMap::new(),
+                revision,
+                true,
+            )),
             owner_references: Some(vec![controller_ref(deployment)]),
             ..ObjectMeta::default()
         },
@@ -161,8 +191,16 @@ pub fn new_set(deployment: &Deployment, revision: i64, replicas: i32) -> Option<
 
 /// The old sets that the history limit no longer keeps: the lowest revisions, as far as they are at rest.
 pub fn beyond_limit(old: &[ReplicaSet], limit: Option<i32>) -> Vec<&ReplicaSet> {
-    let Some(limit) = limit.filter(|l| *l != i32::MAX).and_then(|l| usize::try_from(l).ok()) else { return Vec::new() };
-    let mut kept: Vec<&ReplicaSet> = old.iter().filter(|s| s.metadata.deletion_timestamp.is_none()).collect();
+    let Some(limit) = limit
+        .filter(|l| *l != i32::MAX)
+        .and_then(|l| usize::try_from(l).ok())
+    else {
+        return Vec::new();
+    };
+    let mut kept: Vec<&ReplicaSet> = old
+        .iter()
+        .filter(|s| s.metadata.deletion_timestamp.is_none())
+        .collect();
     let surplus = kept.len().saturating_sub(limit);
     kept.sort_by(|a, b| of(a).cmp(&of(b)).then_with(|| by_age(a, b)));
     kept.truncate(surplus);
@@ -204,13 +242,26 @@ mod tests {
     }
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[test]
     fn the_new_set_is_the_one_with_the_template() {
-        let sets = Sets::sort(&deployment(), vec![set("x", "a", "1", 1), set("y", "b", "2", 1), set("z", "c", "5", 1)]);
-        assert_eq!(sets.new.as_ref().and_then(|s| s.metadata.name.as_deref()), Some("y"));
+        let sets = Sets::sort(
+            &deployment(),
+            vec![
+                set("x", "a", "1", 1),
+                set("y", "b", "2", 1),
+                set("z", "c", "5", 1),
+            ],
+        );
+        assert_eq!(
+            sets.new.as_ref().and_then(|s| s.metadata.name.as_deref()),
+            Some("y")
+        );
         assert_eq!(sets.next_revision(), 6);
         assert_eq!(sets.all().count(), 3);
     }
@@ -219,10 +270,21 @@ mod tests {
     fn annotations_of_the_new_set() {
         let d = deployment();
         let fresh = new_annotations(&d, &BTreeMap::new(), 3, true);
-        assert_eq!(fresh, map(&[("note", "x"), (REVISION, "3"), (DESIRED_REPLICAS, "4"), (MAX_REPLICAS, "5")]));
+        assert_eq!(
+            fresh,
+            map(&[
+                ("note", "x"),
+                (REVISION, "3"),
+                (DESIRED_REPLICAS, "4"),
+                (MAX_REPLICAS, "5")
+            ])
+        );
         // Rolled back to: the former revision goes to the history.
         let back = new_annotations(&d, &map(&[(REVISION, "2"), (HISTORY, "1")]), 4, false);
-        assert_eq!(back, map(&[("note", "x"), (REVISION, "4"), (HISTORY, "1,2")]));
+        assert_eq!(
+            back,
+            map(&[("note", "x"), (REVISION, "4"), (HISTORY, "1,2")])
+        );
         let same = map(&[("note", "x"), (REVISION, "4")]);
         assert_eq!(new_annotations(&d, &same, 4, false), same);
         assert_eq!(new_annotations(&d, &same, 3, false), same);
@@ -230,9 +292,14 @@ mod tests {
 
     #[test]
     fn history_is_bounded() {
-        let long = (0..1000).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+        let long = (0..1000)
+            .map(|i| i.to_string())
+            .collect::<Vec<_>>()
+            .join(",");
         let out = lengthened(&long, "1000");
-        assert!(out.len() <= HISTORY_LENGTH && out.ends_with(",999,1000") && !out.starts_with("0,"));
+        assert!(
+            out.len() <= HISTORY_LENGTH && out.ends_with(",999,1000") && !out.starts_with("0,")
+        );
     }
 
     #[test]
@@ -241,17 +308,31 @@ mod tests {
         let hash = made.metadata.labels.as_ref().unwrap()[HASH_LABEL].clone();
         assert_eq!(made.metadata.name, Some(format!("web-{hash}")));
         let spec = made.spec.as_ref().unwrap();
-        assert_eq!(spec.selector.match_labels, Some(map(&[("app", "web"), (HASH_LABEL, &hash)])));
+        assert_eq!(
+            spec.selector.match_labels,
+            Some(map(&[("app", "web"), (HASH_LABEL, &hash)]))
+        );
         assert_eq!(spec.replicas, Some(3));
         assert!(Sets::sort(&deployment(), vec![made]).new.is_some());
     }
 
     #[test]
     fn the_lowest_revisions_at_rest_go() {
-        let old = [set("c", "c", "3", 0), set("a", "a", "1", 0), set("b", "b", "2", 1)];
-        let names = |limit| -> Vec<String> { beyond_limit(&old, limit).iter().map(|s| s.name_any()).collect() };
+        let old = [
+            set("c", "c", "3", 0),
+            set("a", "a", "1", 0),
+            set("b", "b", "2", 1),
+        ];
+        let names = |limit| -> Vec<String> {
+            beyond_limit(&old, limit)
+                .iter()
+                .map(|s| s.name_any())
+                .collect()
+        };
         assert_eq!(names(Some(1)), ["a"]);
         assert_eq!(names(Some(0)), ["a", "c"]);
-        assert!(names(Some(3)).is_empty() && names(None).is_empty() && names(Some(i32::MAX)).is_empty());
+        assert!(
+            names(Some(3)).is_empty() && names(None).is_empty() && names(Some(i32::MAX)).is_empty()
+        );
     }
 }

@@ -27,18 +27,36 @@ impl Wanted {
         let strategy = spec.and_then(|s| s.strategy.as_ref());
         let rolling = strategy.and_then(|s| s.type_.as_deref()) != Some("Recreate");
         if !rolling {
-            return Wanted { replicas, rolling, max_surge: 0, max_unavailable: 0 };
+            return Wanted {
+                replicas,
+                rolling,
+                max_surge: 0,
+                max_unavailable: 0,
+            };
         }
         let update = strategy.and_then(|s| s.rolling_update.as_ref());
         let quarter = IntOrString::String("25%".into());
-        let max_surge = scaled(update.and_then(|u| u.max_surge.as_ref()).unwrap_or(&quarter), replicas, true);
-        let unavailable = update.and_then(|u| u.max_unavailable.as_ref()).unwrap_or(&quarter);
+        let max_surge = scaled(
+            update
+                .and_then(|u| u.max_surge.as_ref())
+                .unwrap_or(&quarter),
+            replicas,
+            true,
+        );
+        let unavailable = update
+            .and_then(|u| u.max_unavailable.as_ref())
+            .unwrap_or(&quarter);
         let mut max_unavailable = scaled(unavailable, replicas, false);
         // Both zero would never get anywhere.
         if max_surge == 0 && max_unavailable == 0 {
             max_unavailable = 1;
         }
-        Wanted { replicas, rolling, max_surge, max_unavailable: max_unavailable.min(replicas) }
+        Wanted {
+            replicas,
+            rolling,
+            max_surge,
+            max_unavailable: max_unavailable.min(replicas),
+        }
     }
 
     /// Most pods there may be at once.
@@ -52,7 +70,10 @@ fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
     match value {
         IntOrString::Int(n) => *n,
         IntOrString::String(s) => {
-            let percent: i64 = s.strip_suffix('%').and_then(|p| p.parse().ok()).unwrap_or(0);
+            let percent: i64 = s
+                .strip_suffix('%')
+                .and_then(|p| p.parse().ok())
+                .unwrap_or(0);
             let exact = percent * i64::from(total);
             let round = if up { 99 } else { 0 };
             i32::try_from((exact + round) / 100).unwrap_or(i32::MAX)
@@ -67,7 +88,10 @@ pub fn size(set: &ReplicaSet) -> i32 {
 
 /// Available replicas that a set's status tells of.
 pub fn available(set: &ReplicaSet) -> i32 {
-    set.status.as_ref().and_then(|s| s.available_replicas).unwrap_or(0)
+    set.status
+        .as_ref()
+        .and_then(|s| s.available_replicas)
+        .unwrap_or(0)
 }
 
 /// The replicas that all these specs ask for.
@@ -95,7 +119,11 @@ pub fn grow_new(wanted: Wanted, new: &ReplicaSet, old: &[ReplicaSet]) -> i32 {
 }
 
 /// New sizes of old sets, by index, as far as the rolling update can do without their pods: the unhealthy ones first.
-pub fn shrink_old(wanted: Wanted, new: Option<&ReplicaSet>, old: &[ReplicaSet]) -> Vec<(usize, i32)> {
+pub fn shrink_old(
+    wanted: Wanted,
+    new: Option<&ReplicaSet>,
+    old: &[ReplicaSet],
+) -> Vec<(usize, i32)> {
     let mut sizes: Vec<i32> = old.iter().map(size).collect();
     let old_total: i32 = sizes.iter().sum();
     if old_total == 0 {
@@ -122,7 +150,10 @@ pub fn shrink_old(wanted: Wanted, new: Option<&ReplicaSet>, old: &[ReplicaSet]) 
         sizes[i] -= cut;
         left -= cut;
     }
-    let changed = sizes.into_iter().enumerate().filter(|(i, n)| *n != size(&old[*i]));
+    let changed = sizes
+        .into_iter()
+        .enumerate()
+        .filter(|(i, n)| *n != size(&old[*i]));
     changed.collect()
 }
 
@@ -130,7 +161,11 @@ pub fn shrink_old(wanted: Wanted, new: Option<&ReplicaSet>, old: &[ReplicaSet]) 
 /// set: a rollout is under way. The result is the new size of each.
 pub fn proportions(wanted: Wanted, status_replicas: i32, sets: &[&ReplicaSet]) -> Vec<i32> {
     let mut sizes: Vec<i32> = sets.iter().map(|s| size(s)).collect();
-    let allowed = if wanted.replicas > 0 { wanted.ceiling() } else { 0 };
+    let allowed = if wanted.replicas > 0 {
+        wanted.ceiling()
+    } else {
+        0
+    };
     let change = allowed - sizes.iter().sum::<i32>();
     if change == 0 {
         return sizes;
@@ -139,7 +174,9 @@ pub fn proportions(wanted: Wanted, status_replicas: i32, sets: &[&ReplicaSet]) -
     let mut order: Vec<usize> = (0..sets.len()).collect();
     order.sort_by(|a, b| {
         let age = revision::by_age(sets[*a], sets[*b]);
-        Reverse(size(sets[*a])).cmp(&Reverse(size(sets[*b]))).then(if change > 0 { age.reverse() } else { age })
+        Reverse(size(sets[*a]))
+            .cmp(&Reverse(size(sets[*b])))
+            .then(if change > 0 { age.reverse() } else { age })
     });
     let mut added = 0;
     for &i in &order {
@@ -164,14 +201,20 @@ fn share(wanted: Wanted, status_replicas: i32, set: &ReplicaSet, change: i32, ad
         -own
     } else {
         // What the set was sized for; a set without the note (from before) was part of what the status tells.
-        let before = revision::max_replicas(set).filter(|n| *n > 0).unwrap_or(status_replicas);
+        let before = revision::max_replicas(set)
+            .filter(|n| *n > 0)
+            .unwrap_or(status_replicas);
         if before <= 0 {
             return 0;
         }
         let scaled = f64::from(own) * f64::from(wanted.ceiling()) / f64::from(before);
         scaled.round() as i32 - own
     };
-    if change > 0 { fraction.min(left) } else { fraction.max(left) }
+    if change > 0 {
+        fraction.min(left)
+    } else {
+        fraction.max(left)
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +246,8 @@ mod tests {
         }))
         .unwrap();
         if let Some(max) = max {
-            set.metadata.annotations = Some([(revision::MAX_REPLICAS.to_owned(), max.to_string())].into());
+            set.metadata.annotations =
+                Some([(revision::MAX_REPLICAS.to_owned(), max.to_string())].into());
         }
         set
     }
@@ -218,7 +262,10 @@ mod tests {
             (rolling(0, json!(0), json!(0)), (0, 0)),
             (rolling(3, json!("100%"), json!(0)), (3, 0)),
             (Wanted::of(&deployment(4, json!(null))), (1, 1)),
-            (Wanted::of(&deployment(4, json!({"type": "Recreate"}))), (0, 0)),
+            (
+                Wanted::of(&deployment(4, json!({"type": "Recreate"}))),
+                (0, 0),
+            ),
         ];
         for (i, (wanted, want)) in table.into_iter().enumerate() {
             assert_eq!((wanted.max_surge, wanted.max_unavailable), want, "row {i}");
@@ -228,18 +275,32 @@ mod tests {
     #[test]
     fn the_new_set_grows_within_the_ceiling() {
         // replicas, surge, old, new → new
-        let table =
-            [(10, 3, 10, 0, 3), (10, 3, 8, 3, 5), (10, 0, 10, 0, 0), (10, 5, 0, 10, 10), (5, 2, 0, 8, 5), (4, 1, 0, 2, 4)];
+        let table = [
+            (10, 3, 10, 0, 3),
+            (10, 3, 8, 3, 5),
+            (10, 0, 10, 0, 0),
+            (10, 5, 0, 10, 10),
+            (5, 2, 0, 8, 5),
+            (4, 1, 0, 2, 4),
+        ];
         for (replicas, surge, old, new, want) in table {
             let wanted = rolling(replicas, json!(surge), json!(1));
-            assert_eq!(grow_new(wanted, &set(2, new, new, None), &[set(1, old, old, None)]), want);
+            assert_eq!(
+                grow_new(wanted, &set(2, new, new, None), &[set(1, old, old, None)]),
+                want
+            );
         }
     }
 
     #[test]
     fn old_sets_shrink_as_far_as_availability_allows() {
         // (replicas, max unavailable), (new size, available), old (size, available) oldest first → sizes of those changed
-        type Row = ((i32, i32), (i32, i32), &'static [(i32, i32)], &'static [(usize, i32)]);
+        type Row = (
+            (i32, i32),
+            (i32, i32),
+            &'static [(i32, i32)],
+            &'static [(usize, i32)],
+        );
         let table: [Row; 8] = [
             ((10, 2), (3, 0), &[(10, 10)], &[(0, 8)]),
             ((10, 2), (5, 5), &[(8, 8)], &[(0, 3)]),
@@ -252,8 +313,15 @@ mod tests {
         ];
         for (i, ((replicas, unavailable), new, old, want)) in table.into_iter().enumerate() {
             let wanted = rolling(replicas, json!(3), json!(unavailable));
-            let old: Vec<_> = (1..).zip(old).map(|(at, (size, ready))| set(at, *size, *ready, None)).collect();
-            assert_eq!(shrink_old(wanted, Some(&set(30, new.0, new.1, None)), &old), want, "row {i}");
+            let old: Vec<_> = (1..)
+                .zip(old)
+                .map(|(at, (size, ready))| set(at, *size, *ready, None))
+                .collect();
+            assert_eq!(
+                shrink_old(wanted, Some(&set(30, new.0, new.1, None)), &old),
+                want,
+                "row {i}"
+            );
         }
     }
 
@@ -270,9 +338,16 @@ mod tests {
             (11, 0, &[5, 5], 10, &[5, 6]),
         ];
         for (i, (replicas, surge, sizes, before, want)) in table.into_iter().enumerate() {
-            let sets: Vec<_> = (1..).zip(sizes).map(|(at, n)| set(at, *n, *n, Some(before))).collect();
+            let sets: Vec<_> = (1..)
+                .zip(sizes)
+                .map(|(at, n)| set(at, *n, *n, Some(before)))
+                .collect();
             let wanted = rolling(replicas, json!(surge), json!(1));
-            assert_eq!(proportions(wanted, 0, &sets.iter().collect::<Vec<_>>()), want, "row {i}");
+            assert_eq!(
+                proportions(wanted, 0, &sets.iter().collect::<Vec<_>>()),
+                want,
+                "row {i}"
+            );
         }
     }
 }

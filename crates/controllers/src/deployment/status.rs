@@ -1,7 +1,9 @@
 //! What a Deployment says of its rollout: counts and conditions. Pure.
 
 use k8s_openapi::{
-    api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet, ReplicaSetStatus},
+    api::apps::v1::{
+        Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet, ReplicaSetStatus,
+    },
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::{SignedDuration, Timestamp},
 };
@@ -27,7 +29,11 @@ const RESUMED: &str = "DeploymentResumed";
 
 /// Seconds that a rollout may stand still; `None` when it may for ever.
 pub fn deadline(deployment: &Deployment) -> Option<i32> {
-    deployment.spec.as_ref()?.progress_deadline_seconds.filter(|s| *s != i32::MAX)
+    deployment
+        .spec
+        .as_ref()?
+        .progress_deadline_seconds
+        .filter(|s| *s != i32::MAX)
 }
 
 pub fn condition<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a DeploymentCondition> {
@@ -35,12 +41,21 @@ pub fn condition<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a Dep
 }
 
 /// Sets a condition. One with the same status and reason stays as it is; one with the same status keeps its transition time.
-pub fn set_condition(status: &mut DeploymentStatus, kind: &str, value: &str, reason: &str, message: &str, now: Timestamp) {
+pub fn set_condition(
+    status: &mut DeploymentStatus,
+    kind: &str,
+    value: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     let current = condition(status, kind);
     if current.is_some_and(|c| c.status == value && c.reason.as_deref() == Some(reason)) {
         return;
     }
-    let same = current.filter(|c| c.status == value).and_then(|c| c.last_transition_time.clone());
+    let same = current
+        .filter(|c| c.status == value)
+        .and_then(|c| c.last_transition_time.clone());
     let fresh = DeploymentCondition {
         type_: kind.into(),
         status: value.into(),
@@ -66,11 +81,23 @@ fn remove_condition(status: &mut DeploymentStatus, kind: &str) {
 pub fn counted(deployment: &Deployment, sets: &Sets, now: Timestamp) -> DeploymentStatus {
     let wanted = Wanted::of(deployment);
     let before = deployment.status.clone().unwrap_or_default();
-    let sum = |field: fn(&ReplicaSetStatus) -> i32| -> i32 { sets.all().filter_map(|s| s.status.as_ref()).map(field).sum() };
+    let sum = |field: fn(&ReplicaSetStatus) -> i32| -> i32 {
+        sets.all()
+            .filter_map(|s| s.status.as_ref())
+            .map(field)
+            .sum()
+    };
     let shown = |n: i32| (n != 0).then_some(n);
     let available = sum(|s| s.available_replicas.unwrap_or(0));
-    let updated = sets.new.as_ref().and_then(|s| s.status.as_ref()).map_or(0, |s| s.replicas);
-    let terminating = sets.all().map(|s| s.status.as_ref().and_then(|s| s.terminating_replicas)).sum::<Option<i32>>();
+    let updated = sets
+        .new
+        .as_ref()
+        .and_then(|s| s.status.as_ref())
+        .map_or(0, |s| s.replicas);
+    let terminating = sets
+        .all()
+        .map(|s| s.status.as_ref().and_then(|s| s.terminating_replicas))
+        .sum::<Option<i32>>();
     let mut status = DeploymentStatus {
         observed_generation: deployment.metadata.generation,
         replicas: shown(sum(|s| s.replicas)),
@@ -84,10 +111,24 @@ pub fn counted(deployment: &Deployment, sets: &Sets, now: Timestamp) -> Deployme
     };
     if available >= wanted.replicas - wanted.max_unavailable {
         let words = "Deployment has minimum availability.";
-        set_condition(&mut status, AVAILABLE, "True", "MinimumReplicasAvailable", words, now);
+        set_condition(
+            &mut status,
+            AVAILABLE,
+            "True",
+            "MinimumReplicasAvailable",
+            words,
+            now,
+        );
     } else {
         let words = "Deployment does not have minimum availability.";
-        set_condition(&mut status, AVAILABLE, "False", "MinimumReplicasUnavailable", words, now);
+        set_condition(
+            &mut status,
+            AVAILABLE,
+            "False",
+            "MinimumReplicasUnavailable",
+            words,
+            now,
+        );
     }
     status
 }
@@ -111,7 +152,9 @@ fn progressing(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
 }
 
 fn timed_out(seconds: i32, status: &DeploymentStatus, now: Timestamp) -> bool {
-    let Some(current) = condition(status, PROGRESSING) else { return false };
+    let Some(current) = condition(status, PROGRESSING) else {
+        return false;
+    };
     match current.reason.as_deref() {
         Some(NEW_AVAILABLE) => false,
         Some(TIMED_OUT) => true,
@@ -152,23 +195,44 @@ fn tell_progress(
     now: Timestamp,
 ) {
     let current = condition(before, PROGRESSING).cloned();
-    let done_before = current.as_ref().is_some_and(|c| c.reason.as_deref() == Some(NEW_AVAILABLE));
+    let done_before = current
+        .as_ref()
+        .is_some_and(|c| c.reason.as_deref() == Some(NEW_AVAILABLE));
     if done_before && status.replicas == status.updated_replicas {
         return;
     }
     let subject = match &sets.new {
-        Some(new) => format!("ReplicaSet {:?}", new.metadata.name.as_deref().unwrap_or_default()),
-        None => format!("Deployment {:?}", deployment.metadata.name.as_deref().unwrap_or_default()),
+        Some(new) => format!(
+            "ReplicaSet {:?}",
+            new.metadata.name.as_deref().unwrap_or_default()
+        ),
+        None => format!(
+            "Deployment {:?}",
+            deployment.metadata.name.as_deref().unwrap_or_default()
+        ),
     };
     if complete(deployment, status) {
         let words = format!("{subject} has successfully progressed.");
         set_condition(status, PROGRESSING, "True", NEW_AVAILABLE, &words, now);
     } else if progressing(before, status) {
         // Progress restarts the deadline even when neither status nor reason changes.
-        let since = current.filter(|c| c.status == "True").and_then(|c| c.last_transition_time);
+        let since = current
+            .filter(|c| c.status == "True")
+            .and_then(|c| c.last_transition_time);
         remove_condition(status, PROGRESSING);
-        set_condition(status, PROGRESSING, "True", UPDATED, &format!("{subject} is progressing."), now);
-        let fresh = status.conditions.iter_mut().flatten().find(|c| c.type_ == PROGRESSING);
+        set_condition(
+            status,
+            PROGRESSING,
+            "True",
+            UPDATED,
+            &format!("{subject} is progressing."),
+            now,
+        );
+        let fresh = status
+            .conditions
+            .iter_mut()
+            .flatten()
+            .find(|c| c.type_ == PROGRESSING);
         if let (Some(fresh), Some(since)) = (fresh, since) {
             fresh.last_transition_time = Some(since);
         }
@@ -183,15 +247,29 @@ fn replica_failure(sets: &Sets) -> Option<(String, String, String)> {
     let of = |set: &ReplicaSet| {
         let all = set.status.as_ref()?.conditions.as_ref()?;
         let c = all.iter().find(|c| c.type_ == FAILURE)?;
-        Some((c.status.clone(), c.reason.clone().unwrap_or_default(), c.message.clone().unwrap_or_default()))
+        Some((
+            c.status.clone(),
+            c.reason.clone().unwrap_or_default(),
+            c.message.clone().unwrap_or_default(),
+        ))
     };
-    sets.new.as_ref().and_then(of).or_else(|| sets.old.iter().find_map(of))
+    sets.new
+        .as_ref()
+        .and_then(of)
+        .or_else(|| sets.old.iter().find_map(of))
 }
 
 /// A condition that says what it said before also keeps its times.
 fn keep_unchanged(before: &DeploymentStatus, status: &mut DeploymentStatus, kind: &str) {
-    let Some(old) = condition(before, kind) else { return };
-    for c in status.conditions.iter_mut().flatten().filter(|c| c.type_ == kind) {
+    let Some(old) = condition(before, kind) else {
+        return;
+    };
+    for c in status
+        .conditions
+        .iter_mut()
+        .flatten()
+        .filter(|c| c.type_ == kind)
+    {
         if c.status == old.status && c.reason == old.reason && c.message == old.message {
             *c = old.clone();
         }
@@ -207,7 +285,11 @@ pub fn paused(deployment: &Deployment, now: Timestamp) -> Option<DeploymentStatu
         return None;
     }
     let was_paused = reason.as_deref() == Some(PAUSED);
-    let is_paused = deployment.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
+    let is_paused = deployment
+        .spec
+        .as_ref()
+        .and_then(|s| s.paused)
+        .unwrap_or(false);
     let (reason, words) = match (was_paused, is_paused) {
         (false, true) => (PAUSED, "Deployment is paused"),
         (true, false) => (RESUMED, "Deployment is resumed"),
@@ -218,14 +300,19 @@ pub fn paused(deployment: &Deployment, now: Timestamp) -> Option<DeploymentStatu
 }
 
 /// After how long to look whether a rollout that stands still has run out of time.
-pub fn next_look(deployment: &Deployment, status: &DeploymentStatus, now: Timestamp) -> Option<SignedDuration> {
+pub fn next_look(
+    deployment: &Deployment,
+    status: &DeploymentStatus,
+    now: Timestamp,
+) -> Option<SignedDuration> {
     let seconds = deadline(deployment)?;
     let current = condition(status, PROGRESSING)?;
     let over = matches!(current.reason.as_deref(), Some(TIMED_OUT | NEW_AVAILABLE));
     if over || complete(deployment, status) {
         return None;
     }
-    left(seconds, current, now).map(|left| left.max(SignedDuration::ZERO) + SignedDuration::from_secs(1))
+    left(seconds, current, now)
+        .map(|left| left.max(SignedDuration::ZERO) + SignedDuration::from_secs(1))
 }
 
 #[cfg(test)]
@@ -256,11 +343,16 @@ mod tests {
 
     fn sets(size: i32, ready: i32) -> Sets {
         let status = json!({"replicas": size, "readyReplicas": ready, "availableReplicas": ready, "terminatingReplicas": 0});
-        Sets { new: Some(set(size, status)), old: Vec::new() }
+        Sets {
+            new: Some(set(size, status)),
+            old: Vec::new(),
+        }
     }
 
     fn said(status: &DeploymentStatus, kind: &str) -> String {
-        condition(status, kind).map(|c| format!("{} {}", c.status, c.reason.as_deref().unwrap())).unwrap_or_default()
+        condition(status, kind)
+            .map(|c| format!("{} {}", c.status, c.reason.as_deref().unwrap()))
+            .unwrap_or_default()
     }
 
     #[test]
@@ -275,12 +367,24 @@ mod tests {
         let progress = condition(&second, PROGRESSING).unwrap();
         assert_eq!(progress.last_update_time, Some(Time(at(50))));
         assert_eq!(progress.last_transition_time, Some(Time(at(0))));
-        assert_eq!(next_look(&deployment(4, None), &second, at(60)), Some(SignedDuration::from_secs(51)));
+        assert_eq!(
+            next_look(&deployment(4, None), &second, at(60)),
+            Some(SignedDuration::from_secs(51))
+        );
 
         let third = rolled(&deployment(4, Some(second)), &sets(4, 4), at(55));
         assert_eq!(said(&third, PROGRESSING), "True NewReplicaSetAvailable");
-        assert_eq!(condition(&third, PROGRESSING).unwrap().message.as_deref(), Some("ReplicaSet \"web-1\" has successfully progressed."));
-        assert_eq!((third.unavailable_replicas, next_look(&deployment(4, None), &third, at(60))), (None, None));
+        assert_eq!(
+            condition(&third, PROGRESSING).unwrap().message.as_deref(),
+            Some("ReplicaSet \"web-1\" has successfully progressed.")
+        );
+        assert_eq!(
+            (
+                third.unavailable_replicas,
+                next_look(&deployment(4, None), &third, at(60))
+            ),
+            (None, None)
+        );
 
         // A pod lost later is no new rollout.
         let later = rolled(&deployment(4, Some(third)), &sets(4, 3), at(5000));
@@ -308,14 +412,20 @@ mod tests {
         d.status = Some(status);
         assert!(paused(&d, at(2)).is_none());
         d.spec.as_mut().unwrap().paused = Some(false);
-        assert_eq!(said(&paused(&d, at(3)).unwrap(), PROGRESSING), "Unknown DeploymentResumed");
+        assert_eq!(
+            said(&paused(&d, at(3)).unwrap(), PROGRESSING),
+            "Unknown DeploymentResumed"
+        );
     }
 
     #[test]
     fn a_failure_of_a_set_is_passed_on_and_stays_as_said() {
         let failing = json!({"replicas": 0, "conditions": [
             {"type": FAILURE, "status": "True", "reason": "FailedCreate", "message": "quota"}]});
-        let sets = Sets { new: Some(set(4, failing)), old: Vec::new() };
+        let sets = Sets {
+            new: Some(set(4, failing)),
+            old: Vec::new(),
+        };
         let first = rolled(&deployment(4, None), &sets, at(0));
         assert_eq!(said(&first, FAILURE), "True FailedCreate");
         let again = rolled(&deployment(4, Some(first.clone())), &sets, at(9));
@@ -326,6 +436,9 @@ mod tests {
     fn scaled_to_zero_is_complete() {
         let status = rolled(&deployment(0, None), &sets(0, 0), at(0));
         assert_eq!(said(&status, PROGRESSING), "True NewReplicaSetAvailable");
-        assert_eq!((status.replicas, status.terminating_replicas), (None, Some(0)));
+        assert_eq!(
+            (status.replicas, status.terminating_replicas),
+            (None, Some(0))
+        );
     }
 }

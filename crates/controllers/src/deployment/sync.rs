@@ -45,7 +45,12 @@ impl<'a> Rollout<'a> {
         if let Some(status) = status::paused(&self.deployment, now()) {
             self.deployment.status = Some(status);
         }
-        let paused = self.deployment.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
+        let paused = self
+            .deployment
+            .spec
+            .as_ref()
+            .and_then(|s| s.paused)
+            .unwrap_or(false);
         if paused || self.scaling() {
             self.refresh_new().await?;
             self.scale().await?;
@@ -54,17 +59,26 @@ impl<'a> Rollout<'a> {
             }
             return self.tell().await;
         }
-        if self.wanted.rolling { self.rolling().await } else { self.recreate().await }
+        if self.wanted.rolling {
+            self.rolling().await
+        } else {
+            self.recreate().await
+        }
     }
 
     fn api(&self) -> Api<ReplicaSet> {
-        Api::namespaced(self.controller.client.clone(), &self.deployment.namespace().unwrap_or_default())
+        Api::namespaced(
+            self.controller.client.clone(),
+            &self.deployment.namespace().unwrap_or_default(),
+        )
     }
 
     /// Whether the Deployment was resized since its sets were.
     fn scaling(&self) -> bool {
         let active = self.sets.all().filter(|s| rollout::size(s) > 0);
-        active.filter_map(revision::desired_replicas).any(|n| n != self.wanted.replicas)
+        active
+            .filter_map(revision::desired_replicas)
+            .any(|n| n != self.wanted.replicas)
     }
 
     async fn rolling(mut self) -> Next {
@@ -87,7 +101,12 @@ impl<'a> Rollout<'a> {
 
     async fn recreate(mut self) -> Next {
         self.refresh_new().await?;
-        let active = self.sets.old.iter().enumerate().filter(|(_, s)| rollout::size(s) > 0);
+        let active = self
+            .sets
+            .old
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| rollout::size(s) > 0);
         let cuts: Vec<(usize, i32)> = active.map(|(i, _)| (i, 0)).collect();
         if !cuts.is_empty() {
             self.resize_old(cuts).await?;
@@ -105,20 +124,26 @@ impl<'a> Rollout<'a> {
     /// Sizes the sets after the Deployment's own size: outside of a rollout the one set, within one all by their share.
     async fn scale(&mut self) -> anyhow::Result<()> {
         let wanted = self.wanted.replicas;
-        let active: Vec<usize> = (0..self.sets.old.len()).filter(|i| rollout::size(&self.sets.old[*i]) > 0).collect();
+        let active: Vec<usize> = (0..self.sets.old.len())
+            .filter(|i| rollout::size(&self.sets.old[*i]) > 0)
+            .collect();
         let new_active = self.sets.new.as_ref().is_some_and(|n| rollout::size(n) > 0);
         match (active.len(), new_active, self.sets.new.is_some()) {
             (0, _, true) => return self.resize_new(wanted).await,
             // Nothing has pods and there is no set of the current template: the youngest old one stands in.
             (0, _, false) => {
                 let youngest = self.sets.old.len().checked_sub(1);
-                return self.resize_old(youngest.map(|i| (i, wanted)).into_iter().collect()).await;
+                return self
+                    .resize_old(youngest.map(|i| (i, wanted)).into_iter().collect())
+                    .await;
             }
             (1, false, _) => return self.resize_old(vec![(active[0], wanted)]).await,
             _ => {}
         }
         if self.saturated() {
-            return self.resize_old(active.into_iter().map(|i| (i, 0)).collect()).await;
+            return self
+                .resize_old(active.into_iter().map(|i| (i, 0)).collect())
+                .await;
         }
         if self.wanted.rolling {
             self.scale_by_share(active, new_active).await?;
@@ -127,12 +152,25 @@ impl<'a> Rollout<'a> {
     }
 
     async fn scale_by_share(&mut self, active: Vec<usize>, new_active: bool) -> anyhow::Result<()> {
-        let all: Vec<&ReplicaSet> =
-            active.iter().map(|i| &self.sets.old[*i]).chain(self.sets.new.as_ref().filter(|_| new_active)).collect();
-        let told = self.deployment.status.as_ref().and_then(|s| s.replicas).unwrap_or(0);
+        let all: Vec<&ReplicaSet> = active
+            .iter()
+            .map(|i| &self.sets.old[*i])
+            .chain(self.sets.new.as_ref().filter(|_| new_active))
+            .collect();
+        let told = self
+            .deployment
+            .status
+            .as_ref()
+            .and_then(|s| s.replicas)
+            .unwrap_or(0);
         let sizes = rollout::proportions(self.wanted, told, &all);
-        let new_size = if new_active { sizes.last().copied() } else { None };
-        self.resize_old(active.into_iter().zip(sizes).collect()).await?;
+        let new_size = if new_active {
+            sizes.last().copied()
+        } else {
+            None
+        };
+        self.resize_old(active.into_iter().zip(sizes).collect())
+            .await?;
         match new_size {
             Some(size) => self.resize_new(size).await,
             None => Ok(()),
@@ -143,7 +181,9 @@ impl<'a> Rollout<'a> {
     fn saturated(&self) -> bool {
         let wanted = self.wanted.replicas;
         self.sets.new.as_ref().is_some_and(|n| {
-            revision::desired_replicas(n) == Some(wanted) && rollout::size(n) == wanted && rollout::available(n) == wanted
+            revision::desired_replicas(n) == Some(wanted)
+                && rollout::size(n) == wanted
+                && rollout::available(n) == wanted
         })
     }
 
@@ -154,23 +194,34 @@ impl<'a> Rollout<'a> {
         }
         let revision = self.sets.next_revision();
         let size = rollout::new_size(self.wanted, rollout::total(self.sets.all()), 0);
-        let Some(set) = revision::new_set(&self.deployment, revision, size) else { return Ok(()) };
+        let Some(set) = revision::new_set(&self.deployment, revision, size) else {
+            return Ok(());
+        };
         let name = set.name_any();
         match self.api().create(&write::post(), &set).await {
             Ok(made) => {
                 self.sets.new = Some(made);
                 if size > 0 {
                     let words = format!("Scaled up replica set {name} from 0 to {size}");
-                    self.controller.recorder.normal(&self.deployment, "ScalingReplicaSet", words);
+                    self.controller
+                        .recorder
+                        .normal(&self.deployment, "ScalingReplicaSet", words);
                 }
-                self.progress("True", status::NEW_CREATED, &format!("Created new replica set {name:?}"));
+                self.progress(
+                    "True",
+                    status::NEW_CREATED,
+                    &format!("Created new replica set {name:?}"),
+                );
                 self.note_revision(revision).await
             }
             Err(error) if write::exists(&error) => self.taken(&name).await,
             // Nothing is made in a namespace that is going.
             Err(error) if write::namespace_going(&error) => Ok(()),
             Err(error) => {
-                let words = format!("Failed to create new replica set {name:?}: {}", write::words(&error));
+                let words = format!(
+                    "Failed to create new replica set {name:?}: {}",
+                    write::words(&error)
+                );
                 self.progress("False", status::NEW_FAILED, &words);
                 self.write_status().await?;
                 Err(error.into())
@@ -198,23 +249,45 @@ impl<'a> Rollout<'a> {
     /// Brings the new set's annotations and minReadySeconds up to date.
     async fn refresh_new(&mut self) -> anyhow::Result<()> {
         let revision = self.sets.next_revision();
-        let Some(new) = &self.sets.new else { return Ok(()) };
-        let annotations = revision::new_annotations(&self.deployment, new.annotations(), revision, false);
+        let Some(new) = &self.sets.new else {
+            return Ok(());
+        };
+        let annotations =
+            revision::new_annotations(&self.deployment, new.annotations(), revision, false);
         let min_ready = |n: Option<i32>| n.unwrap_or(0);
-        let wanted_ready = min_ready(self.deployment.spec.as_ref().and_then(|s| s.min_ready_seconds));
+        let wanted_ready = min_ready(
+            self.deployment
+                .spec
+                .as_ref()
+                .and_then(|s| s.min_ready_seconds),
+        );
         let own_ready = min_ready(new.spec.as_ref().and_then(|s| s.min_ready_seconds));
         if annotations != *new.annotations() || wanted_ready != own_ready {
             let patch = json!({
                 "metadata": {"resourceVersion": new.resource_version(), "annotations": annotations},
                 "spec": {"minReadySeconds": wanted_ready},
             });
-            self.sets.new = Some(self.api().patch(&new.name_any(), &write::patch(), &Patch::Merge(patch)).await?);
+            self.sets.new = Some(
+                self.api()
+                    .patch(&new.name_any(), &write::patch(), &Patch::Merge(patch))
+                    .await?,
+            );
         }
-        let Some(new) = &self.sets.new else { return Ok(()) };
+        let Some(new) = &self.sets.new else {
+            return Ok(());
+        };
         let (name, revision) = (new.name_any(), revision::of(new));
-        let told = self.deployment.status.as_ref().and_then(|s| status::condition(s, status::PROGRESSING));
+        let told = self
+            .deployment
+            .status
+            .as_ref()
+            .and_then(|s| status::condition(s, status::PROGRESSING));
         if told.is_none() {
-            self.progress("True", status::NEW_FOUND, &format!("Found new replica set {name:?}"));
+            self.progress(
+                "True",
+                status::NEW_FOUND,
+                &format!("Found new replica set {name:?}"),
+            );
         }
         self.note_revision(revision).await
     }
@@ -232,10 +305,18 @@ impl<'a> Rollout<'a> {
         if self.deployment.annotations().get(revision::REVISION) == Some(&revision) {
             return Ok(());
         }
-        let api: Api<Deployment> =
-            Api::namespaced(self.controller.client.clone(), &self.deployment.namespace().unwrap_or_default());
+        let api: Api<Deployment> = Api::namespaced(
+            self.controller.client.clone(),
+            &self.deployment.namespace().unwrap_or_default(),
+        );
         let patch = json!({"metadata": {"annotations": {revision::REVISION: revision}}});
-        let patched = api.patch(&self.deployment.name_any(), &write::patch(), &Patch::Merge(patch)).await?;
+        let patched = api
+            .patch(
+                &self.deployment.name_any(),
+                &write::patch(),
+                &Patch::Merge(patch),
+            )
+            .await?;
         // What was decided is about the spec that was read: if that is not the current one, start over.
         if patched.metadata.generation != self.deployment.metadata.generation {
             anyhow::bail!("the Deployment changed meanwhile");
@@ -269,7 +350,11 @@ impl<'a> Rollout<'a> {
     async fn resized(&self, set: &ReplicaSet, size: i32) -> anyhow::Result<Option<ReplicaSet>> {
         let before = rollout::size(set);
         let notes = revision::size_annotations(self.wanted);
-        if before == size && notes.iter().all(|(k, v)| set.annotations().get(k) == Some(v)) {
+        if before == size
+            && notes
+                .iter()
+                .all(|(k, v)| set.annotations().get(k) == Some(v))
+        {
             return Ok(None);
         }
         let name = set.name_any();
@@ -277,11 +362,16 @@ impl<'a> Rollout<'a> {
             "metadata": {"resourceVersion": set.resource_version(), "annotations": std::collections::BTreeMap::from(notes)},
             "spec": {"replicas": size},
         });
-        let resized = self.api().patch(&name, &write::patch(), &Patch::Merge(patch)).await?;
+        let resized = self
+            .api()
+            .patch(&name, &write::patch(), &Patch::Merge(patch))
+            .await?;
         if before != size {
             let direction = if size > before { "up" } else { "down" };
             let words = format!("Scaled {direction} replica set {name} from {before} to {size}");
-            self.controller.recorder.normal(&self.deployment, "ScalingReplicaSet", words);
+            self.controller
+                .recorder
+                .normal(&self.deployment, "ScalingReplicaSet", words);
         }
         Ok(Some(resized))
     }
@@ -295,9 +385,17 @@ impl<'a> Rollout<'a> {
 
     /// Deletes old sets that the history limit no longer keeps.
     async fn clean_up(&self) -> anyhow::Result<()> {
-        let limit = self.deployment.spec.as_ref().and_then(|s| s.revision_history_limit);
+        let limit = self
+            .deployment
+            .spec
+            .as_ref()
+            .and_then(|s| s.revision_history_limit);
         for set in revision::beyond_limit(&self.sets.old, limit) {
-            match self.api().delete(&set.name_any(), &write::delete(set.uid())).await {
+            match self
+                .api()
+                .delete(&set.name_any(), &write::delete(set.uid()))
+                .await
+            {
                 Err(error) if !write::gone(&error) => return Err(error.into()),
                 _ => {}
             }
@@ -307,7 +405,12 @@ impl<'a> Rollout<'a> {
 
     /// Writes the status if it changed; otherwise asks for another look when the rollout may have run out of time.
     async fn tell(mut self) -> Next {
-        let paused = self.deployment.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
+        let paused = self
+            .deployment
+            .spec
+            .as_ref()
+            .and_then(|s| s.paused)
+            .unwrap_or(false);
         let status = if paused || self.deployment.metadata.deletion_timestamp.is_some() {
             status::counted(&self.deployment, &self.sets, now())
         } else {
@@ -323,9 +426,18 @@ impl<'a> Rollout<'a> {
         if self.deployment.status == self.stored {
             return Ok(());
         }
-        let api: Api<Deployment> =
-            Api::namespaced(self.controller.client.clone(), &self.deployment.namespace().unwrap_or_default());
-        match api.replace_status(&self.deployment.name_any(), &write::post(), &self.deployment).await {
+        let api: Api<Deployment> = Api::namespaced(
+            self.controller.client.clone(),
+            &self.deployment.namespace().unwrap_or_default(),
+        );
+        match api
+            .replace_status(
+                &self.deployment.name_any(),
+                &write::post(),
+                &self.deployment,
+            )
+            .await
+        {
             Err(error) if !write::gone(&error) => Err(error.into()),
             _ => {
                 self.stored = self.deployment.status.clone();

@@ -39,12 +39,23 @@ pub async fn run(informers: Informers) {
         c.services.synced().await;
         c.endpoints.synced().await;
         c.slices.informer.synced().await;
-        feed::work("endpointslicemirroring", WORKERS, &c.queue, c, |c, key| async move { c.sync(key).await }).await;
+        feed::work(
+            "endpointslicemirroring",
+            WORKERS,
+            &c.queue,
+            c,
+            |c, key| async move { c.sync(key).await },
+        )
+        .await;
     };
     tokio::join!(
         feed::each(&c.services, |s| c.queue.add(Key::of(&**s.object()))),
         feed::each(&c.endpoints, |e| c.endpoints_changed(&e)),
-        feed::each(&c.slices.informer, |s| c.slices.follow(&s).into_iter().for_each(|k| c.queue.add(k))),
+        feed::each(&c.slices.informer, |s| c
+            .slices
+            .follow(&s)
+            .into_iter()
+            .for_each(|k| c.queue.add(k))),
         work,
     );
 }
@@ -67,16 +78,29 @@ impl Controller {
     }
 
     async fn sync(&self, key: Key) -> anyhow::Result<Option<Duration>> {
-        let Some(existing) = self.slices.of(&key) else { return Ok(Some(slices::GIVE_UP)) };
+        let Some(existing) = self.slices.of(&key) else {
+            return Ok(Some(slices::GIVE_UP));
+        };
         let service = self.services.get_key(&key);
-        let endpoints = self.endpoints.get_key(&key).filter(|e| to_mirror(e, service.as_deref()));
+        let endpoints = self
+            .endpoints
+            .get_key(&key)
+            .filter(|e| to_mirror(e, service.as_deref()));
         let Some(endpoints) = endpoints else {
-            let plan = plan::Plan { delete: existing, ..plan::Plan::default() };
+            let plan = plan::Plan {
+                delete: existing,
+                ..plan::Plan::default()
+            };
             self.slices.carry_out(&key, plan).await?;
             return Ok(None);
         };
         let frame = frame(&endpoints);
-        self.slices.carry_out(&key, plan::plan(&frame, wanted::mirrored(&endpoints), &existing)).await?;
+        self.slices
+            .carry_out(
+                &key,
+                plan::plan(&frame, wanted::mirrored(&endpoints), &existing),
+            )
+            .await?;
         Ok(None)
     }
 }
@@ -104,13 +128,20 @@ mod tests {
 
     #[test]
     fn only_hand_made_endpoints_are_mirrored() {
-        let endpoints = |meta| -> Endpoints { serde_json::from_value(json!({"metadata": meta})).unwrap() };
+        let endpoints =
+            |meta| -> Endpoints { serde_json::from_value(json!({"metadata": meta})).unwrap() };
         let plain = endpoints(json!({"name": "web"}));
         let (by_hand, selecting) = (service(json!({})), service(json!({"selector": {"a": "b"}})));
         assert!(to_mirror(&plain, Some(&by_hand)));
         assert!(!to_mirror(&plain, Some(&selecting)));
         assert!(!to_mirror(&plain, None));
-        assert!(!to_mirror(&endpoints(json!({"labels": {SKIP: "true"}})), Some(&by_hand)));
-        assert!(!to_mirror(&endpoints(json!({"annotations": {LEADER: "{}"}})), Some(&by_hand)));
+        assert!(!to_mirror(
+            &endpoints(json!({"labels": {SKIP: "true"}})),
+            Some(&by_hand)
+        ));
+        assert!(!to_mirror(
+            &endpoints(json!({"annotations": {LEADER: "{}"}})),
+            Some(&by_hand)
+        ));
     }
 }

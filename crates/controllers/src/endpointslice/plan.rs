@@ -60,20 +60,36 @@ pub fn plan(frame: &Frame, groups: Vec<Group>, existing: &[Arc<EndpointSlice>]) 
     let mut spare: Vec<&Arc<EndpointSlice>> = existing.iter().collect();
     let mut fresh: Vec<(Group, Vec<Endpoint>)> = Vec::new();
     for group in groups {
-        let is_own = |s: &&Arc<EndpointSlice>| s.address_type == group.address_type && sorted(s.ports.clone()) == group.ports;
+        let is_own = |s: &&Arc<EndpointSlice>| {
+            s.address_type == group.address_type && sorted(s.ports.clone()) == group.ports
+        };
         let (own, others): (Vec<_>, Vec<_>) = spare.into_iter().partition(is_own);
         spare = others;
         let (drafts, left, unused) = fill(frame, &group, own);
         spare.extend(unused);
         for draft in drafts.into_iter().filter(|d| d.changed) {
-            plan.update.push(redone(frame, draft.was, &group.ports, draft.endpoints));
+            plan.update
+                .push(redone(frame, draft.was, &group.ports, draft.endpoints));
         }
-        fresh.extend(left.into_iter().map(|endpoints| (Group { endpoints: Vec::new(), ..group.clone() }, endpoints)));
+        fresh.extend(left.into_iter().map(|endpoints| {
+            (
+                Group {
+                    endpoints: Vec::new(),
+                    ..group.clone()
+                },
+                endpoints,
+            )
+        }));
     }
     // A slice that would go is given new contents rather than another made.
     for (group, endpoints) in fresh {
-        match spare.iter().position(|s| s.address_type == group.address_type) {
-            Some(i) => plan.update.push(redone(frame, spare.remove(i), &group.ports, endpoints)),
+        match spare
+            .iter()
+            .position(|s| s.address_type == group.address_type)
+        {
+            Some(i) => plan
+                .update
+                .push(redone(frame, spare.remove(i), &group.ports, endpoints)),
             None => plan.create.push(made(frame, &group, endpoints)),
         }
     }
@@ -89,39 +105,67 @@ pub fn sorted(ports: Option<Vec<EndpointPort>>) -> Vec<EndpointPort> {
 }
 
 fn identity(endpoint: &Endpoint) -> (Vec<String>, Option<String>) {
-    (endpoint.addresses.clone(), endpoint.target_ref.as_ref().and_then(|t| t.uid.clone()))
+    (
+        endpoint.addresses.clone(),
+        endpoint.target_ref.as_ref().and_then(|t| t.uid.clone()),
+    )
 }
 
-type Filled<'a> = (Vec<Draft<'a>>, Vec<Vec<Endpoint>>, Vec<&'a Arc<EndpointSlice>>);
+type Filled<'a> = (
+    Vec<Draft<'a>>,
+    Vec<Vec<Endpoint>>,
+    Vec<&'a Arc<EndpointSlice>>,
+);
 
 /// Puts a group's endpoints into its slices: drafts, the contents of slices yet to make, and slices no longer needed.
 fn fill<'a>(frame: &Frame, group: &Group, own: Vec<&'a Arc<EndpointSlice>>) -> Filled<'a> {
     let placeholder = group.endpoints.is_empty();
     let mut left: Vec<Option<&Endpoint>> = group.endpoints.iter().map(Some).collect();
-    let mut places: HashMap<_, usize> = group.endpoints.iter().enumerate().map(|(i, e)| (identity(e), i)).collect();
+    let mut places: HashMap<_, usize> = group
+        .endpoints
+        .iter()
+        .enumerate()
+        .map(|(i, e)| (identity(e), i))
+        .collect();
     let mut drafts: Vec<Draft> = Vec::new();
     for was in own {
         let before = was.endpoints.as_deref().unwrap_or_default();
-        let kept = before.iter().filter_map(|e| left[places.remove(&identity(e))?].take()).cloned();
+        let kept = before
+            .iter()
+            .filter_map(|e| left[places.remove(&identity(e))?].take())
+            .cloned();
         let endpoints: Vec<Endpoint> = kept.collect();
         let changed = endpoints != before || !framed(frame, was);
-        drafts.push(Draft { was, endpoints, changed });
+        drafts.push(Draft {
+            was,
+            endpoints,
+            changed,
+        });
     }
     let mut left: Vec<Endpoint> = left.into_iter().flatten().cloned().collect();
     let mut top_up = |draft: &mut Draft| {
-        let room = CAPACITY.saturating_sub(draft.endpoints.len()).min(left.len());
+        let room = CAPACITY
+            .saturating_sub(draft.endpoints.len())
+            .min(left.len());
         if room > 0 {
             draft.endpoints.extend(left.drain(..room));
             draft.changed = true;
         }
     };
-    drafts.iter_mut().filter(|d| d.changed).for_each(&mut top_up);
+    drafts
+        .iter_mut()
+        .filter(|d| d.changed)
+        .for_each(&mut top_up);
     // Fullest first, so that slices fill up.
     drafts.sort_by_key(|d| std::cmp::Reverse(d.endpoints.len()));
-    drafts.iter_mut().filter(|d| !d.changed && d.endpoints.len() < CAPACITY).for_each(&mut top_up);
+    drafts
+        .iter_mut()
+        .filter(|d| !d.changed && d.endpoints.len() < CAPACITY)
+        .for_each(&mut top_up);
     let fresh: Vec<Vec<Endpoint>> = left.chunks(CAPACITY).map(<[Endpoint]>::to_vec).collect();
 
-    let (mut full, mut empty): (Vec<Draft>, Vec<Draft>) = drafts.into_iter().partition(|d| !d.endpoints.is_empty());
+    let (mut full, mut empty): (Vec<Draft>, Vec<Draft>) =
+        drafts.into_iter().partition(|d| !d.endpoints.is_empty());
     if placeholder {
         match empty.pop() {
             Some(draft) => full.push(draft),
@@ -136,20 +180,33 @@ fn framed(frame: &Frame, slice: &EndpointSlice) -> bool {
     let meta = &slice.metadata;
     let annotations = meta.annotations.clone().unwrap_or_default();
     meta.labels.as_ref().is_some_and(|l| *l == frame.labels)
-        && annotations.iter().filter(|(k, _)| *k != TRIGGER_TIME).eq(frame.annotations.iter())
+        && annotations
+            .iter()
+            .filter(|(k, _)| *k != TRIGGER_TIME)
+            .eq(frame.annotations.iter())
         && owner::controller_of(meta).is_some_and(|o| o.uid == frame.owner.uid)
 }
 
 fn dressed(frame: &Frame, mut meta: ObjectMeta) -> ObjectMeta {
     let mut annotations = frame.annotations.clone();
-    annotations.extend(frame.trigger_time.iter().map(|t| (TRIGGER_TIME.to_owned(), t.clone())));
+    annotations.extend(
+        frame
+            .trigger_time
+            .iter()
+            .map(|t| (TRIGGER_TIME.to_owned(), t.clone())),
+    );
     meta.labels = Some(frame.labels.clone());
     meta.annotations = (!annotations.is_empty()).then_some(annotations);
     meta.owner_references = Some(vec![frame.owner.clone()]);
     meta
 }
 
-fn redone(frame: &Frame, was: &EndpointSlice, ports: &[EndpointPort], endpoints: Vec<Endpoint>) -> EndpointSlice {
+fn redone(
+    frame: &Frame,
+    was: &EndpointSlice,
+    ports: &[EndpointPort],
+    endpoints: Vec<Endpoint>,
+) -> EndpointSlice {
     EndpointSlice {
         metadata: dressed(frame, was.metadata.clone()),
         address_type: was.address_type.clone(),
@@ -178,7 +235,12 @@ mod tests {
 
     fn frame() -> Frame {
         Frame {
-            owner: OwnerReference { uid: "svc".into(), name: "web".into(), controller: Some(true), ..Default::default() },
+            owner: OwnerReference {
+                uid: "svc".into(),
+                name: "web".into(),
+                controller: Some(true),
+                ..Default::default()
+            },
             namespace: "default".into(),
             labels: [(SERVICE_NAME.to_owned(), "web".to_owned())].into(),
             annotations: BTreeMap::new(),
@@ -187,16 +249,30 @@ mod tests {
     }
 
     fn port(number: i32) -> Vec<EndpointPort> {
-        vec![EndpointPort { port: Some(number), ..EndpointPort::default() }]
+        vec![EndpointPort {
+            port: Some(number),
+            ..EndpointPort::default()
+        }]
     }
 
     fn group(number: i32, addresses: std::ops::Range<u32>) -> Group {
-        let endpoint = |i| Endpoint { addresses: vec![format!("10.0.{}.{}", i / 250, i % 250)], ..Endpoint::default() };
-        Group { address_type: "IPv4", ports: port(number), endpoints: addresses.map(endpoint).collect() }
+        let endpoint = |i| Endpoint {
+            addresses: vec![format!("10.0.{}.{}", i / 250, i % 250)],
+            ..Endpoint::default()
+        };
+        Group {
+            address_type: "IPv4",
+            ports: port(number),
+            endpoints: addresses.map(endpoint).collect(),
+        }
     }
 
     /// Carries a plan out, as the API server would.
-    fn carried_out(plan: Plan, existing: &[Arc<EndpointSlice>], names: &mut u32) -> Vec<Arc<EndpointSlice>> {
+    fn carried_out(
+        plan: Plan,
+        existing: &[Arc<EndpointSlice>],
+        names: &mut u32,
+    ) -> Vec<Arc<EndpointSlice>> {
         let gone = |s: &EndpointSlice| {
             let same = |o: &EndpointSlice| o.metadata.name == s.metadata.name;
             plan.delete.iter().any(|d| same(d)) || plan.update.iter().any(same)
@@ -212,7 +288,10 @@ mod tests {
     }
 
     fn sizes(slices: &[Arc<EndpointSlice>]) -> Vec<usize> {
-        let mut sizes: Vec<usize> = slices.iter().map(|s| s.endpoints.as_ref().unwrap().len()).collect();
+        let mut sizes: Vec<usize> = slices
+            .iter()
+            .map(|s| s.endpoints.as_ref().unwrap().len())
+            .collect();
         sizes.sort();
         sizes
     }
@@ -228,7 +307,10 @@ mod tests {
         assert_eq!(counts(&first), (3, 0, 0));
         let slices = carried_out(first, &[], names);
         assert_eq!(sizes(&slices), [50, 100, 100]);
-        assert_eq!(counts(&plan(&frame(), vec![group(80, 0..250)], &slices)), (0, 0, 0));
+        assert_eq!(
+            counts(&plan(&frame(), vec![group(80, 0..250)], &slices)),
+            (0, 0, 0)
+        );
 
         let more = plan(&frame(), vec![group(80, 0..260)], &slices);
         assert_eq!(counts(&more), (0, 1, 0));
@@ -247,7 +329,11 @@ mod tests {
     #[test]
     fn an_empty_group_keeps_one_slice() {
         let names = &mut 0;
-        let nothing = || Group { address_type: "IPv4", ports: Vec::new(), endpoints: Vec::new() };
+        let nothing = || Group {
+            address_type: "IPv4",
+            ports: Vec::new(),
+            endpoints: Vec::new(),
+        };
         let first = plan(&frame(), vec![nothing()], &[]);
         assert_eq!(counts(&first), (1, 0, 0));
         let slices = carried_out(first, &[], names);
@@ -264,16 +350,29 @@ mod tests {
         let slices = carried_out(plan(&frame(), vec![group(80, 0..1)], &[]), &[], &mut 0);
         let mut other = frame();
         other.labels.insert("a".into(), "b".into());
-        assert_eq!(counts(&plan(&other, vec![group(80, 0..1)], &slices)), (0, 1, 0));
+        assert_eq!(
+            counts(&plan(&other, vec![group(80, 0..1)], &slices)),
+            (0, 1, 0)
+        );
         let mut timed = frame();
         timed.trigger_time = Some("now".into());
-        assert_eq!(counts(&plan(&timed, vec![group(80, 0..1)], &slices)), (0, 0, 0));
+        assert_eq!(
+            counts(&plan(&timed, vec![group(80, 0..1)], &slices)),
+            (0, 0, 0)
+        );
     }
 
     #[test]
     fn groups_by_ports_have_slices_of_their_own() {
-        let slices = carried_out(plan(&frame(), vec![group(80, 0..5), group(81, 5..7)], &[]), &[], &mut 0);
+        let slices = carried_out(
+            plan(&frame(), vec![group(80, 0..5), group(81, 5..7)], &[]),
+            &[],
+            &mut 0,
+        );
         assert_eq!(sizes(&slices), [2, 5]);
-        assert_eq!(counts(&plan(&frame(), vec![group(80, 0..5)], &slices)), (0, 0, 1));
+        assert_eq!(
+            counts(&plan(&frame(), vec![group(80, 0..5)], &slices)),
+            (0, 0, 1)
+        );
     }
 }

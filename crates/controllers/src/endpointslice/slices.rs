@@ -8,10 +8,7 @@ use std::{
 
 use futures::future::join_all;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use knarr_client::{
-    Change, Informer,
-    informer::Key,
-};
+use knarr_client::{Change, Informer, informer::Key};
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 
@@ -37,12 +34,22 @@ struct Known {
 }
 
 fn revision(slice: &EndpointSlice) -> u64 {
-    slice.metadata.resource_version.as_deref().and_then(|r| r.parse().ok()).unwrap_or(0)
+    slice
+        .metadata
+        .resource_version
+        .as_deref()
+        .and_then(|r| r.parse().ok())
+        .unwrap_or(0)
 }
 
 impl Slices {
     pub fn new(client: Client, informer: Informer<EndpointSlice>, manager: &'static str) -> Self {
-        Slices { client, informer, manager, known: Mutex::default() }
+        Slices {
+            client,
+            informer,
+            manager,
+            known: Mutex::default(),
+        }
     }
 
     /// Takes note of a change; the Service that it belongs to, if this manager looks after it.
@@ -52,7 +59,10 @@ impl Slices {
         if labels.get(MANAGED_BY).map(String::as_str) != Some(self.manager) {
             return None;
         }
-        let key = Key::new(slice.metadata.namespace.as_deref()?, labels.get(SERVICE_NAME)?);
+        let key = Key::new(
+            slice.metadata.namespace.as_deref()?,
+            labels.get(SERVICE_NAME)?,
+        );
         let mut known = self.known.lock();
         let of_service = known.entry(key.clone()).or_default();
         let name = slice.name_any();
@@ -74,7 +84,9 @@ impl Slices {
     /// The Service's slices; `None` while the cache does not show all that was written. It wakes the Service when it does.
     pub fn of(&self, key: &Key) -> Option<Vec<Arc<EndpointSlice>>> {
         let mut known = self.known.lock();
-        let Some(of_service) = known.get_mut(key) else { return Some(Vec::new()) };
+        let Some(of_service) = known.get_mut(key) else {
+            return Some(Vec::new());
+        };
         let get = |name: &str| self.informer.get(&key.namespace, name);
         of_service.written.retain(|name, (written, at)| {
             at.elapsed() < GIVE_UP
@@ -87,7 +99,11 @@ impl Slices {
         if !of_service.written.is_empty() {
             return None;
         }
-        let mut slices: Vec<_> = of_service.slices.iter().filter_map(|name| get(name)).collect();
+        let mut slices: Vec<_> = of_service
+            .slices
+            .iter()
+            .filter_map(|name| get(name))
+            .collect();
         slices.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         Some(slices)
     }
@@ -100,7 +116,12 @@ impl Slices {
     }
 
     fn wrote(&self, key: &Key, name: String, revision: Option<u64>) {
-        self.known.lock().entry(key.clone()).or_default().written.insert(name, (revision, Instant::now()));
+        self.known
+            .lock()
+            .entry(key.clone())
+            .or_default()
+            .written
+            .insert(name, (revision, Instant::now()));
     }
 
     /// Carries a plan out.
@@ -112,7 +133,11 @@ impl Slices {
         let params = write::post();
         let creates = plan.create.iter().map(|slice| api.create(&params, slice));
         let names: Vec<String> = plan.update.iter().map(ResourceExt::name_any).collect();
-        let updates = plan.update.iter().zip(&names).map(|(slice, name)| api.replace(name, &params, slice));
+        let updates = plan
+            .update
+            .iter()
+            .zip(&names)
+            .map(|(slice, name)| api.replace(name, &params, slice));
         let deletes = plan.delete.iter().map(|slice| {
             let api = &api;
             async move {

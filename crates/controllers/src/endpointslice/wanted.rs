@@ -23,7 +23,11 @@ fn families(service: &Service) -> Vec<&'static str> {
         _ => None,
     };
     let families: Vec<_> = named.into_iter().flatten().filter_map(known).collect();
-    if families.is_empty() { vec!["IPv4"] } else { families }
+    if families.is_empty() {
+        vec!["IPv4"]
+    } else {
+        families
+    }
 }
 
 fn family(ip: &IpAddr) -> &'static str {
@@ -32,13 +36,22 @@ fn family(ip: &IpAddr) -> &'static str {
 
 /// The groups of a Service; for a family without endpoints an empty one, which stands for a slice all the same.
 /// `node` looks a node up by name.
-pub fn groups(service: &Service, pods: &[Arc<Pod>], node: impl Fn(&str) -> Option<Arc<Node>>) -> Vec<Group> {
-    let usable: Vec<_> = pods.iter().filter(|p| backends::may_be_endpoint(p, true)).collect();
+pub fn groups(
+    service: &Service,
+    pods: &[Arc<Pod>],
+    node: impl Fn(&str) -> Option<Arc<Node>>,
+) -> Vec<Group> {
+    let usable: Vec<_> = pods
+        .iter()
+        .filter(|p| backends::may_be_endpoint(p, true))
+        .collect();
     let mut out = Vec::new();
     for address_type in families(service) {
         let mut by_ports: BTreeMap<String, Group> = BTreeMap::new();
         for p in &usable {
-            let own = backends::addresses(p).into_iter().filter(|ip| family(ip) == address_type);
+            let own = backends::addresses(p)
+                .into_iter()
+                .filter(|ip| family(ip) == address_type);
             let addresses: Vec<String> = own.map(|ip| ip.to_string()).collect();
             let node = node(pod::node(p));
             // A node that is not known (yet) cannot be routed to.
@@ -46,18 +59,30 @@ pub fn groups(service: &Service, pods: &[Arc<Pod>], node: impl Fn(&str) -> Optio
                 continue;
             }
             let ports = ports(service, p);
-            let group = || Group { address_type, ports: ports.clone(), endpoints: Vec::new() };
+            let group = || Group {
+                address_type,
+                ports: ports.clone(),
+                endpoints: Vec::new(),
+            };
             let group = by_ports.entry(format!("{ports:?}")).or_insert_with(group);
-            group.endpoints.push(endpoint(service, p, addresses, node.as_deref()));
+            group
+                .endpoints
+                .push(endpoint(service, p, addresses, node.as_deref()));
         }
         if by_ports.is_empty() {
-            out.push(Group { address_type, ports: Vec::new(), endpoints: Vec::new() });
+            out.push(Group {
+                address_type,
+                ports: Vec::new(),
+                endpoints: Vec::new(),
+            });
         }
         out.extend(by_ports.into_values());
     }
     for group in &mut out {
         // In order of age and name, so that what is written does not depend on the order of a hash map.
-        group.endpoints.sort_by(|a, b| a.addresses.cmp(&b.addresses));
+        group
+            .endpoints
+            .sort_by(|a, b| a.addresses.cmp(&b.addresses));
     }
     out
 }
@@ -85,7 +110,12 @@ fn endpoint(service: &Service, p: &Pod, addresses: Vec<String>, node: Option<&No
 }
 
 /// Where traffic to a ready endpoint should come from, when the Service wants it kept near.
-fn hints(service: &Service, ready: bool, zone: Option<&str>, node: Option<&str>) -> Option<EndpointHints> {
+fn hints(
+    service: &Service,
+    ready: bool,
+    zone: Option<&str>,
+    node: Option<&str>,
+) -> Option<EndpointHints> {
     let wish = service.spec.as_ref()?.traffic_distribution.as_deref()?;
     if !ready {
         return None;
@@ -93,15 +123,25 @@ fn hints(service: &Service, ready: bool, zone: Option<&str>, node: Option<&str>)
     let for_zones = zone.map(|z| vec![ForZone { name: z.to_owned() }]);
     let for_nodes = node.map(|n| vec![ForNode { name: n.to_owned() }]);
     let hints = match wish {
-        "PreferClose" | "PreferSameZone" => EndpointHints { for_zones, for_nodes: None },
-        "PreferSameNode" => EndpointHints { for_zones, for_nodes },
+        "PreferClose" | "PreferSameZone" => EndpointHints {
+            for_zones,
+            for_nodes: None,
+        },
+        "PreferSameNode" => EndpointHints {
+            for_zones,
+            for_nodes,
+        },
         _ => return None,
     };
     (hints.for_zones.is_some() || hints.for_nodes.is_some()).then_some(hints)
 }
 
 fn ports(service: &Service, p: &Pod) -> Vec<EndpointPort> {
-    let all = service.spec.as_ref().and_then(|s| s.ports.as_deref()).unwrap_or_default();
+    let all = service
+        .spec
+        .as_ref()
+        .and_then(|s| s.ports.as_deref())
+        .unwrap_or_default();
     let found = all.iter().filter_map(|port| {
         Some(EndpointPort {
             port: Some(backends::target_port(p, port)?),
@@ -119,12 +159,24 @@ pub fn mirrored(endpoints: &Endpoints) -> Vec<Group> {
     for subset in endpoints.subsets.iter().flatten() {
         let ports = mirrored_ports(subset);
         let ready = subset.addresses.iter().flatten().map(|a| (a, true));
-        let unready = subset.not_ready_addresses.iter().flatten().map(|a| (a, false));
+        let unready = subset
+            .not_ready_addresses
+            .iter()
+            .flatten()
+            .map(|a| (a, false));
         for (address, ready) in ready.chain(unready).take(MIRRORED) {
-            let Ok(ip) = address.ip.parse::<IpAddr>() else { continue };
+            let Ok(ip) = address.ip.parse::<IpAddr>() else {
+                continue;
+            };
             let address_type = family(&ip);
-            let group = || Group { address_type, ports: ports.clone(), endpoints: Vec::new() };
-            let group = by_ports.entry(format!("{address_type}{ports:?}")).or_insert_with(group);
+            let group = || Group {
+                address_type,
+                ports: ports.clone(),
+                endpoints: Vec::new(),
+            };
+            let group = by_ports
+                .entry(format!("{address_type}{ports:?}"))
+                .or_insert_with(group);
             group.endpoints.push(mirrored_endpoint(address, &ip, ready));
         }
     }
@@ -144,7 +196,10 @@ fn mirrored_ports(subset: &EndpointSubset) -> Vec<EndpointPort> {
 fn mirrored_endpoint(address: &EndpointAddress, ip: &IpAddr, ready: bool) -> Endpoint {
     Endpoint {
         addresses: vec![ip.to_string()],
-        conditions: Some(EndpointConditions { ready: Some(ready), ..EndpointConditions::default() }),
+        conditions: Some(EndpointConditions {
+            ready: Some(ready),
+            ..EndpointConditions::default()
+        }),
         hostname: address.hostname.clone().filter(|h| !h.is_empty()),
         node_name: address.node_name.clone(),
         target_ref: address.target_ref.clone(),
@@ -178,13 +233,33 @@ mod tests {
     fn words(groups: &[Group]) -> Vec<String> {
         let condition = |c: &EndpointConditions| {
             let mark = |b: Option<bool>, c| if b == Some(true) { c } else { "-" };
-            [mark(c.ready, "r"), mark(c.serving, "s"), mark(c.terminating, "t")].concat()
+            [
+                mark(c.ready, "r"),
+                mark(c.serving, "s"),
+                mark(c.terminating, "t"),
+            ]
+            .concat()
         };
-        let endpoint = |e: &Endpoint| format!("{} {}", e.addresses.join("+"), condition(e.conditions.as_ref().unwrap()));
+        let endpoint = |e: &Endpoint| {
+            format!(
+                "{} {}",
+                e.addresses.join("+"),
+                condition(e.conditions.as_ref().unwrap())
+            )
+        };
         let group = |g: &Group| {
-            let ports: Vec<_> = g.ports.iter().map(|p| p.port.unwrap().to_string()).collect();
+            let ports: Vec<_> = g
+                .ports
+                .iter()
+                .map(|p| p.port.unwrap().to_string())
+                .collect();
             let endpoints: Vec<_> = g.endpoints.iter().map(endpoint).collect();
-            format!("{} {}: {}", g.address_type, ports.join(","), endpoints.join(", "))
+            format!(
+                "{} {}: {}",
+                g.address_type,
+                ports.join(","),
+                endpoints.join(", ")
+            )
         };
         groups.iter().map(group).collect()
     }
@@ -199,11 +274,21 @@ mod tests {
             Arc::new(going),
             pod("none", &[], true),
         ];
-        let both = service(json!({"selector": {}, "ipFamilies": ["IPv4", "IPv6"], "ports": [{"port": 80}]}));
-        let want = ["IPv4 80: 10.0.0.1 rs-, 10.0.0.2 ---, 10.0.0.3 -st", "IPv6 80: fd00::1 rs-"];
+        let both = service(
+            json!({"selector": {}, "ipFamilies": ["IPv4", "IPv6"], "ports": [{"port": 80}]}),
+        );
+        let want = [
+            "IPv4 80: 10.0.0.1 rs-, 10.0.0.2 ---, 10.0.0.3 -st",
+            "IPv6 80: fd00::1 rs-",
+        ];
         assert_eq!(words(&groups(&both, &pods, node)), want);
-        let early = service(json!({"selector": {}, "publishNotReadyAddresses": true, "ports": [{"port": 80}]}));
-        assert_eq!(words(&groups(&early, &pods, node)), ["IPv4 80: 10.0.0.1 rs-, 10.0.0.2 r--, 10.0.0.3 rst"]);
+        let early = service(
+            json!({"selector": {}, "publishNotReadyAddresses": true, "ports": [{"port": 80}]}),
+        );
+        assert_eq!(
+            words(&groups(&early, &pods, node)),
+            ["IPv4 80: 10.0.0.1 rs-, 10.0.0.2 r--, 10.0.0.3 rst"]
+        );
         assert_eq!(words(&groups(&both, &[], node)), ["IPv4 : ", "IPv6 : "]);
     }
 
@@ -218,13 +303,24 @@ mod tests {
     #[test]
     fn zones_hints_and_host_names() {
         let mut p = Pod::clone(&pod("a", &["10.0.0.1"], true));
-        let named = from_json(json!({"spec": {"hostname": "db-0", "subdomain": "web", "nodeName": "n", "containers": []}}));
+        let named = from_json(
+            json!({"spec": {"hostname": "db-0", "subdomain": "web", "nodeName": "n", "containers": []}}),
+        );
         p.spec = named.spec;
         let pods = [Arc::new(p), pod("b", &["10.0.0.2"], false)];
         let svc = service(json!({"selector": {}, "trafficDistribution": "PreferSameNode"}));
         let made = groups(&svc, &pods, node);
-        let [a, b] = made[0].endpoints.as_slice() else { panic!("two endpoints") };
-        assert_eq!((a.hostname.as_deref(), a.zone.as_deref(), a.node_name.as_deref()), (Some("db-0"), Some("z1"), Some("n")));
+        let [a, b] = made[0].endpoints.as_slice() else {
+            panic!("two endpoints")
+        };
+        assert_eq!(
+            (
+                a.hostname.as_deref(),
+                a.zone.as_deref(),
+                a.node_name.as_deref()
+            ),
+            (Some("db-0"), Some("z1"), Some("n"))
+        );
         let hints = a.hints.as_ref().unwrap();
         assert_eq!(hints.for_zones.as_ref().unwrap()[0].name, "z1");
         assert_eq!(hints.for_nodes.as_ref().unwrap()[0].name, "n");
@@ -239,7 +335,10 @@ mod tests {
             {"addresses": [{"ip": "10.0.0.9"}], "ports": [{"name": "x", "port": 443, "protocol": "TCP"}]},
         ]}))
         .unwrap();
-        let want = ["IPv4 443: 10.0.0.1 r--, 10.0.0.2 ---, 10.0.0.9 r--", "IPv6 443: fd00::1 r--"];
+        let want = [
+            "IPv4 443: 10.0.0.1 r--, 10.0.0.2 ---, 10.0.0.9 r--",
+            "IPv6 443: fd00::1 r--",
+        ];
         assert_eq!(words(&mirrored(&endpoints)), want);
     }
 }

@@ -42,8 +42,16 @@ pub fn step(wanted: i32, active: &[Arc<Pod>], related: &[Arc<Pod>], now: Timesta
     let mut order: Vec<&Arc<Pod>> = active.iter().collect();
     if surplus < order.len() {
         order.sort_by(|a, b| {
-            let (a, b) =
-                (Candidate { pod: a, neighbours: neighbours(a) }, Candidate { pod: b, neighbours: neighbours(b) });
+            let (a, b) = (
+                Candidate {
+                    pod: a,
+                    neighbours: neighbours(a),
+                },
+                Candidate {
+                    pod: b,
+                    neighbours: neighbours(b),
+                },
+            );
             pod::deletion_order(&a, &b, now)
         });
     }
@@ -71,7 +79,10 @@ pub fn status(
     let labels = spec.and_then(|s| s.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
     let fully_labeled = |p: &&Arc<Pod>| {
         let own = p.metadata.labels.as_ref();
-        labels.into_iter().flatten().all(|(k, v)| own.and_then(|l| l.get(k)) == Some(v))
+        labels
+            .into_iter()
+            .flatten()
+            .all(|(k, v)| own.and_then(|l| l.get(k)) == Some(v))
     };
     let (mut ready, mut available, mut next) = (0, 0, None::<SignedDuration>);
     for p in active {
@@ -99,8 +110,16 @@ fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-fn conditions(set: &ReplicaSet, failure: Option<&Failure>, now: Timestamp) -> Option<Vec<ReplicaSetCondition>> {
-    let mut all = set.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+fn conditions(
+    set: &ReplicaSet,
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> Option<Vec<ReplicaSetCondition>> {
+    let mut all = set
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.clone())
+        .unwrap_or_default();
     let known = all.iter().any(|c| c.type_ == "ReplicaFailure");
     match failure {
         None => all.retain(|c| c.type_ != "ReplicaFailure"),
@@ -127,7 +146,9 @@ mod tests {
     }
 
     fn pods(count: usize) -> Vec<Arc<Pod>> {
-        (0..count).map(|i| Arc::new(running(&format!("p{i}"), "n", Some(10)))).collect()
+        (0..count)
+            .map(|i| Arc::new(running(&format!("p{i}"), "n", Some(10))))
+            .collect()
     }
 
     fn set() -> ReplicaSet {
@@ -154,10 +175,15 @@ mod tests {
 
     #[test]
     fn pods_on_crowded_nodes_go_first() {
-        let own = vec![Arc::new(running("alone", "n1", Some(10))), Arc::new(running("crowded", "n2", Some(10)))];
+        let own = vec![
+            Arc::new(running("alone", "n1", Some(10))),
+            Arc::new(running("crowded", "n2", Some(10))),
+        ];
         let mut related = own.clone();
         related.push(Arc::new(running("sibling", "n2", Some(10))));
-        let Step::Delete(gone) = step(1, &own, &related, at(100)) else { panic!("deletes") };
+        let Step::Delete(gone) = step(1, &own, &related, at(100)) else {
+            panic!("deletes")
+        };
         assert_eq!(gone[0].metadata.name.as_deref(), Some("crowded"));
     }
 
@@ -165,22 +191,48 @@ mod tests {
     fn status_counts() {
         let mut labelled = running("a", "n", Some(100));
         labelled.metadata.labels = Some([("app".to_owned(), "a".to_owned())].into());
-        let active = [Arc::new(labelled), Arc::new(running("b", "n", Some(80))), Arc::new(running("c", "n", None))];
+        let active = [
+            Arc::new(labelled),
+            Arc::new(running("b", "n", Some(80))),
+            Arc::new(running("c", "n", None)),
+        ];
         let (status, next) = status(&set(), &active, 1, None, at(115));
-        assert_eq!((status.replicas, status.ready_replicas, status.available_replicas), (3, Some(2), Some(1)));
-        assert_eq!((status.fully_labeled_replicas, status.terminating_replicas), (Some(1), Some(1)));
-        assert_eq!((status.observed_generation, status.conditions), (Some(3), None));
+        assert_eq!(
+            (
+                status.replicas,
+                status.ready_replicas,
+                status.available_replicas
+            ),
+            (3, Some(2), Some(1))
+        );
+        assert_eq!(
+            (status.fully_labeled_replicas, status.terminating_replicas),
+            (Some(1), Some(1))
+        );
+        assert_eq!(
+            (status.observed_generation, status.conditions),
+            (Some(3), None)
+        );
         assert_eq!(next, Some(SignedDuration::from_secs(15)));
     }
 
     #[test]
     fn a_failure_is_said_once_and_taken_back() {
-        let failure = Failure { reason: "FailedCreate", message: "quota".into() };
+        let failure = Failure {
+            reason: "FailedCreate",
+            message: "quota".into(),
+        };
         let mut set = set();
         let (said, _) = status(&set, &[], 0, Some(&failure), at(1));
-        assert_eq!(said.conditions.as_ref().unwrap()[0].reason.as_deref(), Some("FailedCreate"));
+        assert_eq!(
+            said.conditions.as_ref().unwrap()[0].reason.as_deref(),
+            Some("FailedCreate")
+        );
         set.status = Some(said.clone());
-        let again = Failure { message: "other words".into(), ..failure };
+        let again = Failure {
+            message: "other words".into(),
+            ..failure
+        };
         assert_eq!(status(&set, &[], 0, Some(&again), at(2)).0, said);
         assert_eq!(status(&set, &[], 0, None, at(3)).0.conditions, None);
     }

@@ -54,16 +54,24 @@ pub async fn run(informers: Informers) {
     let work = async {
         c.sets.synced().await;
         c.pods.synced().await;
-        feed::work("replicaset", WORKERS, &c.queue, c, |c, key| async move { c.sync(key).await }).await;
+        feed::work("replicaset", WORKERS, &c.queue, c, |c, key| async move {
+            c.sync(key).await
+        })
+        .await;
     };
-    tokio::join!(feed::each(&c.sets, |s| c.set_changed(&s)), feed::each(&c.pods, |p| c.pod_changed(&p)), work);
+    tokio::join!(
+        feed::each(&c.sets, |s| c.set_changed(&s)),
+        feed::each(&c.pods, |p| c.pod_changed(&p)),
+        work
+    );
 }
 
 impl Controller {
     fn set_changed(&self, change: &Change<ReplicaSet>) {
         self.sets_of.follow(change);
         if let Change::Deleted(set) = change {
-            self.expectations.forget(set.metadata.uid.as_deref().unwrap_or_default());
+            self.expectations
+                .forget(set.metadata.uid.as_deref().unwrap_or_default());
         }
         self.queue.add(Key::of(&**change.object()));
     }
@@ -78,10 +86,13 @@ impl Controller {
                 self.going(new);
                 self.wake(new, true);
             }
-            Change::Applied { old: Some(old), new } => {
+            Change::Applied {
+                old: Some(old),
+                new,
+            } => {
                 self.going(new);
-                let moved =
-                    controller_of(&old.metadata).map(|o| &o.uid) != controller_of(&new.metadata).map(|o| &o.uid);
+                let moved = controller_of(&old.metadata).map(|o| &o.uid)
+                    != controller_of(&new.metadata).map(|o| &o.uid);
                 if moved {
                     self.wake(old, false);
                 }
@@ -90,7 +101,8 @@ impl Controller {
             }
             Change::Deleted(last) => {
                 if let Some(owner) = controller_of(&last.metadata) {
-                    self.expectations.deleted(&owner.uid, last.metadata.uid.as_deref().unwrap_or_default());
+                    self.expectations
+                        .deleted(&owner.uid, last.metadata.uid.as_deref().unwrap_or_default());
                 }
                 self.wake(last, false);
             }
@@ -99,8 +111,12 @@ impl Controller {
 
     /// A pod that is being deleted counts as deleted.
     fn going(&self, pod: &Pod) {
-        if let (Some(_), Some(owner)) = (&pod.metadata.deletion_timestamp, controller_of(&pod.metadata)) {
-            self.expectations.deleted(&owner.uid, pod.metadata.uid.as_deref().unwrap_or_default());
+        if let (Some(_), Some(owner)) = (
+            &pod.metadata.deletion_timestamp,
+            controller_of(&pod.metadata),
+        ) {
+            self.expectations
+                .deleted(&owner.uid, pod.metadata.uid.as_deref().unwrap_or_default());
         }
     }
 
@@ -108,7 +124,9 @@ impl Controller {
     fn wake(&self, pod: &Pod, adoptable: bool) {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         match controller_of(&pod.metadata) {
-            Some(owner) if owner.kind == "ReplicaSet" => self.queue.add(Key::new(namespace, &owner.name)),
+            Some(owner) if owner.kind == "ReplicaSet" => {
+                self.queue.add(Key::new(namespace, &owner.name))
+            }
             Some(_) => {}
             None if adoptable => {
                 for set in self.sets.list_namespace(namespace) {
@@ -123,28 +141,48 @@ impl Controller {
     }
 
     async fn sync(&self, key: Key) -> anyhow::Result<Option<Duration>> {
-        let Some(set) = self.sets.get_key(&key) else { return Ok(None) };
-        let Some(spec) = &set.spec else { return Ok(None) };
-        let Some(selector) = owner::selector(&spec.selector) else { return Ok(None) };
+        let Some(set) = self.sets.get_key(&key) else {
+            return Ok(None);
+        };
+        let Some(spec) = &set.spec else {
+            return Ok(None);
+        };
+        let Some(selector) = owner::selector(&spec.selector) else {
+            return Ok(None);
+        };
         let uid = set.metadata.uid.as_deref().unwrap_or_default();
         // Before the pods are looked at: what arrives in between is then seen, not made again.
         let may_manage = self.expectations.met(uid) && set.metadata.deletion_timestamp.is_none();
         let pods = self.claim(&set, &selector).await?;
         let active: Vec<Arc<Pod>> = pods.iter().filter(|p| pod::active(p)).cloned().collect();
         let terminating = pods.iter().filter(|p| pod::terminating(p)).count();
-        let outcome = if may_manage { self.manage(&set, &active).await } else { Ok(()) };
+        let outcome = if may_manage {
+            self.manage(&set, &active).await
+        } else {
+            Ok(())
+        };
         let failure = match (&outcome, may_manage) {
             (Err((failure, _)), _) => Some(failure.clone()),
             (Ok(()), true) => None,
             // Nothing was tried: what was said of the last try stands.
             (Ok(()), false) => standing_failure(&set),
         };
-        let (status, next) = decide::status(&set, &active, terminating, failure.as_ref(), Timestamp::now());
+        let (status, next) = decide::status(
+            &set,
+            &active,
+            terminating,
+            failure.as_ref(),
+            Timestamp::now(),
+        );
         self.tell(&set, status).await?;
         if let Err((_, error)) = outcome {
             return Err(error);
         }
-        Ok(next.map(|left| Duration::try_from(left).unwrap_or_default() + Duration::from_millis(5)))
+        Ok(
+            next.map(|left| {
+                Duration::try_from(left).unwrap_or_default() + Duration::from_millis(5)
+            }),
+        )
     }
 
     async fn claim(&self, set: &ReplicaSet, selector: &Selector) -> anyhow::Result<Vec<Arc<Pod>>> {
@@ -152,7 +190,11 @@ impl Controller {
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let mut keys = self.pods_of.controlled(uid);
         keys.extend(self.pods_of.orphans(namespace));
-        let candidates = keys.iter().filter_map(|k| self.pods.get_key(k)).filter(|p| !pod::ended(p)).collect();
+        let candidates = keys
+            .iter()
+            .filter_map(|k| self.pods.get_key(k))
+            .filter(|p| !pod::ended(p))
+            .collect();
         owner::claim_all(&self.client, set, selector, candidates).await
     }
 
@@ -160,9 +202,16 @@ impl Controller {
         if set.status.as_ref() == Some(&status) {
             return Ok(());
         }
-        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &set.namespace().unwrap_or_default());
-        let update = ReplicaSet { status: Some(status), ..set.clone() };
-        match api.replace_status(&set.name_any(), &write::post(), &update).await {
+        let api: Api<ReplicaSet> =
+            Api::namespaced(self.client.clone(), &set.namespace().unwrap_or_default());
+        let update = ReplicaSet {
+            status: Some(status),
+            ..set.clone()
+        };
+        match api
+            .replace_status(&set.name_any(), &write::post(), &update)
+            .await
+        {
             Err(error) if !write::gone(&error) => Err(error.into()),
             _ => Ok(()),
         }
@@ -172,6 +221,13 @@ impl Controller {
 fn standing_failure(set: &ReplicaSet) -> Option<Failure> {
     let conditions = set.status.as_ref()?.conditions.as_ref()?;
     let standing = conditions.iter().find(|c| c.type_ == "ReplicaFailure")?;
-    let reason = if standing.reason.as_deref() == Some("FailedDelete") { "FailedDelete" } else { "FailedCreate" };
-    Some(Failure { reason, message: standing.message.clone().unwrap_or_default() })
+    let reason = if standing.reason.as_deref() == Some("FailedDelete") {
+        "FailedDelete"
+    } else {
+        "FailedCreate"
+    };
+    Some(Failure {
+        reason,
+        message: standing.message.clone().unwrap_or_default(),
+    })
 }
