@@ -1,6 +1,7 @@
 //! Decoding against recorded answers of the original, where they are at hand.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -8,8 +9,9 @@ use std::{
 use knarr_api::{
     Schemas,
     decode::{self, Expect, FieldValidation, Format, yaml},
+    patch,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The folder with the recordings, if this machine has it: in `$KNARR_SHARED`, or beside the repository or the folder that
 /// its worktrees are in.
@@ -264,4 +266,126 @@ fn bodies_are_refused_and_warned_about_as_the_original_does() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+/// The object that a request is about, as `/api/v1/namespaces/x/pods/name`, without query.
+fn target(request: &str, answer: &Value) -> Option<String> {
+    let (verb, url) = request.split_once(' ')?;
+    let path = url.split('?').next()?;
+    match verb {
+        "POST" => Some(format!("{path}/{}", answer["metadata"]["name"].as_str()?)),
+        _ => Some(path.to_owned()),
+    }
+}
+
+/// What a patch decides of an object: its labels, annotations and finalizers, its data and its containers.
+fn decided(object: &Value) -> Value {
+    let meta = &object["metadata"];
+    let containers = object["spec"]["template"]["spec"]["containers"].as_array();
+    let names: Vec<&Value> = containers
+        .into_iter()
+        .flatten()
+        .flat_map(|c| [&c["name"], &c["image"], &c["env"], &c["args"]])
+        .collect();
+    let spec = &object["spec"]["template"]["spec"];
+    json!([
+        meta["labels"],
+        meta["annotations"],
+        meta["finalizers"],
+        object["data"],
+        names,
+        spec["nodeSelector"],
+        spec["volumes"]
+    ])
+}
+
+/// Whether a step's answer was recorded whole as far as [`decided`] looks.
+fn whole(ask: &Value) -> bool {
+    let ignored = ask["ignore"].as_array().into_iter().flatten();
+    !ignored
+        .filter_map(Value::as_str)
+        .any(|i| matches!(i, "spec" | "metadata" | "body") || i.starts_with("spec."))
+}
+
+#[test]
+fn patches_do_what_they_did_to_the_original() {
+    let schemas = Schemas::default();
+    let mut objects = HashMap::<(String, String), Value>::new();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (name, ask, answer) in steps()
+        .into_iter()
+        .filter(|(name, ..)| name.contains("patch") || name.contains("merge"))
+    {
+        let Some(request) = ask["do"].as_str() else {
+            continue;
+        };
+        let Some(place) = target(request, &answer["body"]) else {
+            continue;
+        };
+        let key = (name.clone(), place);
+        if let Some(old) = objects.get(&key) {
+            let outcome = patch_outcome(&schemas, old, &ask, &answer);
+            seen += usize::from(outcome.is_some());
+            wrong.extend(outcome.flatten().map(|w| format!("{name}: {request}: {w}")));
+        }
+        if answer["code"].as_u64().is_some_and(|c| c < 300) && !request.contains("dryRun") {
+            if whole(&ask) {
+                objects.insert(key, concrete(&answer["body"]))
+            } else {
+                objects.remove(&key)
+            };
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} in {seen} patches:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+/// None when the step is no patch that can be judged here; else what is wrong with ours.
+fn patch_outcome(
+    schemas: &Schemas,
+    old: &Value,
+    ask: &Value,
+    answer: &Value,
+) -> Option<Option<String>> {
+    let request = ask["do"].as_str()?.strip_prefix("PATCH ")?;
+    let kind = patch::Kind::of(ask["type"].as_str()?)?;
+    let schema = schemas.by_api_version(old["apiVersion"].as_str()?, old["kind"].as_str()?)?;
+    let text = ask["raw"]
+        .as_str()
+        .map_or_else(|| ask["body"].to_string(), str::to_owned);
+    if text.contains("$RV") || request.contains("/status") {
+        return None;
+    }
+    let strict = request.contains("fieldValidation=Strict");
+    let validation = if strict {
+        FieldValidation::Strict
+    } else {
+        FieldValidation::Warn
+    };
+    let code = answer["code"].as_u64()?;
+    let body = &answer["body"];
+    let says = |message: &str| body["message"].is_null() || body["message"] == message;
+    Some(
+        match patch::apply(kind, Some(&schema), old, text.as_bytes(), validation) {
+            Ok(got) if code == 200 && whole(ask) => {
+                let (want, got) = (decided(&concrete(body)), decided(&got.object));
+                (want != got).then(|| format!("{got}\n  want {want}"))
+            }
+            // What a patched object may be is not decided here.
+            Ok(_) if [200, 409, 415, 422].contains(&code) || text.contains("resourceVersion") => {
+                None
+            }
+            Ok(_) => Some(format!("accepted, want {body}")),
+            Err(got) if u64::from(got.code) == code && says(&got.message) => None,
+            Err(got) => Some(format!(
+                "{} {}\n  want {code} {}",
+                got.code, got.message, body["message"]
+            )),
+        },
+    )
 }

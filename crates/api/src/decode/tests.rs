@@ -275,3 +275,43 @@ fn a_repeated_struct_is_merged_as_go_merges_it() {
     );
     assert_eq!(decoded.warnings, ["duplicate field \"metadata\""]);
 }
+
+#[test]
+fn deep_nesting_is_refused_and_does_not_exhaust_the_stack() {
+    let deep = format!("{{\"metadata\":{}", "{\"a\":".repeat(100_000));
+    assert!(
+        json_body(&POD, &deep, FieldValidation::Warn)
+            .unwrap_err()
+            .contains("exceeded max depth")
+    );
+    let properties = r#"{"properties":{"a":"#.repeat(200);
+    let crd = format!(
+        r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{properties}{{}}{}}}}}]}}}}"#,
+        "}}".repeat(200)
+    );
+    let expect = Expect {
+        group: "apiextensions.k8s.io",
+        version: "v1",
+        kind: "CustomResourceDefinition",
+        custom: false,
+    };
+    assert!(json_body(&expect, &crd, FieldValidation::Strict).is_ok());
+    assert!(yaml_body(&POD, &"[".repeat(100_000), FieldValidation::Warn).is_err());
+    assert!(yaml_body(&POD, &"- ".repeat(10_000), FieldValidation::Warn).is_err());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_body_panics(body in "[-{}\\[\\]\":,a-z0-9.&*<>|!%@ \\n\\\\é]{0,60}") {
+        let _ = json_body(&POD, &body, FieldValidation::Warn);
+        let _ = yaml_body(&POD, &body, FieldValidation::Warn);
+        let _ = json_body(&POD, &format!("{{\"spec\":{body}}}"), FieldValidation::Warn);
+    }
+
+    #[test]
+    fn decoding_again_changes_nothing(containers in 0usize..3, replicas in proptest::option::of(0i32..5), cpu in "[0-9]{1,3}(\\.[0-9]{1,2})?(m|Ki|k|)") {
+        let list: Vec<Value> = (0..containers).map(|i| json!({"name": format!("c{i}"), "resources": {"limits": {"cpu": cpu}}})).collect();
+        let once = object(&DEPLOYMENT, json!({"spec": {"replicas": replicas, "template": {"spec": {"containers": list}}}}));
+        proptest::prop_assert_eq!(object(&DEPLOYMENT, once.clone()), once);
+    }
+}

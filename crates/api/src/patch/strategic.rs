@@ -99,16 +99,16 @@ pub fn apply(schema: &Struct, object: &Value, patch: &Object) -> Result<Value> {
 }
 
 fn merge_map(mut original: Object, mut patch: Object, known: Known) -> Result<Object> {
-    if let Some(directive) = patch.remove(DIRECTIVE) {
-        return match directive.as_str() {
-            Some("replace") => Ok(patch),
-            Some("delete") => Ok(Object::new()),
-            _ => other(format!(
-                "unknown patch type '{}' in map: {}",
-                go_print(&directive),
-                go_print(&Value::Object(patch))
-            )),
-        };
+    match patch.get(DIRECTIVE).map(|d| d.as_str().unwrap_or_default()) {
+        None => {}
+        Some("replace") => {
+            patch.remove(DIRECTIVE);
+            return Ok(patch);
+        }
+        Some("delete") => return Ok(Object::new()),
+        Some(directive) => {
+            return other(unknown_directive(directive, &Value::Object(patch.clone())));
+        }
     }
     retain_keys(&mut original, &mut patch)?;
     merge_ordered(&mut original, &mut patch, known)?;
@@ -119,6 +119,10 @@ fn merge_map(mut original: Object, mut patch: Object, known: Known) -> Result<Ob
         }
     }
     Ok(original)
+}
+
+fn unknown_directive(directive: &str, map: &Value) -> String {
+    format!("unknown patch type: {directive} in map: {}", go_print(map))
 }
 
 fn merge_key(original: &mut Object, key: String, change: Value, known: Known) -> Result<()> {
@@ -344,12 +348,7 @@ fn special_elements(
             }
             Some("replace") => replace = true,
             Some("merge") => return other("merging lists cannot yet be specified in the patch"),
-            Some(directive) => {
-                return other(format!(
-                    "unknown patch type '{directive}' in map: {}",
-                    go_print(&element)
-                ));
-            }
+            Some(directive) => return other(unknown_directive(directive, &element)),
         }
     }
     if replace {
@@ -395,6 +394,7 @@ fn sort_merged(
 mod tests {
     use super::*;
     use crate::Schemas;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn pod(patch: Value) -> std::result::Result<Value, String> {
@@ -405,6 +405,43 @@ mod tests {
             "volumes": [{"name": "v", "emptyDir": {}}]}});
         let schema = Schemas::default().by_kind("", "v1", "Pod").unwrap();
         apply(&schema, &pod, patch.as_object().unwrap()).map_err(|e| e.to_string())
+    }
+
+    proptest! {
+        #[test]
+        fn no_patch_panics(patch in any_value(4)) {
+            let _ = pod(json!({"spec": {"containers": patch, "$setElementOrder/containers": patch}, "metadata": patch}));
+            let _ = pod(json!({"spec": patch}));
+        }
+    }
+
+    /// Objects of names that mean something to patches.
+    fn any_value(depth: u32) -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            Just(json!("delete")),
+            Just(json!("replace")),
+            Just(json!(1)),
+            "[a-z]{1,3}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(depth, 32, 4, |inner| {
+            let key = prop_oneof![
+                Just("name"),
+                Just("containers"),
+                Just("$patch"),
+                Just("$retainKeys"),
+                Just("$setElementOrder/containers"),
+                Just("$deleteFromPrimitiveList/finalizers"),
+                Just("finalizers"),
+                Just("volumes"),
+                Just("labels")
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                proptest::collection::vec((key, inner), 0..4)
+                    .prop_map(|kv| kv.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            ]
+        })
     }
 
     fn names(list: &Value) -> Vec<&str> {
@@ -472,7 +509,7 @@ mod tests {
             ),
             (
                 json!({"metadata": {"labels": {"$patch": "sideways"}}}),
-                "unknown patch type 'sideways' in map: map[]",
+                "unknown patch type: sideways in map: map[$patch:sideways]",
             ),
             (
                 json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}}),
