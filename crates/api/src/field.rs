@@ -102,6 +102,8 @@ pub struct Error {
     /// The offending value; shown for the kinds that show one.
     pub value: Value,
     pub detail: String,
+    /// How the value is shown where `value` alone does not say it: an object in its Go field order.
+    pub shown: Option<String>,
 }
 
 pub type Errors = Vec<Error>;
@@ -113,6 +115,7 @@ impl Error {
             field: path.to_string(),
             value,
             detail: detail.into(),
+            shown: None,
         }
     }
 
@@ -176,6 +179,18 @@ impl Error {
         )
     }
 
+    /// Shows `text` in place of the value: what Go's encoder makes of a struct, whose fields keep their order.
+    pub fn showing(mut self, text: impl Into<String>) -> Self {
+        self.shown = Some(text.into());
+        self
+    }
+
+    /// Adds words to an error that has none.
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
     pub fn internal(path: &Path, detail: impl Into<String>) -> Self {
         Self::make(Kind::Internal, path, Value::Null, detail)
     }
@@ -189,7 +204,10 @@ impl Error {
         let mut out = self.kind.words().to_owned();
         if shows_value {
             out.push_str(": ");
-            out.push_str(&shown(&self.value));
+            match &self.shown {
+                Some(text) => out.push_str(text),
+                None => out.push_str(&shown(&self.value)),
+            }
         }
         if !self.detail.is_empty() {
             out.push_str(": ");

@@ -4,6 +4,7 @@
 //! `k8s-openapi` structs (see [`strategy`]).
 
 pub mod decode;
+pub mod builtin;
 pub mod field;
 pub mod head;
 pub mod names;
@@ -12,9 +13,11 @@ pub mod patch;
 pub mod quantity;
 pub mod registry;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod strategy;
 pub mod table;
+pub mod validation;
 
 pub use head::Head;
 pub use quantity::Quantity;

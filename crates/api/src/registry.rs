@@ -48,7 +48,10 @@ impl Resource {
 
     /// The `apiVersion` that objects are stored at.
     pub fn storage_api_version(&self) -> String {
-        self.api_version(&self.versions[self.storage])
+        match self.strategy.stored_as() {
+            Some(elsewhere) => elsewhere.to_owned(),
+            None => self.api_version(&self.versions[self.storage]),
+        }
     }
 
     /// Prefix of all keys of this resource, as the original lays them out in etcd: `/registry/pods/`,

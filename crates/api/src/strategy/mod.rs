@@ -4,6 +4,27 @@
 //! clearer. It never does I/O: what must be looked up or allocated (cluster IPs, node ports, a namespace's default class)
 //! is admission's work.
 
+mod common;
+mod defaults;
+
+mod access;
+mod config;
+mod namespace;
+mod node;
+mod plain;
+mod pod;
+mod service;
+mod workload;
+
+pub use access::{Binding, BindingScope, Role, RoleScope};
+pub use config::{ConfigMap, Secret, ServiceAccount};
+pub use namespace::Namespace;
+pub use node::Node;
+pub use plain::Plain;
+pub use pod::Pod;
+pub use service::Service;
+pub use workload::{Deployment, ReplicaSet};
+
 use serde_json::Value;
 
 use crate::{field, head::Head};
@@ -36,7 +57,12 @@ pub struct Column {
 ///
 /// The order of a create is: `default` → (admission) → `prepare_create` → `validate_create` → store. Of an update:
 /// `default` → `prepare_update` → (admission) → `validate_update` → store. Generic metadata (name, uid, timestamps,
-/// generation on spec change, labels, owner references) is checked and kept by generic code before and after.
+/// generation on spec change) is filled in and kept by generic code before and after.
+///
+/// `validate_create` and `validate_update` check metadata too, by the kind's own rule for names, since what is wrong there
+/// is told first. Generic code adds what the original's generic code adds: [`crate::validation::meta::update`] *before*
+/// `validate_update`, both lists being answered; and [`crate::validation::meta::path_segment_name`] after a
+/// `validate_create` that found nothing.
 pub trait Strategy: Send + Sync {
     /// Fills in what the user left out. Runs on every decoded body, and again after a patch or an apply.
     fn default(&self, _ctx: &Context, _object: &mut Value) {}
@@ -66,6 +92,11 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether this update of a kind with a generation counts as a change of it.
+    fn generation_changed(&self, object: &Value, old: &Value) -> bool {
+        object["spec"] != old["spec"]
+    }
+
     /// Whether PUT to a name that does not exist creates it (`AllowCreateOnUpdate`).
     fn create_on_update(&self) -> bool {
         false
@@ -87,6 +118,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Whether a delete that is final at once answers with the object instead of a Status.
+    fn returns_deleted(&self) -> bool {
+        false
+    }
+
     /// What happens to dependents when the request does not say: true keeps them (only old RC, never apps/v1).
     fn orphan_by_default(&self) -> bool {
         false
@@ -103,6 +139,17 @@ pub trait Strategy: Send + Sync {
         &[]
     }
 
+    /// What is said of a field selector on a field that is not selectable.
+    fn unknown_field(&self, field: &str) -> String {
+        if self.field_names().is_empty() {
+            format!(
+                "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            )
+        } else {
+            format!("field label not supported: {field}")
+        }
+    }
+
     /// Columns of Table answers.
     fn columns(&self) -> Vec<Column> {
         crate::table::default_columns()
@@ -113,8 +160,14 @@ pub trait Strategy: Send + Sync {
         crate::table::default_cells(object, now)
     }
 
-    /// Brings an object between two served versions of its group; both `apiVersion`s are already right for kinds whose
-    /// versions have the same fields.
+    /// The `apiVersion` that objects are stored at when it is none of this resource's own: events of `events.k8s.io` are
+    /// stored as core events.
+    fn stored_as(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Brings an object from one `apiVersion` (`v1`, `autoscaling/v2`) to another one that its kind is served or stored at.
+    /// `apiVersion` itself is set by the caller; kinds whose versions have the same fields have nothing to do here.
     fn convert(&self, _object: &mut Value, _from: &str, _to: &str) {}
 
     /// The head of an object of this kind.

@@ -1,0 +1,447 @@
+//! ConfigMaps, Secrets and ServiceAccounts.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    Column, Context, Strategy,
+    defaults::{ensure, set_text},
+};
+use crate::{
+    field::{Error, Errors, Path},
+    names, table,
+    validation::{At, list, map, meta, text},
+};
+
+/// Bytes that all values of a ConfigMap or Secret together may have.
+const SIZE_LIMIT: usize = 1 << 20;
+const IMMUTABLE: &str = "field is immutable when `immutable` is set";
+
+/// `v1/ConfigMap`.
+pub struct ConfigMap;
+
+impl Strategy for ConfigMap {
+    fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::create(object, true, meta::subdomain, &mut errs);
+        check_config_map(object, &mut errs);
+        errs
+    }
+
+    fn validate_update(&self, _ctx: &Context, object: &Value, old: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::update_core(object, old, &mut errs);
+        frozen(object, old, &["data", "binaryData"], &mut errs);
+        meta::create(object, true, meta::subdomain, &mut errs);
+        check_config_map(object, &mut errs);
+        errs
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        meta::subdomain(name, prefix)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![table::name(), table::column("Data", DATA), table::age()]
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let entries = ["data", "binaryData"]
+            .iter()
+            .map(|k| map(object, k).map_or(0, |m| m.len()))
+            .sum::<usize>();
+        vec![
+            table::name_of(object),
+            entries.to_string().into(),
+            table::age_of(object, now),
+        ]
+    }
+}
+
+const DATA: &str = "Data contains the configuration data. Each key must consist of alphanumeric characters, '-', '_' or '.'. Values with non-UTF-8 byte sequences must use the BinaryData field. The keys stored in Data must not overlap with the keys in the BinaryData field, this is enforced during validation process.";
+
+fn check_config_map(object: &Value, errs: &mut Errors) {
+    let binary: BTreeSet<&String> = map(object, "binaryData")
+        .into_iter()
+        .flat_map(|m| m.keys())
+        .collect();
+    let mut total = 0;
+    for (key, value) in map(object, "data").into_iter().flatten() {
+        let path = Path::new("data").key(key);
+        data_key(key, &path, errs);
+        if binary.contains(key) {
+            errs.push(Error::invalid(
+                &path,
+                key.as_str(),
+                "duplicate of key present in binaryData",
+            ));
+        }
+        total += value.as_str().unwrap_or_default().len();
+    }
+    for (key, value) in map(object, "binaryData").into_iter().flatten() {
+        data_key(key, &Path::new("binaryData").key(key), errs);
+        total += decoded_len(value);
+    }
+    if total > SIZE_LIMIT {
+        errs.push(Error::too_long(&Path::new("[]"), SIZE_LIMIT));
+    }
+}
+
+fn data_key(key: &str, path: &Path, errs: &mut Errors) {
+    for m in names::config_key(key) {
+        errs.push(Error::invalid(path, key, m));
+    }
+}
+
+fn decoded_len(value: &Value) -> usize {
+    let s = value.as_str().unwrap_or_default();
+    s.trim_end_matches('=').len() * 3 / 4
+}
+
+/// What an object marked immutable keeps.
+fn frozen(object: &Value, old: &Value, fields: &[&str], errs: &mut Errors) {
+    if old["immutable"] != true {
+        return;
+    }
+    if object["immutable"] != true {
+        errs.push(Error::forbidden(&Path::new("immutable"), IMMUTABLE));
+    }
+    for field in fields {
+        if map(object, field).filter(|m| !m.is_empty()) != map(old, field).filter(|m| !m.is_empty())
+        {
+            errs.push(Error::forbidden(&Path::new(field), IMMUTABLE));
+        }
+    }
+}
+
+/// `v1/Secret`.
+pub struct Secret;
+
+impl Strategy for Secret {
+    fn default(&self, _ctx: &Context, object: &mut Value) {
+        set_text(object, "type", "Opaque");
+        let Some(Value::Object(plain)) =
+            object.as_object_mut().and_then(|o| o.remove("stringData"))
+        else {
+            return;
+        };
+        let data = ensure(object, "data");
+        for (key, value) in plain {
+            data[key] = STANDARD.encode(value.as_str().unwrap_or_default()).into();
+        }
+        if data.as_object().is_some_and(|d| d.is_empty()) {
+            super::common::clear(object, "data");
+        }
+    }
+
+    fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::create(object, true, meta::subdomain, &mut errs);
+        check_secret(object, &mut errs);
+        errs
+    }
+
+    fn prepare_update(&self, _ctx: &Context, object: &mut Value, old: &Value) {
+        // a PUT that leaves the type out means the type that there is
+        if text(object, "type").is_empty() {
+            object["type"] = old["type"].clone();
+        }
+    }
+
+    fn validate_update(&self, _ctx: &Context, object: &Value, old: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::update_core(object, old, &mut errs);
+        super::super::validation::immutable(&At::root(object, "type"), &old["type"], &mut errs);
+        frozen(object, old, &["data"], &mut errs);
+        meta::create(object, true, meta::subdomain, &mut errs);
+        check_secret(object, &mut errs);
+        errs
+    }
+
+    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        if text(object, "type") != "kubernetes.io/tls" {
+            return Vec::new();
+        }
+        let part = |key: &str| {
+            STANDARD
+                .decode(text(&object["data"], key))
+                .unwrap_or_default()
+        };
+        let has_pem = String::from_utf8_lossy(&part("tls.crt")).contains("-----BEGIN ");
+        if has_pem {
+            Vec::new()
+        } else {
+            vec!["tls: failed to find any PEM data in certificate input".to_owned()]
+        }
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        meta::subdomain(name, prefix)
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        vec![("type", text(object, "type").to_owned())]
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        &["type"]
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            table::name(),
+            table::column(
+                "Type",
+                "Used to facilitate programmatic handling of secret data. More info: https://kubernetes.io/docs/concepts/configuration/secret/#secret-types",
+            ),
+            table::column(
+                "Data",
+                "Data contains the secret data. Each key must consist of alphanumeric characters, '-', '_' or '.'. The serialized form of the secret data is a base64 encoded string, representing the arbitrary (possibly non-string) data value here. Described in https://tools.ietf.org/html/rfc4648#section-4",
+            ),
+            table::age(),
+        ]
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let entries = map(object, "data").map_or(0, |m| m.len());
+        vec![
+            table::name_of(object),
+            text(object, "type").into(),
+            entries.to_string().into(),
+            table::age_of(object, now),
+        ]
+    }
+}
+
+fn check_secret(object: &Value, errs: &mut Errors) {
+    let path = Path::new("data");
+    let mut total = 0;
+    for (key, value) in map(object, "data").into_iter().flatten() {
+        data_key(key, &path.key(key), errs);
+        total += decoded_len(value);
+    }
+    if total > SIZE_LIMIT {
+        errs.push(Error::too_long(&path, SIZE_LIMIT));
+    }
+    let has = |key: &str| map(object, "data").is_some_and(|m| m.contains_key(key));
+    let mut require = |keys: &[&str]| {
+        for key in keys.iter().filter(|k| !has(k)) {
+            errs.push(Error::required(&path.key(key), ""));
+        }
+    };
+    match text(object, "type") {
+        "kubernetes.io/tls" => require(&["tls.crt", "tls.key"]),
+        "kubernetes.io/ssh-auth" => require(&["ssh-privatekey"]),
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            require(&["username", "password"])
+        }
+        "kubernetes.io/dockercfg" => docker(object, ".dockercfg", errs),
+        "kubernetes.io/dockerconfigjson" => docker(object, ".dockerconfigjson", errs),
+        "kubernetes.io/service-account-token" => {
+            const ACCOUNT: &str = "kubernetes.io/service-account.name";
+            if text(&object["metadata"]["annotations"], ACCOUNT).is_empty() {
+                errs.push(Error::required(
+                    &Path::new("metadata").child("annotations").key(ACCOUNT),
+                    "",
+                ));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn docker(object: &Value, key: &str, errs: &mut Errors) {
+    let path = Path::new("data").key(key);
+    let Some(value) = map(object, "data").and_then(|m| m.get(key)) else {
+        errs.push(Error::required(&path, ""));
+        return;
+    };
+    let bytes = STANDARD
+        .decode(value.as_str().unwrap_or_default())
+        .unwrap_or_default();
+    if let Err(e) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes) {
+        errs.push(Error::invalid(
+            &path,
+            "<secret contents redacted>",
+            go_json_error(&bytes, &e),
+        ));
+    }
+}
+
+/// The words of Go's decoder for the commonest mistakes in JSON.
+fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let column = error.column().saturating_sub(1);
+    let found = char::from(bytes.get(column).copied().unwrap_or(b' '));
+    if error.is_data() {
+        let kind = match bytes.iter().find(|c| !c.is_ascii_whitespace()) {
+            Some(b'[') => "array",
+            Some(b'"') => "string",
+            Some(b't' | b'f') => "bool",
+            _ => "number",
+        };
+        return format!(
+            "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        );
+    }
+    match error.to_string() {
+        e if e.starts_with("key must be a string") => {
+            format!("invalid character '{found}' looking for beginning of object key string")
+        }
+        e if e.starts_with("expected `,` or `}`") => {
+            format!("invalid character '{found}' after object key:value pair")
+        }
+        e if e.starts_with("expected `:`") => {
+            format!("invalid character '{found}' after object key")
+        }
+        _ => format!("invalid character '{found}' looking for beginning of value"),
+    }
+}
+
+/// `v1/ServiceAccount`.
+pub struct ServiceAccount;
+
+const MOUNTABLE: &str = "kubernetes.io/enforce-mountable-secrets";
+
+impl Strategy for ServiceAccount {
+    fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::create(object, true, meta::subdomain, &mut errs);
+        errs
+    }
+
+    fn validate_update(&self, _ctx: &Context, object: &Value, old: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::update_core(object, old, &mut errs);
+        meta::create(object, true, meta::subdomain, &mut errs);
+        errs
+    }
+
+    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let set = |o: &Value| text(&o["metadata"]["annotations"], MOUNTABLE).to_owned();
+        if set(object).is_empty() || old.is_some_and(|o| set(o) == set(object)) {
+            return Vec::new();
+        }
+        vec![format!(
+            "metadata.annotations[{MOUNTABLE}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+        )]
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        meta::subdomain(name, prefix)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            table::name(),
+            table::column(
+                "Secrets",
+                "Secrets is a list of the secrets in the same namespace that pods running using this ServiceAccount are allowed to use. Pods are only limited to this list if this service account has a \"kubernetes.io/enforce-mountable-secrets\" annotation set to \"true\". The \"kubernetes.io/enforce-mountable-secrets\" annotation is deprecated since v1.32. Prefer separate namespaces to isolate access to mounted secrets. This field should not be used to find auto-generated service account token secrets for use outside of pods. Instead, tokens can be requested directly using the TokenRequest API, or service account token secrets can be manually created. More info: https://kubernetes.io/docs/concepts/configuration/secret",
+            ),
+            table::age(),
+        ]
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let secrets = list(&object["secrets"]).len();
+        vec![
+            table::name_of(object),
+            secrets.to_string().into(),
+            table::age_of(object, now),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(strategy: &dyn Strategy, mut object: Value) -> Vec<String> {
+        object["metadata"] = json!({"name": "x", "namespace": "n"});
+        strategy.default(&Context::default(), &mut object);
+        strategy
+            .validate_create(&Context::default(), &object)
+            .iter()
+            .map(|e| format!("{} {}", e.kind.reason(), e.field))
+            .collect()
+    }
+
+    #[test]
+    fn data_of_config_maps() {
+        assert!(wrong(&ConfigMap, json!({"data": {"a.b": "x"}})).is_empty());
+        assert_eq!(
+            wrong(
+                &ConfigMap,
+                json!({"data": {"both": "x"}, "binaryData": {"both": "eA=="}})
+            ),
+            ["FieldValueInvalid data[both]"]
+        );
+        assert_eq!(
+            wrong(
+                &ConfigMap,
+                json!({"data": {"a": "x".repeat(SIZE_LIMIT + 1)}})
+            ),
+            ["FieldValueTooLong []"]
+        );
+    }
+
+    #[test]
+    fn types_of_secrets() {
+        for (secret, want) in [
+            (json!({"stringData": {"a": "b"}}), vec![]),
+            (
+                json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "eA=="}}),
+                vec!["FieldValueRequired data[tls.key]"],
+            ),
+            (
+                json!({"type": "kubernetes.io/basic-auth", "data": {"password": "eA=="}}),
+                vec![],
+            ),
+            (
+                json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": "{}"}}),
+                vec![],
+            ),
+            (
+                json!({"type": "kubernetes.io/dockercfg"}),
+                vec!["FieldValueRequired data[.dockercfg]"],
+            ),
+        ] {
+            assert_eq!(wrong(&Secret, secret.clone()), want, "{secret}");
+        }
+        let broken = json!({"metadata": {"name": "d", "namespace": "n"}, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": STANDARD.encode("{not json")}});
+        let errs = Secret.validate_create(&Context::default(), &broken);
+        assert_eq!(
+            errs[0].detail,
+            "invalid character 'n' looking for beginning of object key string"
+        );
+    }
+
+    #[test]
+    fn plain_text_becomes_data() {
+        let mut secret = json!({"data": {"a": "b2xk"}, "stringData": {"a": "new"}});
+        Secret.default(&Context::default(), &mut secret);
+        assert_eq!(secret, json!({"data": {"a": "bmV3"}, "type": "Opaque"}));
+    }
+
+    #[test]
+    fn immutable_means_immutable() {
+        let meta = json!({"name": "c", "namespace": "n", "resourceVersion": "1"});
+        let old = json!({"metadata": meta, "immutable": true, "data": {"a": "1"}});
+        let new = json!({"metadata": meta, "data": {"a": "2"}});
+        let fields: Vec<String> = ConfigMap
+            .validate_update(&Context::default(), &new, &old)
+            .into_iter()
+            .map(|e| e.field)
+            .collect();
+        assert_eq!(fields, ["immutable", "data"]);
+    }
+}

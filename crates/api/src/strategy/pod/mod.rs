@@ -1,0 +1,177 @@
+//! Pods.
+
+pub(in crate::strategy) mod defaults;
+mod image;
+mod printer;
+pub(in crate::strategy) mod resources;
+pub(in crate::strategy) mod validate;
+pub(in crate::strategy) mod warnings;
+
+use serde_json::{Value, json};
+
+use super::{Column, Context, Strategy, common};
+use crate::{
+    field::Errors,
+    validation::{list, meta, text},
+};
+
+/// `v1/Pod`.
+pub struct Pod;
+
+const FIELDS: &[&str] = &[
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.nominatedNodeName",
+];
+
+impl Strategy for Pod {
+    fn default(&self, _ctx: &Context, object: &mut Value) {
+        defaults::pod(object);
+        round_resources(&mut object["spec"]);
+    }
+
+    fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
+        object["metadata"]["generation"] = json!(1);
+        let class = resources::qos(object);
+        object["status"] = json!({"phase": "Pending", "qosClass": class});
+        if object["spec"]["terminationGracePeriodSeconds"]
+            .as_i64()
+            .is_some_and(|s| s < 0)
+        {
+            object["spec"]["terminationGracePeriodSeconds"] = json!(1);
+        }
+    }
+
+    fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::create(object, true, meta::subdomain, &mut errs);
+        errs
+    }
+
+    fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
+        match ctx.subresource.as_str() {
+            "status" => prepare_status(object, old),
+            "ephemeralcontainers" => {
+                let containers = object["spec"]["ephemeralContainers"].clone();
+                *object = json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": object["metadata"],
+                    "spec": old["spec"], "status": old["status"]});
+                if !containers.is_null() {
+                    object["spec"]["ephemeralContainers"] = containers;
+                }
+            }
+            _ => {
+                common::keep(object, old, "status");
+                if object["spec"]["terminationGracePeriodSeconds"]
+                    .as_i64()
+                    .is_some_and(|s| s < 0)
+                    && old["spec"]["terminationGracePeriodSeconds"]
+                        .as_i64()
+                        .is_none_or(|s| s >= 0)
+                {
+                    object["spec"]["terminationGracePeriodSeconds"] = json!(1);
+                }
+            }
+        }
+    }
+
+    fn validate_update(&self, _ctx: &Context, object: &Value, old: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::update_core(object, old, &mut errs);
+        errs
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        meta::subdomain(name, prefix)
+    }
+
+    fn grace_period(&self, object: &Value, asked: Option<i64>) -> Option<i64> {
+        let spec = &object["spec"];
+        let wanted = asked
+            .or(spec["terminationGracePeriodSeconds"].as_i64())
+            .unwrap_or(30);
+        let ended = ["Failed", "Succeeded"].contains(&text(&object["status"], "phase"));
+        if text(spec, "nodeName").is_empty() || ended {
+            return Some(0);
+        }
+        Some(if wanted < 0 { 1 } else { wanted })
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        let (spec, status) = (&object["spec"], &object["status"]);
+        let ips = list(&status["podIPs"]);
+        let ip = ips
+            .first()
+            .map_or_else(|| text(status, "podIP"), |ip| text(ip, "ip"));
+        vec![
+            ("spec.nodeName", text(spec, "nodeName").to_owned()),
+            ("spec.restartPolicy", text(spec, "restartPolicy").to_owned()),
+            ("spec.schedulerName", text(spec, "schedulerName").to_owned()),
+            (
+                "spec.serviceAccountName",
+                text(spec, "serviceAccountName").to_owned(),
+            ),
+            (
+                "spec.hostNetwork",
+                (spec["hostNetwork"] == true).to_string(),
+            ),
+            ("status.phase", text(status, "phase").to_owned()),
+            ("status.podIP", ip.to_owned()),
+            (
+                "status.nominatedNodeName",
+                text(status, "nominatedNodeName").to_owned(),
+            ),
+        ]
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        FIELDS
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        printer::columns()
+    }
+
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        printer::cells(object, now)
+    }
+}
+
+/// Rounds every container's quantities as the original does on decoding.
+pub(in crate::strategy) fn round_resources(spec: &mut Value) {
+    for key in ["containers", "initContainers", "ephemeralContainers"] {
+        for c in super::defaults::each(spec, key) {
+            if let Some(r) = super::defaults::at(c, "resources") {
+                resources::round_up(r);
+            }
+        }
+    }
+}
+
+/// [`round_resources`] of a workload's template.
+pub(in crate::strategy) fn round_template(workload_spec: &mut Value) {
+    if let Some(spec) =
+        super::defaults::at(workload_spec, "template").and_then(|t| super::defaults::at(t, "spec"))
+    {
+        round_resources(spec);
+    }
+}
+
+/// A status update keeps the spec and what decides about deletion.
+fn prepare_status(object: &mut Value, old: &Value) {
+    common::keep(object, old, "spec");
+    common::keep_meta(object, old, "deletionTimestamp");
+    common::keep_meta(object, old, "ownerReferences");
+    let class = text(&old["status"], "qosClass");
+    if text(&object["status"], "qosClass").is_empty() && !class.is_empty() {
+        object["status"]["qosClass"] = class.into();
+    }
+}
