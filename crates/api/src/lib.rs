@@ -3,8 +3,8 @@
 //! Nothing here does I/O. Generic code works on [`serde_json::Value`] by schema; kind-specific code reads typed
 //! `k8s-openapi` structs (see [`strategy`]).
 
-pub mod decode;
 pub mod builtin;
+pub mod decode;
 pub mod field;
 pub mod head;
 pub mod names;

@@ -13,7 +13,7 @@ mod namespace;
 mod node;
 mod plain;
 mod pod;
-mod service;
+pub mod service;
 mod workload;
 
 pub use access::{Binding, BindingScope, Role, RoleScope};

@@ -164,8 +164,3 @@ pub(super) fn ready_of(object: &Value) -> String {
         n(&object["spec"]["replicas"])
     )
 }
-
-/// The type of an update strategy.
-pub(super) fn strategy_type<'a>(spec: &'a Value, key: &str) -> &'a str {
-    text(&spec[key], "type")
-}
