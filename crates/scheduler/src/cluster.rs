@@ -78,7 +78,8 @@ impl NodeInfo {
         self.images.clear();
         for image in images.into_iter().flatten() {
             for name in image.names.iter().flatten() {
-                self.images.insert(name.clone(), image.size_bytes.unwrap_or(0));
+                self.images
+                    .insert(name.clone(), image.size_bytes.unwrap_or(0));
             }
         }
         self.node = node;
@@ -93,11 +94,19 @@ impl NodeInfo {
     }
 
     pub fn taints(&self) -> &[Taint] {
-        self.node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default()
+        self.node
+            .spec
+            .as_ref()
+            .and_then(|s| s.taints.as_deref())
+            .unwrap_or_default()
     }
 
     pub fn unschedulable(&self) -> bool {
-        self.node.spec.as_ref().and_then(|s| s.unschedulable).unwrap_or(false)
+        self.node
+            .spec
+            .as_ref()
+            .and_then(|s| s.unschedulable)
+            .unwrap_or(false)
     }
 
     /// Counts a pod in, without its class.
@@ -199,7 +208,10 @@ impl Cluster {
 
     /// For each class number whether `test` holds of it.
     pub fn class_mask(&self, test: impl Fn(&Class) -> bool) -> Vec<bool> {
-        self.classes.iter().map(|c| c.as_ref().is_some_and(|c| test(&c.class))).collect()
+        self.classes
+            .iter()
+            .map(|c| c.as_ref().is_some_and(|c| test(&c.class)))
+            .collect()
     }
 
     pub fn set_node(&mut self, node: Arc<Node>) {
@@ -216,7 +228,12 @@ impl Cluster {
                 self.by_name.insert(name.clone(), i);
                 self.count_images(i, 1);
                 // Pods that were told of before their node.
-                let waiting: Vec<_> = self.placed.values().filter(|p| p.node == name).map(|p| (p.pod.clone(), p.class)).collect();
+                let waiting: Vec<_> = self
+                    .placed
+                    .values()
+                    .filter(|p| p.node == name)
+                    .map(|p| (p.pod.clone(), p.class))
+                    .collect();
                 for (pod, class) in waiting {
                     self.put(i, pod, class);
                 }
@@ -226,7 +243,9 @@ impl Cluster {
 
     /// The pods stay known: they are deleted one by one.
     pub fn remove_node(&mut self, name: &str) {
-        let Some(i) = self.by_name.remove(name) else { return };
+        let Some(i) = self.by_name.remove(name) else {
+            return;
+        };
         self.count_images(i, -1);
         let gone = self.nodes.swap_remove(i);
         self.with_affinity -= gone.with_affinity;
@@ -260,12 +279,21 @@ impl Cluster {
         if let Some(i) = self.index(node) {
             self.put(i, pod.clone(), class);
         }
-        self.placed.insert(pod.uid.clone(), Placed { pod, node: node.to_owned(), class });
+        self.placed.insert(
+            pod.uid.clone(),
+            Placed {
+                pod,
+                node: node.to_owned(),
+                class,
+            },
+        );
     }
 
     /// Takes a pod off its node; whether it was on one.
     pub fn remove(&mut self, uid: &str) -> bool {
-        let Some(placed) = self.placed.remove(uid) else { return false };
+        let Some(placed) = self.placed.remove(uid) else {
+            return false;
+        };
         if let Some(i) = self.index(&placed.node)
             && let Some(pod) = self.nodes[i].take(uid)
         {
@@ -289,7 +317,10 @@ impl Cluster {
             }
             return id;
         }
-        let used = Some(ClassUse { class: class.clone(), pods: 1 });
+        let used = Some(ClassUse {
+            class: class.clone(),
+            pods: 1,
+        });
         let id = match self.free_classes.pop() {
             Some(id) => {
                 self.classes[id] = used;
@@ -305,7 +336,9 @@ impl Cluster {
     }
 
     fn drop_class(&mut self, id: usize) {
-        let Some(slot) = self.classes.get_mut(id) else { return };
+        let Some(slot) = self.classes.get_mut(id) else {
+            return;
+        };
         let Some(known) = slot else { return };
         known.pods -= 1;
         if known.pods == 0 {
@@ -329,15 +362,20 @@ pub mod tests {
 
     /// A node with labels, taints and what else `extra` (a spec) says; 4 cpus, 8Gi, 110 pods.
     pub fn node(name: &str, labels: Value, spec: Value) -> Arc<Node> {
-        let allocatable = json!({"cpu": "4", "memory": "8Gi", "pods": "110", "ephemeral-storage": "10Gi"});
+        let allocatable =
+            json!({"cpu": "4", "memory": "8Gi", "pods": "110", "ephemeral-storage": "10Gi"});
         let value = json!({"metadata": {"name": name, "labels": labels}, "spec": spec, "status": {"allocatable": allocatable}});
         Arc::new(serde_json::from_value(value).expect("a node"))
     }
 
     fn asking(name: &str) -> Arc<PodInfo> {
         let ports = json!([{"containerPort": 1, "hostPort": 80}]);
-        pod(name, json!({"app": name}), json!({"containers": [
-            {"name": "c", "ports": ports, "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]}))
+        pod(
+            name,
+            json!({"app": name}),
+            json!({"containers": [
+            {"name": "c", "ports": ports, "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]}),
+        )
     }
 
     #[test]
@@ -358,7 +396,15 @@ pub mod tests {
         assert_eq!(cluster.index("n2"), Some(0));
         assert!(cluster.remove("a") && !cluster.remove("a"));
         let n2 = cluster.node("n2").unwrap();
-        assert_eq!((n2.requested.cpu, n2.floored, n2.ports.len(), n2.classes.len()), (0, (0, 0), 0, 0));
+        assert_eq!(
+            (
+                n2.requested.cpu,
+                n2.floored,
+                n2.ports.len(),
+                n2.classes.len()
+            ),
+            (0, (0, 0), 0, 0)
+        );
         assert!(cluster.class_ids.is_empty() && cluster.classes[0].is_none());
     }
 

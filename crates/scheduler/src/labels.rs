@@ -45,7 +45,10 @@ impl Requirement {
             "Lt" => Test::Below(number()?),
             _ => return None,
         };
-        Some(Requirement { key: key.to_owned(), test })
+        Some(Requirement {
+            key: key.to_owned(),
+            test,
+        })
     }
 
     fn accepts(&self, value: Option<&str>) -> bool {
@@ -71,10 +74,15 @@ pub struct Selector {
 impl Selector {
     /// A missing selector matches nothing, an empty one everything.
     pub fn parse(selector: Option<&LabelSelector>) -> Self {
-        let Some(selector) = selector else { return Selector { all: None } };
+        let Some(selector) = selector else {
+            return Selector { all: None };
+        };
         let mut out = Selector::equal(selector.match_labels.as_ref().into_iter().flatten());
         for r in selector.match_expressions.iter().flatten() {
-            match (Requirement::parse(&r.key, &r.operator, r.values.as_ref()), &mut out.all) {
+            match (
+                Requirement::parse(&r.key, &r.operator, r.values.as_ref()),
+                &mut out.all,
+            ) {
                 (Some(requirement), Some(all)) => all.push(requirement),
                 _ => out.all = None,
             }
@@ -84,15 +92,29 @@ impl Selector {
 
     /// Matches labels that have all of these.
     pub fn equal<'a>(pairs: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
-        let require = |(k, v): (&String, &String)| Requirement { key: k.clone(), test: Test::In(vec![v.clone()]) };
-        Selector { all: Some(pairs.into_iter().map(require).collect()) }
+        let require = |(k, v): (&String, &String)| Requirement {
+            key: k.clone(),
+            test: Test::In(vec![v.clone()]),
+        };
+        Selector {
+            all: Some(pairs.into_iter().map(require).collect()),
+        }
     }
 
     /// Asks for one more: that the label have (or not have) this value.
     pub fn require(&mut self, key: &str, value: &str, equal: bool) {
         let values = vec![value.to_owned()];
-        let test = if equal { Test::In(values) } else { Test::NotIn(values) };
-        self.all.iter_mut().for_each(|all| all.push(Requirement { key: key.to_owned(), test: test.clone() }));
+        let test = if equal {
+            Test::In(values)
+        } else {
+            Test::NotIn(values)
+        };
+        self.all.iter_mut().for_each(|all| {
+            all.push(Requirement {
+                key: key.to_owned(),
+                test: test.clone(),
+            })
+        });
     }
 
     /// Asks for all that `other` asks for as well.
@@ -109,7 +131,9 @@ impl Selector {
     }
 
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.all.as_ref().is_some_and(|all| all.iter().all(|r| r.accepts(get(labels, &r.key))))
+        self.all
+            .as_ref()
+            .is_some_and(|all| all.iter().all(|r| r.accepts(get(labels, &r.key))))
     }
 }
 
@@ -125,7 +149,8 @@ impl NodeTerm {
     pub fn parse(term: &NodeSelectorTerm) -> Option<Self> {
         let parse = |list: &Option<Vec<NodeSelectorRequirement>>| -> Option<Vec<Requirement>> {
             let all = list.iter().flatten();
-            all.map(|r| Requirement::parse(&r.key, &r.operator, r.values.as_ref())).collect()
+            all.map(|r| Requirement::parse(&r.key, &r.operator, r.values.as_ref()))
+                .collect()
         };
         let (labels, names) = (parse(&term.match_expressions)?, parse(&term.match_fields)?);
         let known = names.iter().all(|r| r.key == "metadata.name");
@@ -133,7 +158,8 @@ impl NodeTerm {
     }
 
     pub fn matches(&self, name: &str, labels: &Labels) -> bool {
-        self.labels.iter().all(|r| r.accepts(get(labels, &r.key))) && self.names.iter().all(|r| r.accepts(Some(name)))
+        self.labels.iter().all(|r| r.accepts(get(labels, &r.key)))
+            && self.names.iter().all(|r| r.accepts(Some(name)))
     }
 
     /// The only node that can match, if the term names one.
@@ -151,7 +177,12 @@ mod tests {
     use serde_json::{Value, json};
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
-        Some(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        Some(
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        )
     }
 
     fn selector(value: Value) -> Selector {
@@ -165,11 +196,26 @@ mod tests {
             (json!({}), true),
             (json!({"matchLabels": {"app": "web"}}), true),
             (json!({"matchLabels": {"app": "db"}}), false),
-            (json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "web"]}]}), true),
-            (json!({"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["a"]}]}), true),
-            (json!({"matchExpressions": [{"key": "x", "operator": "Exists"}]}), false),
-            (json!({"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]}), true),
-            (json!({"matchExpressions": [{"key": "x", "operator": "Odd"}]}), false),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "web"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["a"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "x", "operator": "Exists"}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "x", "operator": "Odd"}]}),
+                false,
+            ),
         ];
         for (value, want) in table {
             assert_eq!(selector(value.clone()).matches(&web), want, "{value}");
@@ -187,17 +233,42 @@ mod tests {
         let term = |value: Value| NodeTerm::parse(&serde_json::from_value(value).expect("a term"));
         let table = [
             (json!({}), None),
-            (json!({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["4"]}]}), Some(true)),
-            (json!({"matchExpressions": [{"key": "cores", "operator": "Lt", "values": ["8"]}]}), Some(false)),
-            (json!({"matchExpressions": [{"key": "disk", "operator": "Gt", "values": ["x"]}]}), None),
-            (json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), Some(true)),
-            (json!({"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["n1"]}]}), Some(false)),
-            (json!({"matchFields": [{"key": "other", "operator": "In", "values": ["n1"]}]}), None),
+            (
+                json!({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["4"]}]}),
+                Some(true),
+            ),
+            (
+                json!({"matchExpressions": [{"key": "cores", "operator": "Lt", "values": ["8"]}]}),
+                Some(false),
+            ),
+            (
+                json!({"matchExpressions": [{"key": "disk", "operator": "Gt", "values": ["x"]}]}),
+                None,
+            ),
+            (
+                json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}),
+                Some(true),
+            ),
+            (
+                json!({"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["n1"]}]}),
+                Some(false),
+            ),
+            (
+                json!({"matchFields": [{"key": "other", "operator": "In", "values": ["n1"]}]}),
+                None,
+            ),
         ];
         for (value, want) in table {
-            assert_eq!(term(value.clone()).map(|t| t.matches("n1", &node)), want, "{value}");
+            assert_eq!(
+                term(value.clone()).map(|t| t.matches("n1", &node)),
+                want,
+                "{value}"
+            );
         }
-        let named = term(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]})).unwrap();
+        let named = term(
+            json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}),
+        )
+        .unwrap();
         assert_eq!(named.only_name(), Some("n1"));
     }
 }

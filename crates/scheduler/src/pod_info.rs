@@ -36,12 +36,19 @@ impl NodeDemand {
 
     pub fn matches(&self, name: &str, labels: &Labels) -> bool {
         self.selector.as_ref().is_none_or(|s| s.matches(labels))
-            && self.terms.as_ref().is_none_or(|terms| terms.iter().any(|t| t.matches(name, labels)))
+            && self
+                .terms
+                .as_ref()
+                .is_none_or(|terms| terms.iter().any(|t| t.matches(name, labels)))
     }
 
     /// The only nodes that can match, if each term names one.
     pub fn only_names(&self) -> Option<Vec<&str>> {
-        self.terms.as_ref()?.iter().map(NodeTerm::only_name).collect()
+        self.terms
+            .as_ref()?
+            .iter()
+            .map(NodeTerm::only_name)
+            .collect()
     }
 }
 
@@ -58,7 +65,8 @@ pub struct Term {
 impl Term {
     /// Whether a pod with these labels, in this namespace with those labels, is meant.
     pub fn matches(&self, namespace: &str, namespace_labels: &Labels, labels: &Labels) -> bool {
-        (self.namespaces.iter().any(|n| n == namespace) || self.namespace_selector.matches(namespace_labels))
+        (self.namespaces.iter().any(|n| n == namespace)
+            || self.namespace_selector.matches(namespace_labels))
             && self.selector.matches(labels)
     }
 }
@@ -117,9 +125,18 @@ impl PodInfo {
     pub fn new(pod: Arc<Pod>) -> Self {
         let default = PodSpec::default();
         let spec = pod.spec.as_ref().unwrap_or(&default);
-        let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
-        let required = node_affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-        let wishes = node_affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let node_affinity = spec
+            .affinity
+            .as_ref()
+            .and_then(|a| a.node_affinity.as_ref());
+        let required = node_affinity.and_then(|a| {
+            a.required_during_scheduling_ignored_during_execution
+                .as_ref()
+        });
+        let wishes = node_affinity.and_then(|a| {
+            a.preferred_during_scheduling_ignored_during_execution
+                .as_ref()
+        });
         PodInfo {
             key: Key::of(&*pod),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
@@ -127,8 +144,17 @@ impl PodInfo {
             requests: requests(&pod),
             ports: host_ports(spec),
             node_demand: NodeDemand {
-                selector: spec.node_selector.as_ref().filter(|s| !s.is_empty()).map(Selector::equal),
-                terms: required.map(|r| r.node_selector_terms.iter().filter_map(NodeTerm::parse).collect()),
+                selector: spec
+                    .node_selector
+                    .as_ref()
+                    .filter(|s| !s.is_empty())
+                    .map(Selector::equal),
+                terms: required.map(|r| {
+                    r.node_selector_terms
+                        .iter()
+                        .filter_map(NodeTerm::parse)
+                        .collect()
+                }),
             },
             node_wishes: wishes
                 .into_iter()
@@ -136,8 +162,18 @@ impl PodInfo {
                 .filter_map(|w| Some((i64::from(w.weight), NodeTerm::parse(&w.preference)?)))
                 .collect(),
             affinities: Box::new(affinities(&pod, spec)),
-            spread: spec.topology_spread_constraints.iter().flatten().map(|c| spread(&pod, c)).collect(),
-            images: spec.containers.iter().filter_map(|c| c.image.as_deref()).map(full_image).collect(),
+            spread: spec
+                .topology_spread_constraints
+                .iter()
+                .flatten()
+                .map(|c| spread(&pod, c))
+                .collect(),
+            images: spec
+                .containers
+                .iter()
+                .filter_map(|c| c.image.as_deref())
+                .map(full_image)
+                .collect(),
             pod,
         }
     }
@@ -151,12 +187,16 @@ impl PodInfo {
     }
 
     pub fn tolerations(&self) -> &[Toleration] {
-        self.spec().and_then(|s| s.tolerations.as_deref()).unwrap_or_default()
+        self.spec()
+            .and_then(|s| s.tolerations.as_deref())
+            .unwrap_or_default()
     }
 
     /// The node it is bound to; empty before.
     pub fn node(&self) -> &str {
-        self.spec().and_then(|s| s.node_name.as_deref()).unwrap_or_default()
+        self.spec()
+            .and_then(|s| s.node_name.as_deref())
+            .unwrap_or_default()
     }
 
     pub fn terminating(&self) -> bool {
@@ -165,17 +205,35 @@ impl PodInfo {
 
     /// Whether something must happen before it may be scheduled at all.
     pub fn gated(&self) -> bool {
-        self.spec().and_then(|s| s.scheduling_gates.as_ref()).is_some_and(|g| !g.is_empty())
+        self.spec()
+            .and_then(|s| s.scheduling_gates.as_ref())
+            .is_some_and(|g| !g.is_empty())
     }
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let all = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let all = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|c| c.ports.iter().flatten());
     let taken = all.filter_map(|p| {
         let port = p.host_port.filter(|p| *p > 0)?;
-        let ip = p.host_ip.clone().filter(|ip| ip != "0.0.0.0" && ip != "::").unwrap_or_default();
-        Some(HostPort { ip, protocol: p.protocol.clone().unwrap_or_else(|| "TCP".into()), port })
+        let ip = p
+            .host_ip
+            .clone()
+            .filter(|ip| ip != "0.0.0.0" && ip != "::")
+            .unwrap_or_default();
+        Some(HostPort {
+            ip,
+            protocol: p.protocol.clone().unwrap_or_else(|| "TCP".into()),
+            port,
+        })
     });
     taken.collect()
 }
@@ -184,16 +242,31 @@ fn affinities(pod: &Pod, spec: &PodSpec) -> Affinities {
     let affinity = spec.affinity.as_ref();
     let to = affinity.and_then(|a| a.pod_affinity.as_ref());
     let against = affinity.and_then(|a| a.pod_anti_affinity.as_ref());
-    let terms = |list: Option<&Vec<PodAffinityTerm>>| list.into_iter().flatten().map(|t| term(pod, t)).collect();
+    let terms = |list: Option<&Vec<PodAffinityTerm>>| {
+        list.into_iter().flatten().map(|t| term(pod, t)).collect()
+    };
     let wishes = |list: Option<&Vec<WeightedPodAffinityTerm>>| {
-        let weighted = |w: &WeightedPodAffinityTerm| (i64::from(w.weight), term(pod, &w.pod_affinity_term));
+        let weighted =
+            |w: &WeightedPodAffinityTerm| (i64::from(w.weight), term(pod, &w.pod_affinity_term));
         list.into_iter().flatten().map(weighted).collect()
     };
     Affinities {
-        required: terms(to.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())),
-        required_anti: terms(against.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())),
-        preferred: wishes(to.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref())),
-        preferred_anti: wishes(against.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref())),
+        required: terms(to.and_then(|a| {
+            a.required_during_scheduling_ignored_during_execution
+                .as_ref()
+        })),
+        required_anti: terms(against.and_then(|a| {
+            a.required_during_scheduling_ignored_during_execution
+                .as_ref()
+        })),
+        preferred: wishes(to.and_then(|a| {
+            a.preferred_during_scheduling_ignored_during_execution
+                .as_ref()
+        })),
+        preferred_anti: wishes(against.and_then(|a| {
+            a.preferred_during_scheduling_ignored_during_execution
+                .as_ref()
+        })),
     }
 }
 
@@ -244,7 +317,11 @@ fn spread(pod: &Pod, constraint: &TopologySpreadConstraint) -> Spread {
 /// An image's name as nodes report it: with a tag.
 fn full_image(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
-    if last.contains(':') || last.contains('@') { name.to_owned() } else { format!("{name}:latest") }
+    if last.contains(':') || last.contains('@') {
+        name.to_owned()
+    } else {
+        format!("{name}:latest")
+    }
 }
 
 #[cfg(test)]
@@ -280,20 +357,37 @@ pub mod tests {
                     {"containerPort": 80, "hostPort": 8080, "hostIP": "0.0.0.0"}, {"containerPort": 81}]}],
             }),
         );
-        assert_eq!((p.priority, p.gated(), p.images.as_slice()), (7, true, ["reg:5000/nginx:latest".to_owned()].as_slice()));
-        assert_eq!(p.ports, [HostPort { ip: String::new(), protocol: "TCP".into(), port: 8080 }]);
+        assert_eq!(
+            (p.priority, p.gated(), p.images.as_slice()),
+            (7, true, ["reg:5000/nginx:latest".to_owned()].as_slice())
+        );
+        assert_eq!(
+            p.ports,
+            [HostPort {
+                ip: String::new(),
+                protocol: "TCP".into(),
+                port: 8080
+            }]
+        );
         assert!(p.spread[0].required && p.spread[0].selector.matches(p.labels()));
         let other = pod("b", json!({"app": "web", "v": "2"}), json!({}));
         assert!(!p.spread[0].selector.matches(other.labels()));
         assert!(p.affinities.required_anti[0].matches("default", &None, other.labels()));
         assert!(!p.affinities.required_anti[0].matches("elsewhere", &None, other.labels()));
-        assert!(p.node_demand.matches("n", &Some([("disk".to_owned(), "ssd".to_owned())].into())));
+        assert!(
+            p.node_demand
+                .matches("n", &Some([("disk".to_owned(), "ssd".to_owned())].into()))
+        );
         assert!(!p.node_demand.matches("n", &None));
     }
 
     #[test]
     fn an_affinity_without_a_term_that_makes_sense_matches_nothing() {
         let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}});
-        assert!(!pod("a", json!({}), json!({"affinity": affinity})).node_demand.matches("n", &None));
+        assert!(
+            !pod("a", json!({}), json!({"affinity": affinity}))
+                .node_demand
+                .matches("n", &None)
+        );
     }
 }

@@ -15,7 +15,9 @@ fn scaled(text: &str, times: i128) -> Option<i64> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if number.len() > 24 || (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
@@ -57,7 +59,14 @@ fn unit(suffix: &str) -> Option<(i128, i32)> {
         other => {
             let exponent = other.strip_prefix(['e', 'E'])?;
             let exponent: i32 = exponent.parse().ok()?;
-            (1, if (-18..=18).contains(&exponent) { exponent } else { return None })
+            (
+                1,
+                if (-18..=18).contains(&exponent) {
+                    exponent
+                } else {
+                    return None;
+                },
+            )
         }
     })
 }

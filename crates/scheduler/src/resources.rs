@@ -39,7 +39,9 @@ impl Resources {
                 "memory" => out.memory = quantity::value(&quantity.0).unwrap_or(0),
                 "ephemeral-storage" => out.ephemeral = quantity::value(&quantity.0).unwrap_or(0),
                 "pods" => {}
-                name => out.others.push((name.into(), quantity::value(&quantity.0).unwrap_or(0))),
+                name => out
+                    .others
+                    .push((name.into(), quantity::value(&quantity.0).unwrap_or(0))),
             }
         }
         out
@@ -47,7 +49,10 @@ impl Resources {
 
     /// The amount of one of [`Resources::others`].
     pub fn other(&self, name: &str) -> i64 {
-        self.others.iter().find(|(n, _)| **n == *name).map_or(0, |(_, v)| *v)
+        self.others
+            .iter()
+            .find(|(n, _)| **n == *name)
+            .map_or(0, |(_, v)| *v)
     }
 
     fn merge(&mut self, more: &Resources, op: impl Fn(i64, i64) -> i64) {
@@ -86,7 +91,9 @@ pub struct Requests {
 /// Reads what a pod asks for: containers together, or what an init container needs if that is more (sidecars run along),
 /// in the place of which a pod-level request stands, and the overhead of its runtime class on top.
 pub fn requests(pod: &Pod) -> Requests {
-    let Some(spec) = &pod.spec else { return Requests::default() };
+    let Some(spec) = &pod.spec else {
+        return Requests::default();
+    };
     let mut floored = summed(spec, true);
     let mut exact = summed(spec, false);
     if let Some(pod_level) = spec.resources.as_ref().and_then(|r| r.requests.as_ref()) {
@@ -99,7 +106,10 @@ pub fn requests(pod: &Pod) -> Requests {
         exact.add(&overhead);
         floored.add(&overhead);
     }
-    Requests { exact, floored: (floored.cpu, floored.memory) }
+    Requests {
+        exact,
+        floored: (floored.cpu, floored.memory),
+    }
 }
 
 fn replace(sum: &mut Resources, named: &Quantities, asked: &Resources) {
@@ -109,7 +119,11 @@ fn replace(sum: &mut Resources, named: &Quantities, asked: &Resources) {
     if named.contains_key("memory") {
         sum.memory = asked.memory;
     }
-    for (name, amount) in asked.others.iter().filter(|(n, _)| n.starts_with("hugepages-")) {
+    for (name, amount) in asked
+        .others
+        .iter()
+        .filter(|(n, _)| n.starts_with("hugepages-"))
+    {
         sum.others.retain(|(n, _)| n != name);
         sum.others.push((name.clone(), *amount));
         sum.others.sort();
@@ -137,7 +151,10 @@ fn summed(spec: &PodSpec, floor: bool) -> Resources {
 }
 
 fn of_container(container: &Container, floor: bool) -> Resources {
-    let requests = container.resources.as_ref().and_then(|r| r.requests.as_ref());
+    let requests = container
+        .resources
+        .as_ref()
+        .and_then(|r| r.requests.as_ref());
     let mut own = requests.map(Resources::parse).unwrap_or_default();
     let named = |name| requests.is_some_and(|r| r.contains_key(name));
     if floor && !named("cpu") {
@@ -152,7 +169,10 @@ fn of_container(container: &Container, floor: bool) -> Resources {
 /// What a node can give to pods, and to how many.
 pub fn allocatable(node: &Node) -> (Resources, i64) {
     let given = node.status.as_ref().and_then(|s| s.allocatable.as_ref());
-    let pods = given.and_then(|g| g.get("pods")).and_then(|q| quantity::value(&q.0)).unwrap_or(0);
+    let pods = given
+        .and_then(|g| g.get("pods"))
+        .and_then(|q| quantity::value(&q.0))
+        .unwrap_or(0);
     (given.map(Resources::parse).unwrap_or_default(), pods)
 }
 
@@ -177,12 +197,27 @@ mod tests {
     fn containers_init_containers_and_sidecars() {
         let table = [
             (json!({"containers": [asks("1"), asks("500m")]}), 1500),
-            (json!({"containers": [asks("1")], "initContainers": [asks("3"), asks("2")]}), 3000),
-            (json!({"containers": [asks("2")], "initContainers": [side("1")]}), 3000),
+            (
+                json!({"containers": [asks("1")], "initContainers": [asks("3"), asks("2")]}),
+                3000,
+            ),
+            (
+                json!({"containers": [asks("2")], "initContainers": [side("1")]}),
+                3000,
+            ),
             // The second init container runs beside the sidecar, the first does not.
-            (json!({"containers": [asks("1")], "initContainers": [asks("2"), side("1"), asks("3")]}), 4000),
-            (json!({"containers": [asks("1")], "overhead": {"cpu": "250m"}}), 1250),
-            (json!({"containers": [asks("1")], "resources": {"requests": {"cpu": "5"}}}), 5000),
+            (
+                json!({"containers": [asks("1")], "initContainers": [asks("2"), side("1"), asks("3")]}),
+                4000,
+            ),
+            (
+                json!({"containers": [asks("1")], "overhead": {"cpu": "250m"}}),
+                1250,
+            ),
+            (
+                json!({"containers": [asks("1")], "resources": {"requests": {"cpu": "5"}}}),
+                5000,
+            ),
         ];
         for (spec, want) in table {
             assert_eq!(of(spec.clone()).exact.cpu, want, "{spec}");
@@ -192,7 +227,10 @@ mod tests {
     #[test]
     fn who_asks_for_nothing_counts_for_something() {
         let none = of(json!({"containers": [{"name": "a"}, {"name": "b"}]}));
-        assert_eq!((none.exact, none.floored), (Resources::default(), (200, 400 << 20)));
+        assert_eq!(
+            (none.exact, none.floored),
+            (Resources::default(), (200, 400 << 20))
+        );
         let zero = of(json!({"containers": [asks("0")]}));
         assert_eq!(zero.floored, (0, 200 << 20));
     }
