@@ -54,7 +54,7 @@ pub struct Field {
     pub atomic: bool,
     /// How a strategic merge patch treats it.
     pub patch: Patch,
-    /// What OpenAPI gives as default, where that is not the zero value. List keys of field ownership need it.
+    /// What OpenAPI gives as default, where that does not follow from the presence. List keys of field ownership need it.
     pub default: Option<Value>,
     /// Protobuf field number; 0 when unknown.
     pub number: u32,
