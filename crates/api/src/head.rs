@@ -97,7 +97,10 @@ impl Encoded {
         let mut out = Vec::with_capacity(1024);
         let mut hole = 0;
         out.push(b'{');
-        for (i, (key, value)) in map.iter().enumerate() {
+        // The type comes first, so that lists, which tell it once, find it and leave it out.
+        let first = ["apiVersion", "kind"].into_iter().filter_map(|k| map.get_key_value(k));
+        let rest = map.iter().filter(|(k, _)| *k != "apiVersion" && *k != "kind");
+        for (i, (key, value)) in first.chain(rest).enumerate() {
             if i > 0 {
                 out.push(b',');
             }
@@ -174,6 +177,11 @@ mod tests {
         assert_eq!(
             serde_json::from_slice::<Value>(&encoded.at_revision(42)).unwrap(),
             want
+        );
+        assert!(
+            encoded
+                .json()
+                .starts_with(br#"{"apiVersion":"v1","kind":"X","#)
         );
         assert!(Encoded::new(&json!({"metadata": {}})).is_err());
     }

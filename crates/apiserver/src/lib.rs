@@ -1,1 +1,43 @@
-//! The HTTP chain.
+//! The API server: the HTTP chain, one stage per file, and one REST implementation for every kind.
+//!
+//! A request passes `chain` → `request` (what it asks for) → [`authn`] → [`authz`] → `route`, which leads to discovery, a
+//! review, a proxy or [`rest`]; writes pass [`admission`] there. [`ApiServer::service`] is the chain without sockets for
+//! components of the same process, [`ApiServer::serve`] the same over HTTPS.
+
+mod accept;
+mod admission;
+mod authn;
+mod authz;
+mod body;
+mod chain;
+mod codec;
+mod config;
+mod discovery;
+mod health;
+mod poststart;
+mod proxy;
+mod query;
+mod request;
+mod respond;
+mod rest;
+mod reviews;
+mod route;
+mod selector;
+mod serve;
+mod server;
+mod user;
+
+pub use authn::token::TokenConfig;
+pub use body::{BoxError, ResponseBody};
+pub use config::{Config, KubeletClient};
+pub use serve::Tls;
+pub use server::{ApiServer, StartError};
+pub use user::UserInfo;
+
+use knarr_api::Status;
+
+/// What a stage gives, or the Status that answers the request instead.
+pub(crate) type Outcome<T> = Result<T, Box<Status>>;
+
+/// The version of Kubernetes whose API this is.
+pub const KUBERNETES_VERSION: &str = "v1.36.2+knarr";

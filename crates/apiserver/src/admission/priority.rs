@@ -1,0 +1,101 @@
+//! Priority: pods get the number of their PriorityClass; only one class may be the default.
+
+use knarr_api::Status;
+use knarr_store::Range;
+use serde_json::Value;
+
+use super::Action;
+use crate::{Outcome, chain::Call, rest::Target};
+
+const CLASSES: &str = "/registry/priorityclasses/";
+
+struct Class {
+    name: String,
+    value: i64,
+    preemption: String,
+}
+
+impl Class {
+    fn of(object: &Value) -> Self {
+        Class {
+            name: object["metadata"]["name"].as_str().unwrap_or_default().into(),
+            value: object["value"].as_i64().unwrap_or(0),
+            preemption: object["preemptionPolicy"].as_str().unwrap_or("PreemptLowerPriority").into(),
+        }
+    }
+}
+
+fn classes(call: &Call) -> impl Iterator<Item = Value> {
+    let listing = call.shared.store.list(Range { prefix: CLASSES, ..Range::default() });
+    listing.map(|l| l.items).unwrap_or_default().into_iter().filter_map(|s| serde_json::from_slice(&s.json).ok())
+}
+
+fn default_class(call: &Call) -> Option<Value> {
+    classes(call).filter(|c| c["globalDefault"] == true).min_by_key(|c| c["value"].as_i64())
+}
+
+pub fn admit_pod(call: &Call, target: &Target, action: Action, pod: &mut Value, old: Option<&Value>) -> Outcome<()> {
+    if action == Action::Update {
+        let spec = old.map(|o| &o["spec"]);
+        if let (Some(old), true) = (spec, pod["spec"]["priority"].is_null()) {
+            if old["priority"].is_i64() {
+                pod["spec"]["priority"] = old["priority"].clone();
+                if pod["spec"]["preemptionPolicy"].is_null() && !old["preemptionPolicy"].is_null() {
+                    pod["spec"]["preemptionPolicy"] = old["preemptionPolicy"].clone();
+                }
+            }
+        }
+        return Ok(());
+    }
+    if !pod["spec"].is_object() {
+        return Ok(());
+    }
+    let forbid = |why: String| Err(Status::forbidden("", "pods", &target.name, &why).into());
+    let name = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
+    let class = if name.is_empty() {
+        default_class(call).map(|c| Class::of(&c))
+    } else {
+        match call.shared.store.get(&format!("{CLASSES}{name}")) {
+            Some(stored) => Some(Class::of(&serde_json::from_slice(&stored.json).unwrap_or_default())),
+            None => return forbid(format!("no PriorityClass with name {name} was found")),
+        }
+    };
+    let class = class.unwrap_or(Class { name: String::new(), value: 0, preemption: "PreemptLowerPriority".into() });
+    let spec = &mut pod["spec"];
+    if name.is_empty() && !class.name.is_empty() {
+        spec["priorityClassName"] = class.name.into();
+    }
+    if let Some(given) = spec["priority"].as_i64().filter(|p| *p != class.value) {
+        return forbid(format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {} from the given PriorityClass name",
+            class.value
+        ));
+    }
+    spec["priority"] = class.value.into();
+    match spec["preemptionPolicy"].as_str() {
+        Some(given) if given != class.preemption => forbid(format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {} from the given PriorityClass name",
+            class.preemption
+        )),
+        _ => {
+            spec["preemptionPolicy"] = class.preemption.into();
+            Ok(())
+        }
+    }
+}
+
+/// # Errors
+/// 403 for a second default.
+pub fn admit_class(call: &Call, target: &Target, class: &Value) -> Outcome<()> {
+    if class["globalDefault"] != true {
+        return Ok(());
+    }
+    let other = default_class(call).and_then(|c| c["metadata"]["name"].as_str().map(str::to_owned));
+    match other {
+        Some(other) if other != target.name => {
+            let why = format!("PriorityClass {other} is already marked as default. Only one default can exist");
+            Err(Status::forbidden("scheduling.k8s.io", "priorityclasses", &target.name, &why).into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,102 @@
+//! ServiceAccount: a pod runs as an account of its namespace, pulls with its secrets and finds its token mounted.
+
+use knarr_api::Status;
+use serde_json::{Value, json};
+
+use super::Action;
+use crate::{Outcome, chain::Call, rest::{Target, meta}};
+
+const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Seconds a projected token lives: an hour and a little, so that it is told apart from tokens that were asked for.
+const TOKEN_SECONDS: i64 = 3607;
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> Outcome<()> {
+    if action != Action::Create || !pod["spec"].is_object() {
+        return Ok(());
+    }
+    let forbid = |why: String| Err(Status::forbidden("", "pods", &target.name, &why).into());
+    // A mirror of a static pod has no account: what it stands for runs already.
+    if pod["metadata"]["annotations"][MIRROR].is_string() {
+        return match pod["spec"]["serviceAccountName"].as_str() {
+            None | Some("") => Ok(()),
+            Some(_) => forbid("a mirror pod may not reference service accounts".into()),
+        };
+    }
+    let spec = &mut pod["spec"];
+    if spec["serviceAccountName"].as_str().unwrap_or_default().is_empty() {
+        spec["serviceAccountName"] = "default".into();
+    }
+    spec["serviceAccount"] = spec["serviceAccountName"].clone();
+    let name = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
+    let namespace = &target.namespace;
+    let Some(stored) = call.shared.store.get(&format!("/registry/serviceaccounts/{namespace}/{name}")) else {
+        return forbid(format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"));
+    };
+    let account: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
+    let mounts = spec["automountServiceAccountToken"]
+        .as_bool()
+        .or_else(|| account["automountServiceAccountToken"].as_bool())
+        .unwrap_or(true);
+    if mounts {
+        mount_token(spec, &meta::generate("kube-api-access-"));
+    }
+    let secrets = &account["imagePullSecrets"];
+    if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty) && secrets.as_array().is_some_and(|s| !s.is_empty()) {
+        spec["imagePullSecrets"] = secrets.clone();
+    }
+    Ok(())
+}
+
+/// Mounts the token in every container that has nothing at its place; the volume comes only when one needs it.
+fn mount_token(spec: &mut Value, fresh: &str) {
+    let there = spec["volumes"].as_array().into_iter().flatten().find_map(|v| {
+        let name = v["name"].as_str()?;
+        name.starts_with("kube-api-access-").then(|| name.to_owned())
+    });
+    let volume = there.clone().unwrap_or_else(|| fresh.to_owned());
+    let mut needed = false;
+    for list in ["initContainers", "containers"] {
+        for container in spec[list].as_array_mut().into_iter().flatten().filter(|c| c.is_object()) {
+            let taken = container["volumeMounts"].as_array().into_iter().flatten().any(|m| m["mountPath"] == MOUNT);
+            if taken {
+                continue;
+            }
+            needed = true;
+            let mount = json!({"name": volume, "readOnly": true, "mountPath": MOUNT});
+            match container["volumeMounts"].as_array_mut() {
+                Some(mounts) => mounts.push(mount),
+                None => container["volumeMounts"] = json!([mount]),
+            }
+        }
+    }
+    if needed && there.is_none() {
+        let volume = token_volume(&volume);
+        match spec["volumes"].as_array_mut() {
+            Some(volumes) => volumes.push(volume),
+            None => spec["volumes"] = json!([volume]),
+        }
+    }
+}
+
+fn token_volume(name: &str) -> Value {
+    json!({"name": name, "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_mounted_where_nothing_is() {
+        let mut spec = json!({"containers": [{"name": "a"}, {"name": "b", "volumeMounts": [{"name": "own", "mountPath": MOUNT}]}]});
+        mount_token(&mut spec, "kube-api-access-x");
+        assert_eq!(spec["containers"][0]["volumeMounts"][0]["name"], "kube-api-access-x");
+        assert_eq!(spec["containers"][1]["volumeMounts"].as_array().unwrap().len(), 1);
+        assert_eq!(spec["volumes"][0]["projected"]["sources"].as_array().unwrap().len(), 3);
+    }
+}

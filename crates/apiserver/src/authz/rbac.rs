@@ -1,0 +1,343 @@
+//! Role based access control, answered from an index of roles by name and of bindings by subject.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use knarr_store::{EventKind, Range, Store, Stored};
+use parking_lot::RwLock;
+use serde::Deserialize;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Attributes, Decision};
+use crate::UserInfo;
+
+/// A rule of a Role or ClusterRole.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Rule {
+    #[serde(deserialize_with = "or_empty")]
+    pub verbs: Vec<String>,
+    #[serde(deserialize_with = "or_empty")]
+    pub api_groups: Vec<String>,
+    #[serde(deserialize_with = "or_empty")]
+    pub resources: Vec<String>,
+    #[serde(deserialize_with = "or_empty")]
+    pub resource_names: Vec<String>,
+    #[serde(rename = "nonResourceURLs", deserialize_with = "or_empty")]
+    pub non_resource_urls: Vec<String>,
+}
+
+fn or_empty<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::<Vec<String>>::deserialize(d)?.unwrap_or_default())
+}
+
+impl Rule {
+    /// What members of `system:masters` may.
+    pub fn everything() -> [Rule; 2] {
+        let all = || vec!["*".to_owned()];
+        [
+            Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
+            Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
+        ]
+    }
+
+    fn allows(&self, ask: &Attributes) -> bool {
+        let has = |list: &[String], what: &str| list.iter().any(|x| x == "*" || x == what);
+        if !has(&self.verbs, &ask.verb) {
+            return false;
+        }
+        if !ask.is_resource {
+            return self.non_resource_urls.iter().any(|url| url_matches(url, &ask.path));
+        }
+        has(&self.api_groups, &ask.group)
+            && self.resources.iter().any(|r| resource_matches(r, &ask.resource, &ask.subresource))
+            && (self.resource_names.is_empty() || self.resource_names.contains(&ask.name))
+    }
+}
+
+fn url_matches(rule: &str, path: &str) -> bool {
+    rule == "*" || rule == path || rule.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
+}
+
+fn resource_matches(rule: &str, resource: &str, subresource: &str) -> bool {
+    if rule == "*" {
+        return true;
+    }
+    match rule.split_once('/') {
+        None => subresource.is_empty() && rule == resource,
+        Some((r, s)) => !subresource.is_empty() && s == subresource && (r == "*" || r == resource),
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct RoleBody {
+    rules: Option<Vec<Rule>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct BindingBody {
+    subjects: Option<Vec<Subject>>,
+    role_ref: RoleRef,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Subject {
+    kind: String,
+    name: String,
+    namespace: String,
+}
+
+#[derive(Deserialize, Default, Clone)]
+#[serde(default)]
+struct RoleRef {
+    kind: String,
+    name: String,
+}
+
+impl Subject {
+    /// The user or group that a request must come from. `namespace` is the binding's, which an account may leave out.
+    fn key(&self, namespace: &str) -> String {
+        match self.kind.as_str() {
+            "Group" => format!("g:{}", self.name),
+            "ServiceAccount" => {
+                let namespace = if self.namespace.is_empty() { namespace } else { &self.namespace };
+                format!("u:system:serviceaccount:{namespace}:{}", self.name)
+            }
+            _ => format!("u:{}", self.name),
+        }
+    }
+}
+
+struct Binding {
+    /// Empty for a ClusterRoleBinding.
+    namespace: String,
+    role: RoleRef,
+    subjects: Vec<String>,
+}
+
+impl Binding {
+    /// Key of the role in the index: cluster roles have no namespace.
+    fn role_key(&self) -> String {
+        let namespace = if self.role.kind == "Role" { self.namespace.as_str() } else { "" };
+        format!("{namespace}/{}", self.role.name)
+    }
+}
+
+/// Everything RBAC knows. Keys of bindings are those of the store.
+#[derive(Default)]
+pub(crate) struct Index {
+    roles: HashMap<String, Vec<Arc<Rule>>>,
+    bindings: HashMap<Arc<str>, Binding>,
+    by_subject: HashMap<String, HashSet<Arc<str>>>,
+}
+
+/// What the four kinds are stored under.
+const ROLES: &str = "/registry/roles/";
+const CLUSTER_ROLES: &str = "/registry/clusterroles/";
+const BINDINGS: &str = "/registry/rolebindings/";
+const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
+
+impl Index {
+    pub fn decide(&self, ask: &Attributes) -> Decision {
+        let mut missing: Vec<String> = Vec::new();
+        if ask.user.in_group("system:nodes") && self.role_allows("/system:node", ask) == Some(true) {
+            return Decision { allowed: true, reason: String::new() };
+        }
+        for binding in self.bound(&ask.user, &ask.namespace) {
+            match self.role_allows(&binding.role_key(), ask) {
+                Some(true) => return Decision { allowed: true, reason: reason(binding) },
+                Some(false) => {}
+                None => {
+                    let kind = if binding.role.kind == "Role" { "role.rbac.authorization.k8s.io" } else { "clusterrole.rbac.authorization.k8s.io" };
+                    missing.push(format!("{kind} {:?} not found", binding.role.name));
+                }
+            }
+        }
+        missing.sort();
+        missing.dedup();
+        let reason = match missing.len() {
+            0 => String::new(),
+            1 => format!("RBAC: {}", missing[0]),
+            _ => format!("RBAC: [{}]", missing.join(", ")),
+        };
+        Decision { allowed: false, reason }
+    }
+
+    /// None when there is no such role.
+    fn role_allows(&self, key: &str, ask: &Attributes) -> Option<bool> {
+        self.roles.get(key).map(|rules| rules.iter().any(|r| r.allows(ask)))
+    }
+
+    /// Bindings of a user that hold in a namespace: the cluster's, and those of the namespace itself.
+    fn bound<'a>(&'a self, user: &UserInfo, namespace: &'a str) -> impl Iterator<Item = &'a Binding> {
+        let mut keys: Vec<&Arc<str>> = Vec::new();
+        let user_key = format!("u:{}", user.name);
+        let groups = user.groups.iter().map(|g| format!("g:{g}"));
+        for subject in std::iter::once(user_key).chain(groups) {
+            keys.extend(self.by_subject.get(&subject).into_iter().flatten());
+        }
+        keys.into_iter()
+            .filter_map(|key| self.bindings.get(key))
+            .filter(move |b| b.namespace.is_empty() || (b.namespace == namespace && !namespace.is_empty()))
+    }
+
+    /// All rules of a user in a namespace.
+    pub fn rules(&self, user: &UserInfo, namespace: &str) -> Vec<Arc<Rule>> {
+        let of_nodes = user.in_group("system:nodes").then_some("/system:node".to_owned());
+        let keys = self.bound(user, namespace).map(Binding::role_key).chain(of_nodes);
+        keys.filter_map(|key| self.roles.get(&key)).flatten().cloned().collect()
+    }
+
+    fn put(&mut self, stored: &Stored) {
+        let head = &stored.head;
+        let key = stored.key.as_ref();
+        if key.starts_with(ROLES) || key.starts_with(CLUSTER_ROLES) {
+            let body: RoleBody = serde_json::from_slice(&stored.json).unwrap_or_default();
+            let rules = body.rules.unwrap_or_default().into_iter().map(Arc::new).collect();
+            self.roles.insert(format!("{}/{}", head.namespace, head.name), rules);
+        } else {
+            self.unbind(key);
+            let body: BindingBody = serde_json::from_slice(&stored.json).unwrap_or_default();
+            let subjects: Vec<String> =
+                body.subjects.unwrap_or_default().iter().map(|s| s.key(&head.namespace)).collect();
+            for subject in &subjects {
+                self.by_subject.entry(subject.clone()).or_default().insert(stored.key.clone());
+            }
+            let binding = Binding { namespace: head.namespace.clone(), role: body.role_ref, subjects };
+            self.bindings.insert(stored.key.clone(), binding);
+        }
+    }
+
+    fn remove(&mut self, stored: &Stored) {
+        let key = stored.key.as_ref();
+        if key.starts_with(ROLES) || key.starts_with(CLUSTER_ROLES) {
+            self.roles.remove(&format!("{}/{}", stored.head.namespace, stored.head.name));
+        } else {
+            self.unbind(key);
+        }
+    }
+
+    fn unbind(&mut self, key: &str) {
+        let Some(old) = self.bindings.remove(key) else { return };
+        for subject in old.subjects {
+            if let Some(keys) = self.by_subject.get_mut(&subject) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.by_subject.remove(&subject);
+                }
+            }
+        }
+    }
+}
+
+fn reason(binding: &Binding) -> String {
+    let what = if binding.namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" };
+    format!("RBAC: allowed by {what} to {} {:?}", binding.role.kind, binding.role.name)
+}
+
+/// Fills the index and keeps it filled: one task per prefix, each starting over when its watch falls behind.
+pub(super) fn follow(store: &Store, index: &Arc<RwLock<Index>>, stop: &CancellationToken, tasks: &TaskTracker) {
+    for prefix in [ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS] {
+        let from = load(store, index, prefix);
+        let (store, index, stop) = (store.clone(), index.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = watch(store, index, prefix, from) => {}
+            }
+        });
+    }
+}
+
+fn load(store: &Store, index: &RwLock<Index>, prefix: &str) -> u64 {
+    let Ok(listing) = store.list(Range { prefix, ..Range::default() }) else { return store.revision() };
+    let mut index = index.write();
+    if prefix == BINDINGS || prefix == CLUSTER_BINDINGS {
+        let gone: Vec<_> = index.bindings.keys().filter(|k| k.starts_with(prefix)).cloned().collect();
+        gone.iter().for_each(|key| index.unbind(key));
+    } else {
+        index.roles.retain(|key, _| key.starts_with('/') != (prefix == CLUSTER_ROLES));
+    }
+    listing.items.iter().for_each(|stored| index.put(stored));
+    listing.revision
+}
+
+async fn watch(store: Store, index: Arc<RwLock<Index>>, prefix: &'static str, mut from: u64) {
+    loop {
+        if let Ok(mut watch) = store.watch(prefix, Some(from)) {
+            while let Some(Ok(event)) = watch.next().await {
+                let mut index = index.write();
+                match event.kind {
+                    EventKind::Deleted => index.remove(&event.object),
+                    EventKind::Added | EventKind::Modified => index.put(&event.object),
+                }
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        from = load(&store, &index, prefix);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(key: &str, namespace: &str, name: &str, json: serde_json::Value) -> Stored {
+        let head = knarr_api::Head { namespace: namespace.into(), name: name.into(), ..Default::default() };
+        Stored { key: key.into(), revision: 1, created: 1, json: json.to_string().into(), head }
+    }
+
+    fn ask(user: UserInfo, verb: &str, resource: &str, namespace: &str) -> Attributes {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        Attributes {
+            user,
+            verb: verb.into(),
+            resource: resource.into(),
+            subresource: subresource.into(),
+            namespace: namespace.into(),
+            is_resource: true,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn bindings_grant_where_they_stand() {
+        let mut index = Index::default();
+        let role = serde_json::json!({"rules": [{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "*/log"]}]});
+        index.put(&stored("/registry/clusterroles/read", "", "read", role));
+        let binding = serde_json::json!({
+            "roleRef": {"kind": "ClusterRole", "name": "read"},
+            "subjects": [{"kind": "User", "name": "ann"}, {"kind": "ServiceAccount", "name": "bot"}, {"kind": "Group", "name": "crew"}]
+        });
+        index.put(&stored("/registry/rolebindings/a/b", "a", "b", binding));
+        let ann = || UserInfo::new("ann", Vec::<String>::new());
+        let bot = UserInfo::new("system:serviceaccount:a:bot", Vec::<String>::new());
+        let table = [
+            (ask(ann(), "get", "pods", "a"), true),
+            (ask(ann(), "get", "pods/log", "a"), true),
+            (ask(ann(), "get", "pods/exec", "a"), false),
+            (ask(ann(), "get", "pods", "b"), false),
+            (ask(ann(), "get", "pods", ""), false),
+            (ask(ann(), "delete", "pods", "a"), false),
+            (ask(bot, "list", "pods", "a"), true),
+            (ask(UserInfo::new("x", ["crew"]), "list", "pods", "a"), true),
+            (ask(UserInfo::new("x", ["else"]), "list", "pods", "a"), false),
+        ];
+        for (ask, want) in table {
+            assert_eq!(index.decide(&ask).allowed, want, "{ask:?}");
+        }
+        let gone = stored("/registry/rolebindings/a/b", "a", "b", serde_json::json!({}));
+        index.remove(&gone);
+        assert!(!index.decide(&ask(ann(), "get", "pods", "a")).allowed && index.by_subject.is_empty());
+    }
+
+    #[test]
+    fn paths_match_by_prefix() {
+        assert!(url_matches("/healthz/*", "/healthz/etcd") && url_matches("*", "/x") && !url_matches("/api", "/apis"));
+    }
+}

@@ -1,0 +1,149 @@
+//! Bodies of requests and answers, whoever carries them.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
+use knarr_api::Status;
+use knarr_store::Stored;
+
+use crate::Outcome;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of an answer.
+pub type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The body of a request, from a socket or from a client in this process.
+pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+pub type Response = http::Response<ResponseBody>;
+
+/// Bytes that a request may have at most.
+pub const LIMIT: usize = 3 * 1024 * 1024;
+
+/// Bytes of a list are handed on in pieces of about this size.
+const PIECE: usize = 128 * 1024;
+
+pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+pub fn empty() -> ResponseBody {
+    full(Bytes::new())
+}
+
+/// Reads a request's body whole.
+///
+/// # Errors
+/// 413 beyond [`LIMIT`], 400 when the client breaks off.
+pub async fn read(body: RequestBody) -> Outcome<Bytes> {
+    match Limited::new(body, LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let message = format!("Request entity too large: limit is {LIMIT}");
+            Err(Status::failure(413, "RequestEntityTooLarge", message).into())
+        }
+        Err(error) => Err(Status::bad_request(format!("reading the body: {error}")).into()),
+    }
+}
+
+/// A list as the bytes of its objects, joined as they are read by the client.
+pub struct ListBody {
+    head: Bytes,
+    items: std::vec::IntoIter<Arc<Stored>>,
+    /// Bytes at the start of each item that a list leaves out (`{"apiVersion":…,"kind":…,`), when it has them.
+    prefix: Bytes,
+    tail: Bytes,
+    left: u64,
+    first: bool,
+    done: bool,
+}
+
+impl ListBody {
+    /// `head` ends with the opening bracket of the items, `tail` starts with the closing one.
+    pub fn new(head: Bytes, items: Vec<Arc<Stored>>, prefix: Bytes, tail: Bytes) -> Self {
+        let mut left = (head.len() + tail.len() + items.len().saturating_sub(1)) as u64;
+        for item in &items {
+            left += shown(&item.json, &prefix).iter().map(|part| part.len() as u64).sum::<u64>();
+        }
+        ListBody { head, items: items.into_iter(), prefix, tail, left, first: true, done: false }
+    }
+
+    /// Bytes of the whole list.
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+
+    fn piece(&mut self) -> Bytes {
+        let mut out = BytesMut::with_capacity(PIECE.min(usize::try_from(self.left).unwrap_or(PIECE)));
+        out.put_slice(&std::mem::take(&mut self.head));
+        while out.len() < PIECE {
+            let Some(item) = self.items.next() else {
+                out.put_slice(&self.tail);
+                self.done = true;
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                out.put_u8(b',');
+            }
+            for part in shown(&item.json, &self.prefix) {
+                out.put_slice(part);
+            }
+        }
+        self.left = self.left.saturating_sub(out.len() as u64);
+        out.freeze()
+    }
+}
+
+/// An item as a list shows it: without the type that the list already tells.
+fn shown<'a>(json: &'a [u8], prefix: &[u8]) -> [&'a [u8]; 2] {
+    match json.strip_prefix(prefix) {
+        Some(rest) if !prefix.is_empty() => [b"{", rest],
+        _ => [json, b""],
+    }
+}
+
+impl Body for ListBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let piece = self.piece();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lists_are_joined_without_the_items_type() {
+        let item = |json: &str| {
+            Arc::new(Stored { key: "k".into(), revision: 1, created: 1, json: Bytes::copy_from_slice(json.as_bytes()), head: Default::default() })
+        };
+        let items = vec![item(r#"{"kind":"A","x":1}"#), item(r#"{"y":2}"#)];
+        let body = ListBody::new("{\"items\":[".into(), items, "{\"kind\":\"A\",".into(), "]}".into());
+        let len = body.len();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        assert_eq!(bytes, r#"{"items":[{"x":1},{"y":2}]}"#);
+        assert_eq!(len, bytes.len() as u64);
+    }
+}

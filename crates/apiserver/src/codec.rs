@@ -1,0 +1,41 @@
+//! Request bodies into objects.
+
+use knarr_api::decode::{self, Expect, FieldValidation};
+use serde_json::Value;
+
+use crate::{
+    Outcome,
+    accept::{self, Format},
+    chain::Call,
+    rest::Target,
+};
+
+/// Decodes a body that must be of `kind`, at the version of the request; what is only worth a warning becomes one.
+///
+/// # Errors
+/// 400 for what cannot be read, 415 for a content type that is not known.
+pub(crate) fn decode(call: &Call, target: &Target, kind: &str, bytes: &[u8], validation: FieldValidation) -> Outcome<Value> {
+    decode_as(call, &target.resource.group, &target.version, kind, bytes, validation)
+}
+
+/// [`decode`] for a kind of another group or version than the resource's.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_as(
+    call: &Call,
+    group: &str,
+    version: &str,
+    kind: &str,
+    bytes: &[u8],
+    validation: FieldValidation,
+) -> Outcome<Value> {
+    let format = match accept::body_format(call.header(http::header::CONTENT_TYPE))? {
+        Format::Json => decode::Format::Json,
+        Format::Yaml => decode::Format::Yaml,
+    };
+    let expect = Expect { group, version, kind, custom: false };
+    let decoded = decode::decode(&call.shared.schemas, bytes, format, &expect, validation)?;
+    call.warn(decoded.warnings);
+    Ok(decoded.object)
+}

@@ -1,0 +1,55 @@
+//! What an API server needs to be told.
+
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use ipnet::IpNet;
+use knarr_api::Registry;
+use knarr_store::Store;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::{TokenConfig, UserInfo};
+
+/// Everything an API server starts from. [`Config::new`] fills in what has a usual value.
+pub struct Config {
+    pub store: Store,
+    pub registry: Registry,
+    /// Ranges that cluster IPs come from, primary family first.
+    pub service_cidrs: Vec<IpNet>,
+    pub node_ports: RangeInclusive<u16>,
+    /// Where clients reach this server from inside the cluster: the endpoint of the `kubernetes` Service.
+    pub advertise: Option<SocketAddr>,
+    /// Authorities of client certificates; empty means that none are taken.
+    pub client_cas: Vec<CertificateDer<'static>>,
+    pub tokens: Option<TokenConfig>,
+    /// Bearer tokens known from the start, with their users.
+    pub static_tokens: Vec<(String, UserInfo)>,
+    /// How to reach kubelets; without it logs, exec and the other node proxies answer 503.
+    pub kubelet: Option<KubeletClient>,
+    /// After this time a request that is no watch, log or proxy is answered 504.
+    pub request_timeout: Duration,
+}
+
+/// This server's identity towards kubelets.
+pub struct KubeletClient {
+    pub certificates: Vec<CertificateDer<'static>>,
+    pub key: PrivateKeyDer<'static>,
+    /// Authorities of the kubelets' serving certificates; empty means that they are not checked.
+    pub cas: Vec<CertificateDer<'static>>,
+}
+
+impl Config {
+    pub fn new(store: Store, registry: Registry, service_cidrs: Vec<IpNet>) -> Self {
+        Config {
+            store,
+            registry,
+            service_cidrs,
+            node_ports: 30000..=32767,
+            advertise: None,
+            client_cas: Vec::new(),
+            tokens: None,
+            static_tokens: Vec::new(),
+            kubelet: None,
+            request_timeout: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Discovery: which groups, versions and resources there are; plain, and aggregated into one document.
+
+mod aggregated;
+mod openapi;
+mod plain;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use knarr_api::Registry;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+pub(crate) use openapi::OpenApi;
+
+use crate::{
+    Outcome,
+    accept::{Accept, Format},
+    body::{self, Response},
+    chain::Call,
+    respond, reviews,
+};
+
+/// Documents that are made once for a registry and then handed out.
+#[derive(Default)]
+pub(crate) struct Documents {
+    aggregated: parking_lot::Mutex<Option<(Arc<Registry>, [Document; 2])>>,
+    pub openapi: OpenApi,
+}
+
+/// A document with the tag that tells whether it changed.
+#[derive(Clone)]
+pub(crate) struct Document {
+    pub json: bytes::Bytes,
+    pub etag: String,
+}
+
+impl Document {
+    pub fn new(json: impl Into<bytes::Bytes>) -> Self {
+        let json = json.into();
+        let digest = Sha256::digest(&json);
+        let etag = digest.iter().map(|b| format!("{b:02X}")).collect::<String>();
+        Document { json, etag }
+    }
+
+    /// The document, or 304 when the client has it.
+    pub fn answer(&self, call: &Call, content_type: &'static str) -> Response {
+        let tag = format!("\"{}\"", self.etag);
+        let has = call.header(header::IF_NONE_MATCH).is_some_and(|held| held.split(',').any(|h| h.trim() == tag));
+        let mut response = respond::raw(200, content_type, self.json.clone());
+        if has {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = body::empty();
+        }
+        let headers = response.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&tag) {
+            headers.insert(header::ETAG, value);
+        }
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        response
+    }
+}
+
+/// # Errors
+/// 404 for versions that are not served, 405 for writes.
+pub(crate) fn answer(call: &Call) -> Outcome<Response> {
+    let path = call.info.path.trim_end_matches('/');
+    if let Some(response) = openapi::answer(call, path) {
+        return Ok(response);
+    }
+    let known = path.is_empty() || path == "/api" || path.starts_with("/api/") || path == "/apis" || path.starts_with("/apis/");
+    if !known {
+        return Ok(respond::page_not_found());
+    }
+    if !matches!(call.method, Method::GET | Method::HEAD) {
+        return Err(respond::not_allowed().into());
+    }
+    document(call, path)
+}
+
+fn document(call: &Call, path: &str) -> Outcome<Response> {
+    let registry = call.shared.registry.load_full();
+    let show = |value: &Value| Ok(respond::encoded(200, &form(call), value));
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match parts[..] {
+        [] => show(&plain::paths(&registry)),
+        ["api"] | ["apis"] if aggregated::wanted(call) => Ok(aggregate(call, &registry, parts[0])),
+        ["api"] => show(&plain::core_versions(call)),
+        ["apis"] => show(&plain::groups(&registry)),
+        ["api", version] => match plain::resources(&registry, "", version) {
+            Some(list) => show(&list),
+            None => Err(respond::no_such_resource().into()),
+        },
+        ["apis", group] => match plain::group(&registry, group) {
+            Some(found) => show(&found),
+            None => Ok(respond::page_not_found()),
+        },
+        ["apis", group, version] => match plain::resources(&registry, group, version) {
+            Some(list) => show(&list),
+            None if plain::group(&registry, group).is_some() => Err(respond::no_such_resource().into()),
+            None => Ok(respond::page_not_found()),
+        },
+        _ => Ok(respond::page_not_found()),
+    }
+}
+
+fn form(call: &Call) -> Accept {
+    let form = call.error_form();
+    Accept { format: if form.format == Format::Yaml { Format::Yaml } else { Format::Json }, ..form }
+}
+
+fn aggregate(call: &Call, registry: &Arc<Registry>, root: &str) -> Response {
+    let mut cache = call.shared.documents.aggregated.lock();
+    let stale = cache.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, registry));
+    if stale {
+        let make = |core| Document::new(aggregated::document(registry, core).to_string());
+        *cache = Some((registry.clone(), [make(true), make(false)]));
+    }
+    let found = cache.as_ref().map(|(_, documents)| documents[usize::from(root == "apis")].clone());
+    drop(cache);
+    match found {
+        Some(document) => document.answer(call, aggregated::CONTENT_TYPE),
+        None => respond::page_not_found(),
+    }
+}
+
+/// A resource or subresource as discovery shows it.
+pub(crate) struct Entry {
+    pub group: String,
+    pub versions: Vec<String>,
+    pub name: String,
+    pub singular: String,
+    pub kind: String,
+    pub namespaced: bool,
+    pub verbs: Vec<String>,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+    /// Group and version of the kind, when they are not the resource's.
+    pub kind_of: Option<(String, String)>,
+}
+
+/// Everything discovery shows: registered resources, their subresources, and the reviews, by name within their group.
+pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
+    let mut out = Vec::new();
+    for resource in registry.iter() {
+        out.push(Entry {
+            group: resource.group.clone(),
+            versions: resource.versions.clone(),
+            name: resource.plural.clone(),
+            singular: resource.singular.clone(),
+            kind: resource.kind.clone(),
+            namespaced: resource.namespaced,
+            verbs: sorted(&resource.verbs),
+            short_names: resource.short_names.clone(),
+            categories: resource.categories.clone(),
+            kind_of: None,
+        });
+        for sub in &resource.subresources {
+            out.push(Entry {
+                group: resource.group.clone(),
+                versions: resource.versions.clone(),
+                name: format!("{}/{}", resource.plural, sub.name),
+                singular: String::new(),
+                kind: sub.kind.clone(),
+                namespaced: resource.namespaced,
+                verbs: sorted(&sub.verbs),
+                short_names: Vec::new(),
+                categories: Vec::new(),
+                kind_of: sub.group_version.map(|(g, v)| (g.to_owned(), v.to_owned())),
+            });
+        }
+    }
+    let missing = reviews::entries().into_iter().filter(|e| registry.get(&e.group, &e.name).is_none());
+    let missing: Vec<Entry> = missing.collect();
+    out.extend(missing);
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    out
+}
+
+fn sorted(verbs: &[&'static str]) -> Vec<String> {
+    let mut out: Vec<String> = verbs.iter().map(|v| (*v).to_owned()).collect();
+    out.sort();
+    out
+}
+
+/// Groups with their versions, in the order they are registered; the core group is not among them.
+pub(crate) fn group_versions(registry: &Registry) -> Vec<(String, Vec<String>)> {
+    let mut out: Vec<(String, Vec<String>)> = Vec::new();
+    let reviewed = reviews::entries();
+    let registered = registry.iter().map(|r| (r.group.clone(), r.versions.clone()));
+    let all = registered.chain(reviewed.into_iter().map(|e| (e.group, e.versions)));
+    for (group, versions) in all.filter(|(g, _)| !g.is_empty()) {
+        let at = out.iter().position(|(g, _)| *g == group).unwrap_or_else(|| {
+            out.push((group.clone(), Vec::new()));
+            out.len() - 1
+        });
+        for version in versions {
+            if !out[at].1.contains(&version) {
+                out[at].1.push(version);
+            }
+        }
+    }
+    for (_, versions) in &mut out {
+        versions.sort_by_key(|v| rank(v));
+    }
+    out
+}
+
+/// Stable versions first, newer before older.
+fn rank(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32>) {
+    let text = version.trim_start_matches('v');
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    let rest = &text[digits.len()..];
+    let number = |s: &str| std::cmp::Reverse(s.parse().unwrap_or(0));
+    match rest {
+        "" => (0, number(&digits), number("0")),
+        _ if rest.starts_with("beta") => (1, number(&digits), number(&rest[4..])),
+        _ if rest.starts_with("alpha") => (2, number(&digits), number(&rest[5..])),
+        _ => (3, number("0"), number("0")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stable_versions_come_first() {
+        let mut versions = ["v1alpha1", "v2beta1", "v1", "v2", "v1beta2", "v1beta1"];
+        versions.sort_by_key(|v| rank(v));
+        assert_eq!(versions, ["v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha1"]);
+    }
+}

@@ -1,0 +1,84 @@
+//! The discovery documents one by one: `/api`, `/apis`, a group, the resources of a version.
+
+use knarr_api::Registry;
+use serde_json::{Map, Value, json};
+
+use super::{Entry, entries, group_versions};
+use crate::chain::Call;
+
+/// `/`: the paths there are.
+pub fn paths(registry: &Registry) -> Value {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".into(), "/apis".into()];
+    for (group, versions) in group_versions(registry) {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
+    }
+    for path in ["/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"] {
+        paths.push(path.into());
+    }
+    paths.sort();
+    json!({"paths": paths})
+}
+
+/// `/api`.
+pub fn core_versions(call: &Call) -> Value {
+    let host = call.header(http::header::HOST).or_else(|| call.uri.authority().map(|a| a.as_str())).unwrap_or_default();
+    let address = call.shared.advertise.map_or_else(|| host.to_owned(), |a| a.to_string());
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+    })
+}
+
+fn group_value(group: &str, versions: &[String]) -> Value {
+    let version = |v: &String| json!({"groupVersion": format!("{group}/{v}"), "version": v});
+    let all: Vec<Value> = versions.iter().map(version).collect();
+    json!({"name": group, "versions": all, "preferredVersion": all.first()})
+}
+
+/// `/apis`.
+pub fn groups(registry: &Registry) -> Value {
+    let all: Vec<Value> = group_versions(registry).iter().map(|(g, v)| group_value(g, v)).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
+}
+
+/// `/apis/GROUP`.
+pub fn group(registry: &Registry, name: &str) -> Option<Value> {
+    let (group, versions) = group_versions(registry).into_iter().find(|(g, _)| g == name)?;
+    let mut value = group_value(&group, &versions);
+    value["kind"] = "APIGroup".into();
+    value["apiVersion"] = "v1".into();
+    Some(value)
+}
+
+/// `/api/v1` and `/apis/GROUP/VERSION`; none when nothing is served there.
+pub fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
+    let here = |e: &Entry| e.group == group && e.versions.iter().any(|v| v == version);
+    let all: Vec<Value> = entries(registry).into_iter().filter(here).map(resource).collect();
+    if all.is_empty() {
+        return None;
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": all}))
+}
+
+fn resource(entry: Entry) -> Value {
+    let mut out = Map::new();
+    out.insert("name".into(), entry.name.into());
+    out.insert("singularName".into(), entry.singular.into());
+    out.insert("namespaced".into(), entry.namespaced.into());
+    if let Some((group, version)) = entry.kind_of {
+        out.insert("group".into(), group.into());
+        out.insert("version".into(), version.into());
+    }
+    out.insert("kind".into(), entry.kind.into());
+    out.insert("verbs".into(), entry.verbs.into());
+    if !entry.short_names.is_empty() {
+        out.insert("shortNames".into(), entry.short_names.into());
+    }
+    if !entry.categories.is_empty() {
+        out.insert("categories".into(), entry.categories.into());
+    }
+    out.into()
+}

@@ -1,0 +1,141 @@
+//! POST to a collection.
+
+use knarr_api::{
+    Status,
+    field,
+    head::Encoded,
+};
+use knarr_store::{Stored, Write, WriteError};
+use serde_json::Value;
+use std::sync::Arc;
+
+use super::{Target, engine_failure, meta, present};
+use crate::{
+    Outcome,
+    accept::Shape,
+    admission::{self, Action},
+    body::{self, RequestBody, Response},
+    chain::Call,
+    codec,
+    query::{OptionsKind, WriteOptions},
+};
+
+/// How often a generated name that is taken is drawn anew.
+const DRAWS: usize = 8;
+
+/// # Errors
+/// What is wrong with options, body, object or place, as a Status.
+pub async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
+    let bytes = body::read(body).await?;
+    let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
+    let object = codec::decode(call, target, &target.resource.kind, &bytes, options.field_validation)?;
+    let mut target = target.clone();
+    if target.resource.namespaced && target.namespace.is_empty() {
+        target.namespace = meta::text(&object, "namespace").to_owned();
+    }
+    let stored = object_at(call, &target, object, &options).await?;
+    present::one(call, &target, &accept, 201, &stored.json)
+}
+
+/// Creates a decoded object at the version of the request.
+///
+/// # Errors
+/// As [`create`].
+pub async fn object_at(call: &Call, target: &Target, object: Value, options: &WriteOptions) -> Outcome<Arc<Stored>> {
+    let generated = meta::text(&object, "name").is_empty() && !meta::text(&object, "generateName").is_empty();
+    for _ in 1..DRAWS {
+        match attempt(call, target, object.clone(), options).await {
+            Err(status) if generated && status.reason == "AlreadyExists" => {}
+            other => return other,
+        }
+    }
+    attempt(call, target, object, options).await
+}
+
+async fn attempt(call: &Call, target: &Target, mut object: Value, options: &WriteOptions) -> Outcome<Arc<Stored>> {
+    let strategy = target.resource.strategy.clone();
+    let ctx = target.context(call);
+    if !meta::text(&object, "resourceVersion").is_empty() {
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(Status { reason: String::new(), ..Status::failure(500, "", why) }.into());
+    }
+    meta::settle_namespace(target, &mut object)?;
+    let sent_managers = object["metadata"]["managedFields"].clone();
+    strategy.default(&ctx, &mut object);
+    name(&mut object);
+    let mut target = target.clone();
+    target.name = meta::text(&object, "name").to_owned();
+    let mut admitted = admission::mutate(call, &target, Action::Create, &mut object, None)?;
+    meta::stamp_new(&mut object);
+    strategy.prepare_create(&ctx, &mut object);
+    if strategy.has_generation() && meta::generation(&object) == 0 {
+        meta::of(&mut object).insert("generation".into(), 1.into());
+    }
+    admission::prepare(call, &target, &mut object, None);
+    validate(&target, &ctx, &object)?;
+    admission::allocate(call, &target, &mut object, None, &mut admitted)?;
+    call.warn(strategy.warnings(&ctx, &object, None));
+    call.warn(super::managed::owner_warnings(&object));
+    super::managed::created(call, &target, &mut object, &sent_managers, options);
+    target.to_storage(&mut object);
+    let stored = commit(call, &target, object, options).await?;
+    if !options.dry_run {
+        admitted.keep();
+    }
+    Ok(stored)
+}
+
+/// Draws a name when only its start is given.
+fn name(object: &mut Value) {
+    let base = meta::text(object, "generateName").to_owned();
+    if meta::text(object, "name").is_empty() && !base.is_empty() {
+        meta::of(object).insert("name".into(), meta::generate(&base).into());
+    }
+}
+
+fn validate(target: &Target, ctx: &knarr_api::strategy::Context, object: &Value) -> Outcome<()> {
+    let resource = &target.resource;
+    let mut errors = Vec::new();
+    if meta::text(object, "name").is_empty() {
+        let path = field::Path::new("metadata").child("name");
+        errors.push(field::Error::required(&path, "name or generateName is required"));
+    }
+    errors.extend(resource.strategy.validate_create(ctx, object));
+    errors.dedup();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&resource.group, &resource.kind, meta::text(object, "name"), &errors).into())
+}
+
+async fn commit(call: &Call, target: &Target, object: Value, options: &WriteOptions) -> Outcome<Arc<Stored>> {
+    let head = meta::head(target, &object);
+    let value = Encoded::new(&object).map_err(engine_failure)?;
+    let exists = |stored: &Stored| exists(target, stored);
+    let key = target.key();
+    if options.dry_run {
+        return match call.shared.store.get(&key) {
+            Some(stored) => Err(exists(&stored)),
+            None => Ok(unwritten(&key, &value, head)),
+        };
+    }
+    match call.shared.store.write(Write::Create { key, value, head }).await {
+        Ok(stored) => Ok(stored),
+        Err(WriteError::Exists(stored)) => Err(exists(&stored)),
+        Err(error) => Err(engine_failure(error)),
+    }
+}
+
+fn exists(target: &Target, stored: &Stored) -> Box<Status> {
+    let mut status = Status::already_exists(&target.resource.group, &target.resource.plural, &target.name);
+    if stored.head.deleting {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status.into()
+}
+
+/// What a dry run answers: the object without a revision.
+pub fn unwritten(key: &str, value: &Encoded, head: knarr_api::Head) -> Arc<Stored> {
+    Arc::new(Stored { key: key.into(), revision: 0, created: 0, json: value.json().clone(), head })
+}

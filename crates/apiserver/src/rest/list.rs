@@ -1,0 +1,285 @@
+//! LIST: a consistent view of a collection, in pages when asked.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use knarr_api::{
+    Status,
+    status::{Cause, Details},
+};
+use knarr_store::{Listing, Range, RevisionError, Stored};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Target, present};
+use crate::{
+    Outcome,
+    accept::{Accept, Format, Shape},
+    body::{ListBody, Response},
+    chain::Call,
+    query::{self, ListOptions},
+    respond,
+    selector::Selection,
+};
+
+/// How long a list waits for a revision that has not been reached yet.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// # Errors
+/// 400, 406, 410, 422, 504, as the original answers options that cannot be served.
+pub async fn list(call: &Call, target: &Target) -> Outcome<Response> {
+    let accept = call.negotiate(&[Shape::Table, Shape::PartialList])?;
+    let options = ListOptions::new(&call.query, false)?;
+    let selection = Selection::new(call, target)?;
+    let page = page(call, target, &options, &selection).await?;
+    answer(call, target, &accept, page)
+}
+
+/// One page of a collection.
+pub struct Page {
+    pub items: Vec<Arc<Stored>>,
+    pub revision: u64,
+    /// Token for the next page; empty on the last one.
+    pub next: String,
+    /// How many more there are, when that is known.
+    pub remaining: Option<usize>,
+}
+
+/// # Errors
+/// 400, 410, 504.
+pub async fn page(call: &Call, target: &Target, options: &ListOptions, selection: &Selection) -> Outcome<Page> {
+    let prefix = target.prefix();
+    let start = Start::new(call, options).await?;
+    let after = start.after.as_ref().map(|a| format!("{prefix}{a}"));
+    // A selection is made from everything behind the start; a page of the whole collection only touches its own part.
+    let range = Range {
+        prefix: &prefix,
+        after: after.as_deref(),
+        limit: if selection.is_everything() { options.limit } else { 0 },
+        at: start.at,
+    };
+    let listing = call.shared.store.list(range).map_err(|e| gone(e, options, &start))?;
+    Ok(cut(listing, options, selection, &start, &prefix))
+}
+
+fn cut(listing: Listing, options: &ListOptions, selection: &Selection, start: &Start, prefix: &str) -> Page {
+    let Listing { revision, mut items, mut remaining } = listing;
+    if !selection.is_everything() {
+        items.retain(|stored| selection.matches(&stored.head));
+        if options.limit > 0 && items.len() > options.limit {
+            remaining = items.len() - options.limit;
+            items.truncate(options.limit);
+        }
+    }
+    let shown = if start.inconsistent { revision } else { start.at.unwrap_or(revision) };
+    let last = items.last().and_then(|s| s.key.strip_prefix(prefix));
+    let next = match last {
+        Some(last) if remaining > 0 => Token::encode(shown, last),
+        _ => String::new(),
+    };
+    let known = !next.is_empty() && selection.is_everything();
+    Page { items, revision: shown, next, remaining: known.then_some(remaining) }
+}
+
+/// A continue token, in the original's layout.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    #[serde(rename = "v")]
+    version: String,
+    #[serde(rename = "rv")]
+    revision: i64,
+    start: String,
+}
+
+impl Token {
+    /// `last` is the key of the last object of this page, relative to the collection.
+    fn encode(revision: u64, last: &str) -> String {
+        let token = Token {
+            version: "meta.k8s.io/v1".into(),
+            revision: i64::try_from(revision).unwrap_or(i64::MAX),
+            start: format!("{last}\u{0}"),
+        };
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    /// A token that goes on at the newest state.
+    fn inconsistent(after: &str) -> String {
+        let token = Token { version: "meta.k8s.io/v1".into(), revision: -1, start: format!("{after}\u{0}") };
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    fn decode(text: &str) -> Result<Self, String> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| {
+            let at = match e {
+                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                // The original's decoder stops at the last byte of a length that cannot be.
+                _ => text.len().saturating_sub(1),
+            };
+            format!("continue key is not valid: illegal base64 data at input byte {at}")
+        })?;
+        let token: Token =
+            serde_json::from_slice(&bytes).map_err(|e| format!("continue key is not valid: {e}"))?;
+        if token.version != "meta.k8s.io/v1" {
+            return Err(format!("continue key is not valid: server does not recognize this encoded version {:?}", token.version));
+        }
+        if token.start.is_empty() || token.start.split('/').any(|part| part == ".." || part == ".") {
+            return Err("continue key is not valid: encoded start key empty or going outside the collection".into());
+        }
+        Ok(token)
+    }
+}
+
+/// Where a list starts and which state it shows.
+struct Start {
+    at: Option<u64>,
+    /// Key of the last object of the page before, relative to the collection.
+    after: Option<String>,
+    inconsistent: bool,
+}
+
+impl Start {
+    async fn new(call: &Call, options: &ListOptions) -> Outcome<Self> {
+        if !options.continue_.is_empty() {
+            return Self::go_on(options);
+        }
+        let newest = Start { at: None, after: None, inconsistent: false };
+        let text = options.resource_version.as_str();
+        if text.is_empty() || text == "0" {
+            return Ok(newest);
+        }
+        let revision = query::revision(text)
+            .map_err(|why| Box::new(Status::bad_request(format!("invalid resource version: {why}"))))?;
+        reach(call, revision).await?;
+        let exact = match options.resource_version_match.as_str() {
+            "Exact" => true,
+            "NotOlderThan" => false,
+            _ => options.limit > 0,
+        };
+        Ok(Start { at: exact.then_some(revision), ..newest })
+    }
+
+    fn go_on(options: &ListOptions) -> Outcome<Self> {
+        let text = options.resource_version.as_str();
+        if !text.is_empty() && text != "0" {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue").into());
+        }
+        let token = Token::decode(&options.continue_)
+            .map_err(|why| Box::new(Status::bad_request(format!("invalid continue token: {why}"))))?;
+        let after = token.start.trim_end_matches('\u{0}').to_owned();
+        let at = u64::try_from(token.revision).ok();
+        Ok(Start { at, after: Some(after), inconsistent: at.is_none() })
+    }
+}
+
+/// Waits a little for a revision to be reached.
+///
+/// # Errors
+/// 504 when it is not.
+pub async fn reach(call: &Call, revision: u64) -> Outcome<()> {
+    let store = &call.shared.store;
+    if revision <= store.revision() || tokio::time::timeout(PATIENCE, store.wait_for(revision)).await.is_ok() {
+        return Ok(());
+    }
+    Err(too_large(revision, store.revision()).into())
+}
+
+/// The answer to a revision from the future.
+pub fn too_large(asked: u64, current: u64) -> Status {
+    let message = format!("Too large resource version: {asked}, current: {current}");
+    let mut status = Status::failure(504, "Timeout", format!("Timeout: {message}"));
+    let cause = Cause { reason: "ResourceVersionTooLarge".into(), message: "Too large resource version".into(), ..Cause::default() };
+    status.details = Some(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() });
+    status
+}
+
+fn gone(error: RevisionError, options: &ListOptions, start: &Start) -> Box<Status> {
+    match error {
+        RevisionError::Future { asked, current } => too_large(asked, current).into(),
+        RevisionError::Compacted { .. } if options.continue_.is_empty() => {
+            Status::expired("The resourceVersion for the provided list is too old.").into()
+        }
+        RevisionError::Compacted { .. } => {
+            let mut status = Status::expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+            );
+            status.metadata.continue_ = Token::inconsistent(start.after.as_deref().unwrap_or_default());
+            status.into()
+        }
+    }
+}
+
+fn metadata(page: &Page) -> Value {
+    let mut out = Map::new();
+    if !page.next.is_empty() {
+        out.insert("continue".into(), page.next.as_str().into());
+    }
+    if let Some(remaining) = page.remaining {
+        out.insert("remainingItemCount".into(), remaining.into());
+    }
+    out.insert("resourceVersion".into(), page.revision.to_string().into());
+    out.into()
+}
+
+/// Answers with a page in the shape agreed on.
+///
+/// # Errors
+/// When stored bytes do not decode.
+pub fn answer(call: &Call, target: &Target, accept: &Accept, page: Page) -> Outcome<Response> {
+    let metadata = metadata(&page);
+    let api_version = target.api_version();
+    let plain = accept.shape == Shape::Whole
+        && accept.format == Format::Json
+        && !accept.pretty
+        && page.items.iter().all(|s| present::is_at(&s.json, &api_version));
+    if plain {
+        return Ok(joined(target, &api_version, &metadata, page.items));
+    }
+    let objects = page.items.iter().map(|s| target.decode(&s.json)).collect::<Outcome<Vec<Value>>>()?;
+    let shown = match accept.shape {
+        Shape::Table => present::table(call, target, accept, objects, metadata),
+        Shape::Partial | Shape::PartialList => present::partial_list(objects, accept.beta, metadata),
+        Shape::Whole => whole(target, &api_version, metadata, objects),
+    };
+    Ok(respond::encoded(200, accept, &shown))
+}
+
+/// A list of decoded objects; items leave out the type that the list tells.
+pub fn whole(target: &Target, api_version: &str, metadata: Value, mut objects: Vec<Value>) -> Value {
+    for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+        object.remove("apiVersion");
+        object.remove("kind");
+    }
+    serde_json::json!({"kind": target.resource.list_kind, "apiVersion": api_version, "metadata": metadata, "items": objects})
+}
+
+fn joined(target: &Target, api_version: &str, metadata: &Value, items: Vec<Arc<Stored>>) -> Response {
+    let resource = &target.resource;
+    let quoted = |s: &str| Value::from(s).to_string();
+    let head = format!(
+        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
+        quoted(&resource.list_kind),
+        quoted(api_version)
+    );
+    let prefix = format!("{{\"apiVersion\":{},\"kind\":{},", quoted(api_version), quoted(&resource.kind));
+    let body = ListBody::new(head.into(), items, prefix.into(), Bytes::from_static(b"]}\n"));
+    let mut response = respond::raw(200, "application/json", Bytes::new());
+    *response.body_mut() = body.boxed_unsync();
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_and_errors_are_worded() {
+        let token = Token::decode(&Token::encode(7, "ns/a")).unwrap();
+        assert_eq!((token.revision, token.start.as_str()), (7, "ns/a\u{0}"));
+        assert_eq!(
+            Token::decode("notatoken").err().unwrap(),
+            "continue key is not valid: illegal base64 data at input byte 8"
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! REST over the store: one implementation for all kinds.
+//!
+//! Reads hand on stored bytes. Writes parse once: decode → default → admission → prepare → validate → encode → commit.
+
+pub mod apply;
+pub mod collection;
+pub mod create;
+pub mod delete;
+pub mod get;
+pub mod list;
+pub mod managed;
+pub mod meta;
+pub mod patch;
+pub mod present;
+pub mod sub;
+pub mod update;
+pub mod watch;
+
+use std::sync::Arc;
+
+use knarr_api::{Resource, Status, registry::Subresource, strategy::Context};
+use knarr_store::Stored;
+use serde_json::Value;
+
+use crate::{Outcome, chain::Call};
+
+/// What a request is about: a resource at a version, and where in it.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub resource: Arc<Resource>,
+    /// The version of the request, without the group.
+    pub version: String,
+    /// Empty across namespaces and for cluster-scoped kinds.
+    pub namespace: String,
+    /// Empty for collections.
+    pub name: String,
+    pub subresource: Option<Subresource>,
+}
+
+impl Target {
+    /// `v1` or `apps/v1`, as the request says it.
+    pub fn api_version(&self) -> String {
+        self.resource.api_version(&self.version)
+    }
+
+    pub fn key(&self) -> String {
+        self.resource.key(&self.namespace, &self.name)
+    }
+
+    /// Prefix of the keys of the collection.
+    pub fn prefix(&self) -> String {
+        let prefix = self.resource.prefix();
+        if self.resource.namespaced && !self.namespace.is_empty() {
+            format!("{prefix}{}/", self.namespace)
+        } else {
+            prefix
+        }
+    }
+
+    /// What strategies are told about a write by this call.
+    pub fn context(&self, call: &Call) -> Context {
+        Context {
+            version: self.version.clone(),
+            subresource: self.subresource.as_ref().map(|s| s.name.to_owned()).unwrap_or_default(),
+            user: call.user.name.clone(),
+        }
+    }
+
+    pub fn not_found(&self) -> Box<Status> {
+        Status::not_found(&self.resource.group, &self.resource.plural, &self.name).into()
+    }
+
+    pub fn conflict(&self, why: &str) -> Box<Status> {
+        Status::conflict(&self.resource.group, &self.resource.plural, &self.name, why).into()
+    }
+
+    /// # Errors
+    /// 404.
+    pub fn load(&self, call: &Call) -> Outcome<Arc<Stored>> {
+        call.shared.store.get(&self.key()).ok_or_else(|| self.not_found())
+    }
+
+    /// A stored object decoded, at the version of the request.
+    pub fn decode(&self, json: &[u8]) -> Outcome<Value> {
+        let mut object = parse(json)?;
+        self.to_version(&mut object);
+        Ok(object)
+    }
+
+    /// Brings an object from whatever it is stored at to the version of the request.
+    pub fn to_version(&self, object: &mut Value) {
+        self.convert(object, self.api_version());
+    }
+
+    /// Brings an object of the request to the version it is stored at.
+    pub fn to_storage(&self, object: &mut Value) {
+        self.convert(object, self.resource.storage_api_version());
+    }
+
+    fn convert(&self, object: &mut Value, to: String) {
+        let from = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+        if from != to {
+            self.resource.strategy.convert(object, &from, &to);
+            object["apiVersion"] = Value::from(to);
+        }
+    }
+}
+
+/// What was changed between reading and writing.
+pub(crate) const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+/// Decodes stored bytes.
+pub(crate) fn parse(json: &[u8]) -> Outcome<Value> {
+    serde_json::from_slice(json).map_err(|e| Status::internal(format!("stored object: {e}")).into())
+}
+
+/// The failure of an engine, told to the client; the log has the rest.
+pub(crate) fn engine_failure(error: impl std::fmt::Display) -> Box<Status> {
+    tracing::error!(%error, "write failed");
+    Status::internal(error).into()
+}

@@ -1,0 +1,78 @@
+//! PATCH: JSON, merge and strategic patches of whatever is stored, and server-side apply.
+
+use bytes::Bytes;
+use knarr_api::patch as patches;
+use serde_json::Value;
+
+use super::{Target, apply, meta, present, update};
+use crate::{
+    Outcome,
+    accept::Shape,
+    body::{self, RequestBody, Response},
+    chain::Call,
+    query::{OptionsKind, WriteOptions},
+    respond,
+};
+
+const APPLY: [&str; 1] = ["application/apply-patch+yaml"];
+
+/// A patch of one of the three kinds that need what is stored.
+pub struct Patch {
+    kind: patches::Kind,
+    bytes: Bytes,
+}
+
+impl Patch {
+    /// # Errors
+    /// 415, and what is wrong with the options.
+    pub(crate) fn read(call: &Call, bytes: Bytes) -> Outcome<(Self, WriteOptions)> {
+        let kind = patches::Kind::of(media_type(call)).ok_or_else(unsupported)?;
+        let options = WriteOptions::new(&call.query, OptionsKind::Patch)?;
+        Ok((Patch { kind, bytes }, options))
+    }
+
+    /// The patched object, which is again one of its kind.
+    ///
+    /// # Errors
+    /// 400, 422.
+    pub(crate) fn apply(&self, call: &Call, object: &Value, kind: (&str, &str, &str), options: &WriteOptions) -> Outcome<Value> {
+        let schema = call.shared.schemas.by_kind(kind.0, kind.1, kind.2);
+        let patched = patches::apply(self.kind, schema.as_deref(), object, &self.bytes, options.field_validation)?;
+        // A patch that is tried again says the same again.
+        let mut warnings = call.warnings.lock();
+        for warning in patched.warnings {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        Ok(patched.object)
+    }
+}
+
+fn media_type(call: &Call) -> &str {
+    call.header(http::header::CONTENT_TYPE).unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}
+
+fn unsupported() -> knarr_api::Status {
+    respond::general(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+}
+
+/// # Errors
+/// 404, 409, 415, 422.
+pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    if APPLY.contains(&media_type(call)) {
+        return apply::apply(call, target, body).await;
+    }
+    patches::Kind::of(media_type(call)).ok_or_else(unsupported)?;
+    let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
+    let bytes = body::read(body).await?;
+    let (patch, options) = Patch::read(call, bytes)?;
+    let resource = &target.resource;
+    let make = |old: &Value| {
+        let object = patch.apply(call, old, (&resource.group, &target.version, &resource.kind), &options)?;
+        meta::settle_name(target, &object)?;
+        Ok(object)
+    };
+    let stored = update::change(call, target, &options, update::Kind::Patch, make).await?;
+    present::one(call, target, &accept, 200, &stored.json)
+}

@@ -1,0 +1,34 @@
+//! `namespaces/finalize`: what still has to be done before a namespace can go.
+
+use serde_json::Value;
+
+use super::super::{Target, meta, update};
+use crate::{
+    Outcome,
+    body::{self, RequestBody, Response},
+    chain::Call,
+    codec,
+    query::{OptionsKind, WriteOptions},
+    rest::present,
+};
+
+pub(crate) async fn update(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    let accept = call.negotiate(&[])?;
+    let bytes = body::read(body).await?;
+    let options = WriteOptions::new(&call.query, OptionsKind::Update)?;
+    let sent = codec::decode(call, target, "Namespace", &bytes, options.field_validation)?;
+    meta::settle_name(target, &sent)?;
+    let change = |namespace: &mut Value| {
+        let revision = meta::text(&sent, "resourceVersion");
+        if !revision.is_empty() && revision != meta::text(namespace, "resourceVersion") {
+            return Err(target.conflict(super::super::MODIFIED));
+        }
+        match sent["spec"]["finalizers"].as_array().filter(|f| !f.is_empty()) {
+            Some(finalizers) => namespace["spec"]["finalizers"] = finalizers.clone().into(),
+            None => namespace["spec"] = serde_json::json!({}),
+        }
+        Ok(())
+    };
+    let stored = update::raw(call, target, options.dry_run, change).await?;
+    present::one(call, target, &accept, 200, &stored.json)
+}

@@ -1,0 +1,127 @@
+//! `scale`: how many, of whatever it is.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use knarr_api::{Status, field};
+use serde_json::{Value, json};
+
+use super::super::{MODIFIED, Target, meta, patch, update};
+use crate::{
+    Outcome,
+    accept::Shape,
+    body::{self, RequestBody, Response},
+    chain::Call,
+    codec,
+    query::{OptionsKind, WriteOptions},
+    respond,
+    rest::present,
+};
+
+const GROUP: &str = "autoscaling";
+
+pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
+    let show = |object: &Value| Ok(respond::encoded(200, &accept, &scale_of(object)));
+    if call.method == Method::GET {
+        return show(&target.decode(&target.load(call)?.json)?);
+    }
+    let bytes = body::read(body).await?;
+    let stored = if call.method == Method::PUT {
+        let options = WriteOptions::new(&call.query, OptionsKind::Update)?;
+        let mut scale = codec::decode_as(call, GROUP, "v1", "Scale", &bytes, options.field_validation)?;
+        meta::settle_namespace(target, &mut scale)?;
+        meta::settle_name(target, &scale)?;
+        update::change(call, target, &options, update::Kind::Update, |old| scaled(target, old, &scale)).await?
+    } else {
+        let (patch, options) = patch::Patch::read(call, bytes)?;
+        let make = |old: &Value| {
+            let scale = patch.apply(call, &scale_of(old), (GROUP, "v1", "Scale"), &options)?;
+            scaled(target, old, &scale)
+        };
+        update::change(call, target, &options, update::Kind::Patch, make).await?
+    };
+    if accept.shape != Shape::Whole {
+        return present::one(call, target, &accept, 200, &stored.json);
+    }
+    show(&target.decode(&stored.json)?)
+}
+
+/// The object with the replicas that a Scale asks for.
+fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas < 0 {
+        let path = field::Path::new("spec").child("replicas");
+        let error = field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid(GROUP, "Scale", &target.name, &[error]).into());
+    }
+    let revision = meta::text(scale, "resourceVersion");
+    if !revision.is_empty() && revision != meta::text(old, "resourceVersion") {
+        return Err(target.conflict(MODIFIED));
+    }
+    let mut new = old.clone();
+    new["spec"]["replicas"] = replicas.into();
+    // Without a revision of its own the change may be tried again on whatever is there by then.
+    if revision.is_empty() {
+        meta::of(&mut new).remove("resourceVersion");
+    }
+    Ok(new)
+}
+
+/// The Scale of an object.
+fn scale_of(object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let mut shown = serde_json::Map::new();
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if !metadata[key].is_null() {
+            shown.insert(key.into(), metadata[key].clone());
+        }
+    }
+    let mut spec = json!({});
+    if let Some(replicas) = object["spec"]["replicas"].as_i64().filter(|r| *r != 0) {
+        spec["replicas"] = replicas.into();
+    }
+    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
+    let selector = selector_text(&object["spec"]["selector"]);
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": shown, "spec": spec, "status": status})
+}
+
+/// A selector as a query writes it. Old controllers have a plain map of labels.
+fn selector_text(selector: &Value) -> String {
+    let plain = selector["matchLabels"].is_null() && selector["matchExpressions"].is_null();
+    let labels = if plain { selector } else { &selector["matchLabels"] };
+    let mut terms: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, value) in labels.as_object().into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        terms.entry(key.clone()).or_default().push(format!("{key}={value}"));
+    }
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let mut values: Vec<&str> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        let term = match expression["operator"].as_str() {
+            Some("In") => format!("{key} in ({values})"),
+            Some("NotIn") => format!("{key} notin ({values})"),
+            Some("DoesNotExist") => format!("!{key}"),
+            _ => key.to_owned(),
+        };
+        terms.entry(key.to_owned()).or_default().push(term);
+    }
+    terms.into_values().flatten().collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_written_as_queries() {
+        let selector = json!({"matchLabels": {"b": "2", "a": "1"}, "matchExpressions": [{"key": "voice", "operator": "In", "values": ["tenor", "bass"]}]});
+        assert_eq!(selector_text(&selector), "a=1,b=2,voice in (bass,tenor)");
+        assert_eq!(selector_text(&json!({"app": "x"})), "app=x");
+    }
+}

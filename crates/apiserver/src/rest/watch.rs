@@ -1,0 +1,316 @@
+//! WATCH: changes of a collection as they happen. Each change is encoded once for all who watch it as it is.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt, StreamExt};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use knarr_api::Status;
+use knarr_store::{Event, EventKind, Range, RevisionError, Stored, Watch};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Target, list::too_large, parse, present};
+use crate::{
+    Outcome,
+    accept::{Accept, Shape},
+    body::{BoxError, Response},
+    chain::Call,
+    query::{self, ListOptions},
+    respond,
+    selector::Selection,
+    server::Shared,
+};
+
+/// Time between bookmarks on a quiet watch.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// Bytes of changes that are handed on in one piece, when so many are there.
+const PIECE: usize = 64 * 1024;
+const END_OF_INITIAL: &str = "k8s.io/initial-events-end";
+
+/// # Errors
+/// 400, 406, 422 before the stream starts; what goes wrong later is an ERROR event.
+pub async fn watch(call: &Call, target: &Target) -> Outcome<Response> {
+    let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
+    let options = ListOptions::new(&call.query, true)?;
+    let mut selection = Selection::new(call, target)?;
+    if !target.name.is_empty() {
+        selection = selection.named(&target.name);
+    }
+    let from = query::revision(&options.resource_version)
+        .map_err(|why| Box::new(Status { reason: String::new(), ..Status::failure(500, "", why) }))?;
+    let stream = Stream::start(call, target, &accept, &options, selection, from);
+    let frames = futures::stream::unfold(stream, |mut stream| async move {
+        let bytes = stream.next().await?;
+        Some((Ok::<_, BoxError>(Frame::data(bytes)), stream))
+    });
+    let mut response = respond::raw(200, "application/json", Bytes::new());
+    *response.body_mut() = BodyExt::boxed_unsync(StreamBody::new(frames));
+    Ok(response)
+}
+
+/// A running watch.
+struct Stream {
+    shared: Arc<Shared>,
+    target: Target,
+    accept: Accept,
+    selection: Selection,
+    /// State at the start, still to be sent as additions.
+    initial: std::vec::IntoIter<Arc<Stored>>,
+    /// Send the bookmark that ends the initial state.
+    mark_initial: Option<u64>,
+    watch: Option<Watch>,
+    /// What ends the stream at once, when it could not start.
+    failed: Option<Status>,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    deadline: Instant,
+    columns_sent: bool,
+    include_object: Option<String>,
+}
+
+impl Stream {
+    fn start(call: &Call, target: &Target, accept: &Accept, options: &ListOptions, selection: Selection, from: u64) -> Self {
+        let seconds = options.timeout_seconds.filter(|s| *s > 0).map(|s| u64::try_from(s).unwrap_or(1));
+        let now = Instant::now();
+        let lasts = seconds.map_or_else(|| Duration::from_secs(rand::random_range(1800..3600)), Duration::from_secs);
+        let mut stream = Stream {
+            shared: call.shared.clone(),
+            target: target.clone(),
+            accept: *accept,
+            selection,
+            initial: Vec::new().into_iter(),
+            mark_initial: None,
+            watch: None,
+            failed: None,
+            bookmarks: options.allow_bookmarks,
+            next_bookmark: now + BOOKMARKS,
+            deadline: now + lasts,
+            columns_sent: false,
+            include_object: call.query.get("includeObject").map(str::to_owned),
+        };
+        if let Err(status) = stream.open(options, from) {
+            stream.failed = Some(*status);
+        }
+        stream
+    }
+
+    fn open(&mut self, options: &ListOptions, from: u64) -> Outcome<()> {
+        let prefix = self.target.prefix();
+        let with_state = options.send_initial_events.unwrap_or(from == 0);
+        let mut start = from;
+        if with_state {
+            let current = self.shared.store.revision();
+            if from > current {
+                return Err(too_large(from, current).into());
+            }
+            let listing = self
+                .shared
+                .store
+                .list(Range { prefix: &prefix, ..Range::default() })
+                .map_err(|e| Box::new(revision_status(e)))?;
+            start = listing.revision;
+            self.initial = listing.items.into_iter();
+            self.mark_initial = self.bookmarks.then_some(listing.revision);
+        }
+        // Without a revision and without the state wanted, only what comes from now on is told.
+        let from = if start == 0 { None } else { Some(start) };
+        self.watch = Some(self.shared.store.watch(&prefix, from).map_err(|e| Box::new(revision_status(e)))?);
+        Ok(())
+    }
+
+    /// The next piece of the stream; none at its end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(status) = self.failed.take() {
+            self.watch = None;
+            return Some(error_frame(&status));
+        }
+        if let Some(piece) = self.initial_piece() {
+            return Some(piece);
+        }
+        loop {
+            let watch = self.watch.as_mut()?;
+            tokio::select! {
+                biased;
+                event = watch.next() => match event? {
+                    Ok(event) => {
+                        let piece = self.piece(event);
+                        if !piece.is_empty() {
+                            return Some(piece);
+                        }
+                    }
+                    Err(error) => {
+                        self.watch = None;
+                        return Some(error_frame(&revision_status(error)));
+                    }
+                },
+                () = tokio::time::sleep_until(self.next_bookmark.min(self.deadline)) => {
+                    if Instant::now() >= self.deadline {
+                        return None;
+                    }
+                    self.next_bookmark = Instant::now() + BOOKMARKS;
+                    if self.bookmarks {
+                        let revision = watch.revision();
+                        return Some(self.bookmark(revision, false));
+                    }
+                }
+                () = self.shared.stop.cancelled() => return None,
+            }
+        }
+    }
+
+    /// A piece of the initial state; the bookmark behind it comes with the last one.
+    fn initial_piece(&mut self) -> Option<Bytes> {
+        let mut out = BytesMut::new();
+        while out.len() < PIECE {
+            let Some(stored) = self.initial.next() else {
+                if let Some(revision) = self.mark_initial.take() {
+                    out.extend_from_slice(&self.bookmark(revision, true));
+                }
+                break;
+            };
+            if self.selection.matches(&stored.head) {
+                out.extend_from_slice(&self.frame("ADDED", &stored.json));
+            }
+        }
+        (!out.is_empty()).then(|| out.freeze())
+    }
+
+    /// One change, and those that are there already behind it.
+    fn piece(&mut self, first: Arc<Event>) -> Bytes {
+        let Some(frame) = self.event_frame(&first) else { return Bytes::new() };
+        let Some(Some(Ok(second))) = self.watch.as_mut().and_then(|w| w.next().now_or_never()) else { return frame };
+        let mut out = BytesMut::from(&frame[..]);
+        let mut event = second;
+        loop {
+            if let Some(frame) = self.event_frame(&event) {
+                out.extend_from_slice(&frame);
+            }
+            if out.len() >= PIECE {
+                break;
+            }
+            match self.watch.as_mut().and_then(|w| w.next().now_or_never()) {
+                Some(Some(Ok(next))) => event = next,
+                Some(Some(Err(error))) => {
+                    self.watch = None;
+                    out.extend_from_slice(&error_frame(&revision_status(error)));
+                    break;
+                }
+                _ => break,
+            }
+        }
+        out.freeze()
+    }
+
+    /// A change as this watch sees it: the selection may turn it into an addition or a removal, or hide it.
+    fn event_frame(&mut self, event: &Event) -> Option<Bytes> {
+        let now = event.kind != EventKind::Deleted && self.selection.matches(&event.object.head);
+        let before = match event.kind {
+            EventKind::Added => false,
+            EventKind::Modified => event.previous.as_ref().is_some_and(|p| self.selection.matches(&p.head)),
+            EventKind::Deleted => self.selection.matches(&event.object.head),
+        };
+        match (event.kind, before, now) {
+            (EventKind::Added, _, true) => Some(self.shared_frame("ADDED", event)),
+            (EventKind::Modified, true, true) => Some(self.shared_frame("MODIFIED", event)),
+            (EventKind::Deleted, true, _) => Some(self.shared_frame("DELETED", event)),
+            (EventKind::Modified, false, true) => Some(self.frame("ADDED", &event.object.json)),
+            (EventKind::Modified, true, false) => {
+                let previous = event.previous.as_ref()?;
+                let json = at_revision(&previous.json, event.object.revision)?;
+                Some(self.frame("DELETED", &json))
+            }
+            _ => None,
+        }
+    }
+
+    /// The frame that all plain watchers of this change share.
+    fn shared_frame(&mut self, kind: &'static str, event: &Event) -> Bytes {
+        if self.accept.shape != Shape::Whole || !present::is_at(&event.object.json, &self.target.api_version()) {
+            return self.frame(kind, &event.object.json);
+        }
+        event.frame.get_or_init(|| plain_frame(kind, &event.object.json)).clone()
+    }
+
+    /// A frame of this watch's own.
+    fn frame(&mut self, kind: &str, json: &Bytes) -> Bytes {
+        if self.accept.shape == Shape::Whole && present::is_at(json, &self.target.api_version()) {
+            return plain_frame(kind, json);
+        }
+        match self.target.decode(json) {
+            Ok(object) => {
+                let shown = self.shape(object);
+                encode_frame(kind, &shown)
+            }
+            Err(status) => error_frame(&status),
+        }
+    }
+
+    fn shape(&mut self, object: Value) -> Value {
+        match self.accept.shape {
+            Shape::Partial => present::partial(object, self.accept.beta),
+            Shape::Table => {
+                let revision = object["metadata"]["resourceVersion"].clone();
+                let include = self.include_object.as_deref().unwrap_or("Metadata");
+                let rows = vec![object];
+                let metadata = json!({"resourceVersion": revision});
+                let mut table = present::table_of(&self.target, include, self.accept.beta, rows, metadata);
+                // Columns are told once.
+                if std::mem::replace(&mut self.columns_sent, true) {
+                    table["columnDefinitions"] = Value::Null;
+                }
+                table
+            }
+            Shape::Whole | Shape::PartialList => object,
+        }
+    }
+
+    fn bookmark(&mut self, revision: u64, ends_initial: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if ends_initial {
+            metadata["annotations"] = json!({END_OF_INITIAL: "true"});
+        }
+        let (kind, api_version) = (self.target.resource.kind.as_str(), self.target.api_version());
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        let shown = match self.accept.shape {
+            Shape::Partial => present::partial(object, self.accept.beta),
+            _ => object,
+        };
+        encode_frame("BOOKMARK", &shown)
+    }
+}
+
+fn plain_frame(kind: &str, json: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(json.len() + kind.len() + 25);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"}\n");
+    out.freeze()
+}
+
+fn encode_frame(kind: &str, object: &Value) -> Bytes {
+    plain_frame(kind, object.to_string().as_bytes())
+}
+
+fn error_frame(status: &Status) -> Bytes {
+    plain_frame("ERROR", serde_json::to_string(status).unwrap_or_default().as_bytes())
+}
+
+fn revision_status(error: RevisionError) -> Status {
+    match error {
+        RevisionError::Compacted { asked, oldest } => {
+            Status::expired(format!("too old resource version: {asked} ({oldest})"))
+        }
+        RevisionError::Future { asked, current } => too_large(asked, current),
+    }
+}
+
+/// An object's bytes with another revision in them.
+fn at_revision(json: &[u8], revision: u64) -> Option<Bytes> {
+    let mut object = parse(json).ok()?;
+    object["metadata"]["resourceVersion"] = revision.to_string().into();
+    knarr_api::head::Encoded::new(&object).ok().map(|e| e.at_revision(revision))
+}

@@ -1,0 +1,264 @@
+//! Requests that ask instead of storing: TokenReview, the SubjectAccessReviews, SelfSubjectReview, rules reviews.
+
+use jiff::Timestamp;
+use knarr_api::{Status, field};
+use serde_json::{Value, json};
+
+use crate::{
+    Outcome, UserInfo,
+    authn::token::Tokens,
+    authz::Attributes,
+    body::{self, RequestBody, Response},
+    chain::Call,
+    codec,
+    discovery::Entry,
+    query::{OptionsKind, WriteOptions},
+    request::RequestInfo,
+    respond,
+    rest::meta,
+};
+
+/// A kind of review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Review {
+    Token,
+    SelfSubject,
+    SubjectAccess,
+    SelfSubjectAccess,
+    LocalSubjectAccess,
+    SelfSubjectRules,
+}
+
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const AUTHORIZATION: &str = "authorization.k8s.io";
+
+const ALL: [(Review, &str, &str, &str); 6] = [
+    (Review::Token, AUTHENTICATION, "tokenreviews", "TokenReview"),
+    (Review::SelfSubject, AUTHENTICATION, "selfsubjectreviews", "SelfSubjectReview"),
+    (Review::SubjectAccess, AUTHORIZATION, "subjectaccessreviews", "SubjectAccessReview"),
+    (Review::SelfSubjectAccess, AUTHORIZATION, "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
+    (Review::LocalSubjectAccess, AUTHORIZATION, "localsubjectaccessreviews", "LocalSubjectAccessReview"),
+    (Review::SelfSubjectRules, AUTHORIZATION, "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
+];
+
+pub(crate) fn has_group(group: &str) -> bool {
+    group == AUTHENTICATION || group == AUTHORIZATION
+}
+
+/// The review that a path names.
+pub(crate) fn find(info: &RequestInfo) -> Option<Review> {
+    let found = ALL.iter().find(|(_, group, plural, _)| info.group == *group && info.resource == *plural);
+    found.filter(|_| info.version == "v1" && info.subresource.is_empty()).map(|(review, ..)| *review)
+}
+
+/// As discovery shows them.
+pub(crate) fn entries() -> Vec<Entry> {
+    let entry = |(review, group, plural, kind): &(Review, &str, &str, &str)| Entry {
+        group: (*group).into(),
+        versions: vec!["v1".into()],
+        name: (*plural).into(),
+        singular: kind.to_ascii_lowercase(),
+        kind: (*kind).into(),
+        namespaced: *review == Review::LocalSubjectAccess,
+        verbs: vec!["create".into()],
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        kind_of: None,
+    };
+    ALL.iter().map(entry).collect()
+}
+
+impl Review {
+    fn kind(self) -> (&'static str, &'static str) {
+        let (_, group, _, kind) = ALL.iter().find(|(r, ..)| *r == self).copied().unwrap_or(ALL[0]);
+        (group, kind)
+    }
+}
+
+/// # Errors
+/// 400, 405, 422.
+pub(crate) async fn answer(call: &Call, review: Review, body: RequestBody) -> Outcome<Response> {
+    let local = review == Review::LocalSubjectAccess;
+    if call.method != http::Method::POST || !call.info.name.is_empty() || local == call.info.namespace.is_empty() {
+        return Err(respond::not_allowed().into());
+    }
+    let accept = call.negotiate(&[])?;
+    let bytes = body::read(body).await?;
+    let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
+    let (group, kind) = review.kind();
+    let mut object = codec::decode_as(call, group, "v1", kind, &bytes, options.field_validation)?;
+    check_metadata(review, &object)?;
+    match review {
+        Review::Token => token(call, &mut object)?,
+        Review::SelfSubject => {
+            object["metadata"] = json!({"creationTimestamp": meta::time(Timestamp::now())});
+            object["status"] = json!({"userInfo": call.user.to_json()});
+        }
+        Review::SelfSubjectRules => rules(call, &mut object)?,
+        _ => access(call, review, &mut object)?,
+    }
+    Ok(respond::encoded(201, &accept, &object))
+}
+
+fn check_metadata(review: Review, object: &Value) -> Outcome<()> {
+    if matches!(review, Review::SelfSubject | Review::SelfSubjectRules) {
+        return Ok(());
+    }
+    let metadata = object["metadata"].as_object();
+    let allowed = |k: &String| k == "managedFields" || (k == "namespace" && review == Review::LocalSubjectAccess);
+    let odd = metadata.is_some_and(|m| m.iter().any(|(k, v)| !allowed(k) && !v.is_null()));
+    if !odd {
+        return Ok(());
+    }
+    let why = if review == Review::LocalSubjectAccess { "must be empty except for namespace" } else { "must be empty" };
+    let error = field::Error::invalid(&field::Path::new("metadata"), object["metadata"].clone(), why);
+    Err(invalid(review, error))
+}
+
+fn invalid(review: Review, error: field::Error) -> Box<Status> {
+    let (group, kind) = review.kind();
+    // Access reviews are refused without their kind's name.
+    let kind = if group == AUTHORIZATION { "" } else { kind };
+    Status::invalid(group, kind, "", &[error]).into()
+}
+
+fn token(call: &Call, object: &mut Value) -> Outcome<()> {
+    let token = object["spec"]["token"].as_str().unwrap_or_default().to_owned();
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication").into());
+    }
+    let asked: Vec<String> = texts(&object["spec"]["audiences"]);
+    object["status"] = match review_token(call, &token, &asked) {
+        Ok((user, audiences)) if !audiences.is_empty() => {
+            json!({"authenticated": true, "user": user.to_json(), "audiences": audiences})
+        }
+        Ok((user, _)) => json!({"authenticated": true, "user": user.to_json()}),
+        Err(error) => json!({"user": {}, "error": error}),
+    };
+    Ok(())
+}
+
+fn review_token(call: &Call, token: &str, asked: &[String]) -> Result<(UserInfo, Vec<String>), String> {
+    let fixed = call.shared.static_tokens.iter().find(|(known, _)| crate::authn::same(known, token));
+    if let Some((_, user)) = fixed {
+        return Ok((user.clone(), Vec::new()));
+    }
+    let tokens: &Tokens = call.shared.tokens.as_ref().ok_or("this server takes no tokens")?;
+    let audiences = (!asked.is_empty()).then_some(asked);
+    let reviewed = tokens.review(&call.shared.store, token, audiences)?;
+    Ok((reviewed.user, reviewed.audiences))
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+}
+
+fn access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
+    check_access(call, review, object)?;
+    let user = match review {
+        Review::SelfSubjectAccess => call.user.clone(),
+        _ => subject(&object["spec"]),
+    };
+    let ask = attributes(user, &object["spec"]);
+    let decision = call.shared.authorizer.decide(&ask);
+    let mut status = json!({"allowed": decision.allowed});
+    if !decision.reason.is_empty() {
+        status["reason"] = decision.reason.into();
+    }
+    object["status"] = status;
+    Ok(())
+}
+
+fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
+    let spec = &object["spec"];
+    let root = field::Path::new("spec");
+    let other = &spec["nonResourceAttributes"];
+    let shown = json!({"Path": other["path"].as_str().unwrap_or_default(), "Verb": other["verb"].as_str().unwrap_or_default()});
+    let path = root.child("nonResourceAttributes");
+    let refuse = |error| Err(invalid(review, error));
+    if review == Review::LocalSubjectAccess {
+        let namespace = &call.info.namespace;
+        if meta::text(object, "namespace").is_empty() {
+            meta::of(object).insert("namespace".into(), namespace.as_str().into());
+        }
+        let spec = &object["spec"];
+        if !spec["nonResourceAttributes"].is_null() {
+            return refuse(field::Error::invalid(&path, shown, "disallowed on this kind of request"));
+        }
+        let asked = spec["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
+        if spec["resourceAttributes"].is_object() && asked != namespace {
+            let path = root.child("resourceAttributes").child("namespace");
+            return refuse(field::Error::invalid(&path, asked, "must match metadata.namespace"));
+        }
+    }
+    let spec = &object["spec"];
+    match (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object()) {
+        (true, true) => {
+            return refuse(field::Error::invalid(&path, shown, "cannot be specified in combination with resourceAttributes"));
+        }
+        (false, false) => {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            return refuse(field::Error::invalid(&root.child("resourceAttributes"), Value::Null, why));
+        }
+        _ => {}
+    }
+    let nobody = spec["user"].as_str().unwrap_or_default().is_empty() && texts(&spec["groups"]).is_empty();
+    if review != Review::SelfSubjectAccess && nobody {
+        let why = "at least one of user or group must be specified";
+        return refuse(field::Error::invalid(&root.child("user"), "", why));
+    }
+    Ok(())
+}
+
+fn subject(spec: &Value) -> UserInfo {
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    UserInfo {
+        name: spec["user"].as_str().unwrap_or_default().into(),
+        uid: spec["uid"].as_str().unwrap_or_default().into(),
+        groups: texts(&spec["groups"]),
+        extra: extra.map(|(k, v)| (k.clone(), texts(v))).collect(),
+    }
+}
+
+fn attributes(user: UserInfo, spec: &Value) -> Attributes {
+    let of = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    if resource.is_object() {
+        return Attributes {
+            user,
+            verb: of(resource, "verb"),
+            group: of(resource, "group"),
+            version: of(resource, "version"),
+            resource: of(resource, "resource"),
+            subresource: of(resource, "subresource"),
+            name: of(resource, "name"),
+            namespace: of(resource, "namespace"),
+            path: String::new(),
+            is_resource: true,
+        };
+    }
+    Attributes { user, verb: of(other, "verb"), path: of(other, "path"), ..Attributes::default() }
+}
+
+fn rules(call: &Call, object: &mut Value) -> Outcome<()> {
+    let namespace = object["spec"]["namespace"].as_str().unwrap_or_default().to_owned();
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request").into());
+    }
+    let (mut resource, mut other) = (Vec::new(), Vec::new());
+    for rule in call.shared.authorizer.rules(&call.user, &namespace) {
+        if !rule.resources.is_empty() {
+            let mut shown = json!({"verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources});
+            if !rule.resource_names.is_empty() {
+                shown["resourceNames"] = rule.resource_names.clone().into();
+            }
+            resource.push(shown);
+        }
+        if !rule.non_resource_urls.is_empty() {
+            other.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
+        }
+    }
+    object["spec"] = json!({});
+    object["status"] = json!({"resourceRules": resource, "nonResourceRules": other, "incomplete": false});
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! The server itself: what every stage shares, and the ways in.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http::Request;
+use http_body_util::BodyExt;
+use ipnet::IpNet;
+use knarr_api::{Registry, schema::Schemas};
+use knarr_store::Store;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config, Tls, UserInfo,
+    admission::Addresses,
+    authn::token::Tokens,
+    authz::Authorizer,
+    body::Response,
+    chain::{self, Peer},
+    discovery::Documents,
+    poststart,
+    proxy::Kubelets,
+    serve,
+};
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("service account signing key: {0}")]
+    SigningKey(String),
+    #[error("kubelet client certificate: {0}")]
+    KubeletClient(String),
+    #[error("bringing up the default objects: {0}")]
+    Defaults(String),
+}
+
+/// What every stage shares.
+pub(crate) struct Shared {
+    pub store: Store,
+    pub registry: ArcSwap<Registry>,
+    pub schemas: Schemas,
+    pub authorizer: Authorizer,
+    pub tokens: Option<Tokens>,
+    pub static_tokens: Vec<(String, UserInfo)>,
+    pub addresses: Addresses,
+    pub documents: Documents,
+    pub kubelets: Kubelets,
+    pub service_cidrs: Vec<IpNet>,
+    pub advertise: Option<std::net::SocketAddr>,
+    pub client_cas: Vec<rustls_pki_types::CertificateDer<'static>>,
+    pub request_timeout: Duration,
+    /// Cancelled when the server stops: ends watches and background tasks.
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+/// The API server. Clones share everything.
+#[derive(Clone)]
+pub struct ApiServer(pub(crate) Arc<Shared>);
+
+impl ApiServer {
+    /// Reads what authorization and allocation need from the store, brings up the default objects (namespaces, RBAC,
+    /// the `kubernetes` Service) and starts the background tasks.
+    ///
+    /// # Errors
+    /// When keys cannot be read or the default objects cannot be written.
+    pub async fn new(config: Config) -> Result<Self, StartError> {
+        let tokens = config.tokens.map(Tokens::new).transpose().map_err(StartError::SigningKey)?;
+        let kubelets = Kubelets::new(config.kubelet).map_err(StartError::KubeletClient)?;
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let authorizer = Authorizer::new(&config.store, &stop, &tasks);
+        let addresses = Addresses::new(config.service_cidrs.clone(), config.node_ports);
+        addresses.repair(&config.store);
+        let shared = Arc::new(Shared {
+            store: config.store,
+            registry: ArcSwap::from_pointee(config.registry),
+            schemas: Schemas::default(),
+            authorizer,
+            tokens,
+            static_tokens: config.static_tokens,
+            addresses,
+            documents: Documents::default(),
+            kubelets,
+            service_cidrs: config.service_cidrs,
+            advertise: config.advertise,
+            client_cas: config.client_cas,
+            request_timeout: config.request_timeout,
+            stop,
+            tasks,
+        });
+        poststart::run(&shared).await.map_err(StartError::Defaults)?;
+        Ok(ApiServer(shared))
+    }
+
+    /// The chain for components of this process: same authorization, admission and semantics, no sockets.
+    pub fn service(&self, user: UserInfo) -> Service {
+        Service { shared: self.0.clone(), peer: Peer::Local(Arc::new(user)) }
+    }
+
+    /// Serves HTTPS (HTTP/1.1 and HTTP/2) on `listener` until [`ApiServer::stop`].
+    ///
+    /// # Errors
+    /// When the TLS material cannot be used.
+    pub async fn serve(&self, listener: TcpListener, tls: Tls) -> Result<(), rustls::Error> {
+        serve::run(self.0.clone(), listener, tls).await
+    }
+
+    /// Ends watches, connections and background tasks and waits for them.
+    pub async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.0.tasks.wait()).await;
+    }
+}
+
+/// The chain as a [`tower::Service`] for one user.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+    peer: Peer,
+}
+
+impl tower::Service<Request<kube::client::Body>> for Service {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+        let (shared, peer) = (self.shared.clone(), self.peer.clone());
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        Box::pin(async move { Ok(chain::handle(shared, request, peer).await) })
+    }
+}
