@@ -53,9 +53,20 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
         .map(|text| {
             let mut parts = text.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default();
-            let params: Vec<_> = parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim())).collect();
-            let quality = params.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse::<f32>().ok()).unwrap_or(1.0);
-            Clause { media, params, quality: (quality.clamp(0.0, 1.0) * 1000.0) as u32 }
+            let params: Vec<_> = parts
+                .filter_map(|p| p.split_once('='))
+                .map(|(k, v)| (k.trim(), v.trim()))
+                .collect();
+            let quality = params
+                .iter()
+                .find(|(k, _)| *k == "q")
+                .and_then(|(_, v)| v.parse::<f32>().ok())
+                .unwrap_or(1.0);
+            Clause {
+                media,
+                params,
+                quality: (quality.clamp(0.0, 1.0) * 1000.0) as u32,
+            }
         })
         .collect();
     out.sort_by(|a, b| b.quality.cmp(&a.quality));
@@ -86,7 +97,12 @@ pub fn choose(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {
             || (shapes.contains(&shape)
                 && clause.param("g") == Some("meta.k8s.io")
                 && matches!(clause.param("v"), Some("v1" | "v1beta1")));
-        fits.then_some(Accept { format, shape, beta, pretty: false })
+        fits.then_some(Accept {
+            format,
+            shape,
+            beta,
+            pretty: false,
+        })
     })
 }
 
@@ -96,7 +112,11 @@ pub fn choose(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {
 /// 406.
 pub fn negotiate(header: Option<&str>, shapes: &[Shape], watch: bool) -> Outcome<Accept> {
     choose(header, shapes).ok_or_else(|| {
-        let more = if watch { ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch" } else { "" };
+        let more = if watch {
+            ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        } else {
+            ""
+        };
         let message = format!("406: Not Acceptable\n\nAvailable representations: {KNOWN}{more}");
         let mut status = Status::failure(406, "NotAcceptable", message);
         status.details = Some(Details::default());
@@ -109,12 +129,19 @@ pub fn negotiate(header: Option<&str>, shapes: &[Shape], watch: bool) -> Outcome
 /// # Errors
 /// 415.
 pub fn body_format(content_type: Option<&str>) -> Outcome<Format> {
-    match content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim() {
+    match content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+    {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
         _ => {
-            let message =
-                format!("the body of the request was in an unknown format - accepted media types include: {KNOWN}");
+            let message = format!(
+                "the body of the request was in an unknown format - accepted media types include: {KNOWN}"
+            );
             Err(Status::failure(415, "UnsupportedMediaType", message).into())
         }
     }
@@ -130,10 +157,30 @@ mod tests {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         assert_eq!(choose(Some(table), &all).unwrap().shape, Shape::Table);
         assert_eq!(choose(Some(table), &[]).unwrap().shape, Shape::Whole);
-        assert_eq!(choose(Some("application/xml, application/json;q=0.1, application/yaml;q=0.5"), &all).unwrap().format, Format::Yaml);
-        assert_eq!(choose(Some("application/vnd.kubernetes.protobuf,application/json"), &all).unwrap().format, Format::Json);
+        assert_eq!(
+            choose(
+                Some("application/xml, application/json;q=0.1, application/yaml;q=0.5"),
+                &all
+            )
+            .unwrap()
+            .format,
+            Format::Yaml
+        );
+        assert_eq!(
+            choose(
+                Some("application/vnd.kubernetes.protobuf,application/json"),
+                &all
+            )
+            .unwrap()
+            .format,
+            Format::Json
+        );
         assert_eq!(choose(None, &all), Some(Accept::default()));
-        for bad in ["text/plain", "application/*", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"] {
+        for bad in [
+            "text/plain",
+            "application/*",
+            "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+        ] {
             assert_eq!(choose(Some(bad), &all), None, "{bad}");
         }
     }

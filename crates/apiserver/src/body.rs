@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use knarr_api::Status;
 use knarr_store::Stored;
 
@@ -31,7 +31,9 @@ pub const LIMIT: usize = 3 * 1024 * 1024;
 const PIECE: usize = 128 * 1024;
 
 pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 pub fn empty() -> ResponseBody {
@@ -42,15 +44,33 @@ pub fn empty() -> ResponseBody {
 ///
 /// # Errors
 /// 413 beyond [`LIMIT`], 400 when the client breaks off.
-pub async fn read(body: RequestBody) -> Outcome<Bytes> {
-    match Limited::new(body, LIMIT).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+pub async fn read(mut body: RequestBody) -> Outcome<Bytes> {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|e| Box::new(Status::bad_request(format!("reading the body: {e}"))))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if first.len() + more.len() + data.len() > LIMIT {
             let message = format!("Request entity too large: limit is {LIMIT}");
-            Err(Status::failure(413, "RequestEntityTooLarge", message).into())
+            return Err(Status::failure(413, "RequestEntityTooLarge", message).into());
         }
-        Err(error) => Err(Status::bad_request(format!("reading the body: {error}")).into()),
+        // Most bodies come in one frame and are not copied.
+        if first.is_empty() {
+            first = data;
+        } else {
+            more.put_slice(&data);
+        }
     }
+    if more.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + more.len());
+    whole.put_slice(&first);
+    whole.put_slice(&more);
+    Ok(whole.freeze())
 }
 
 /// A list as the bytes of its objects, joined as they are read by the client.
@@ -70,9 +90,20 @@ impl ListBody {
     pub fn new(head: Bytes, items: Vec<Arc<Stored>>, prefix: Bytes, tail: Bytes) -> Self {
         let mut left = (head.len() + tail.len() + items.len().saturating_sub(1)) as u64;
         for item in &items {
-            left += shown(&item.json, &prefix).iter().map(|part| part.len() as u64).sum::<u64>();
+            left += shown(&item.json, &prefix)
+                .iter()
+                .map(|part| part.len() as u64)
+                .sum::<u64>();
         }
-        ListBody { head, items: items.into_iter(), prefix, tail, left, first: true, done: false }
+        ListBody {
+            head,
+            items: items.into_iter(),
+            prefix,
+            tail,
+            left,
+            first: true,
+            done: false,
+        }
     }
 
     /// Bytes of the whole list.
@@ -81,7 +112,8 @@ impl ListBody {
     }
 
     fn piece(&mut self) -> Bytes {
-        let mut out = BytesMut::with_capacity(PIECE.min(usize::try_from(self.left).unwrap_or(PIECE)));
+        let mut out =
+            BytesMut::with_capacity(PIECE.min(usize::try_from(self.left).unwrap_or(PIECE)));
         out.put_slice(&std::mem::take(&mut self.head));
         while out.len() < PIECE {
             let Some(item) = self.items.next() else {
@@ -113,7 +145,10 @@ impl Body for ListBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.done {
             return Poll::Ready(None);
         }
@@ -137,10 +172,22 @@ mod tests {
     #[tokio::test]
     async fn lists_are_joined_without_the_items_type() {
         let item = |json: &str| {
-            Arc::new(Stored { key: "k".into(), revision: 1, created: 1, json: Bytes::copy_from_slice(json.as_bytes()), head: Default::default() })
+            Arc::new(Stored {
+                key: "k".into(),
+                revision: 1,
+                created: 1,
+                json: Bytes::copy_from_slice(json.as_bytes()),
+                hole: 0,
+                head: Default::default(),
+            })
         };
         let items = vec![item(r#"{"kind":"A","x":1}"#), item(r#"{"y":2}"#)];
-        let body = ListBody::new("{\"items\":[".into(), items, "{\"kind\":\"A\",".into(), "]}".into());
+        let body = ListBody::new(
+            "{\"items\":[".into(),
+            items,
+            "{\"kind\":\"A\",".into(),
+            "]}".into(),
+        );
         let len = body.len();
         let bytes = body.collect().await.unwrap().to_bytes();
         assert_eq!(bytes, r#"{"items":[{"x":1},{"y":2}]}"#);

@@ -24,7 +24,10 @@ pub(crate) enum Peer {
     /// A component of this process.
     Local(Arc<UserInfo>),
     /// A connection, with the user of its client certificate when there is one.
-    Remote { certified: Option<Arc<UserInfo>>, address: SocketAddr },
+    Remote {
+        certified: Option<Arc<UserInfo>>,
+        address: SocketAddr,
+    },
 }
 
 /// A request that passed authentication, with everything later stages read.
@@ -74,17 +77,26 @@ impl Call {
         match self.query.get("pretty") {
             Some(text) => !matches!(text, "0" | "false" | "f" | "F" | "False" | "FALSE"),
             // People at a terminal or in a browser get lines.
-            None => self
-                .header(header::USER_AGENT)
-                .is_some_and(|agent| ["curl", "Wget", "Mozilla/5.0"].iter().any(|a| agent.starts_with(a))),
+            None => self.header(header::USER_AGENT).is_some_and(|agent| {
+                ["curl", "Wget", "Mozilla/5.0"]
+                    .iter()
+                    .any(|a| agent.starts_with(a))
+            }),
         }
     }
 }
 
 /// Answers one request, whatever happens.
-pub(crate) async fn handle(shared: Arc<Shared>, request: Request<RequestBody>, peer: Peer) -> Response {
+pub(crate) async fn handle(
+    shared: Arc<Shared>,
+    request: Request<RequestBody>,
+    peer: Peer,
+) -> Response {
     let audit = uuid::Uuid::new_v4();
-    let accepted = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let accepted = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok());
     let form = accept::choose(accepted, &[]).unwrap_or_default();
     let guarded = AssertUnwindSafe(stages(shared, request, peer)).catch_unwind();
     let mut response = guarded.await.unwrap_or_else(|_| {
@@ -117,7 +129,8 @@ async fn stages(shared: Arc<Shared>, request: Request<RequestBody>, peer: Peer) 
         Ok(()) => limited(&call, body).await,
         Err(status) => Err(status),
     };
-    let mut response = outcome.unwrap_or_else(|status| respond::status(&call.error_form(), &status));
+    let mut response =
+        outcome.unwrap_or_else(|status| respond::status(&call.error_form(), &status));
     respond::warn(&mut response, &call.warnings.lock());
     response
 }
@@ -132,12 +145,18 @@ async fn limited(call: &Call, body: RequestBody) -> Outcome<Response> {
         Ok(outcome) => outcome,
         Err(_) => {
             let seconds = call.shared.request_timeout.as_secs();
-            let message = format!("the request did not finish within {seconds} seconds; it may still be carried out");
+            let message = format!(
+                "the request did not finish within {seconds} seconds; it may still be carried out"
+            );
             Err(respond::general(504, "Timeout", &message).into())
         }
     }
 }
 
 fn long_running(info: &RequestInfo) -> bool {
-    info.verb == "watch" || matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
+    info.verb == "watch"
+        || matches!(
+            info.subresource.as_str(),
+            "log" | "exec" | "attach" | "portforward" | "proxy"
+        )
 }

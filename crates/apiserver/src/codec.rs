@@ -14,8 +14,21 @@ use crate::{
 ///
 /// # Errors
 /// 400 for what cannot be read, 415 for a content type that is not known.
-pub(crate) fn decode(call: &Call, target: &Target, kind: &str, bytes: &[u8], validation: FieldValidation) -> Outcome<Value> {
-    decode_as(call, &target.resource.group, &target.version, kind, bytes, validation)
+pub(crate) fn decode(
+    call: &Call,
+    target: &Target,
+    kind: &str,
+    bytes: &[u8],
+    validation: FieldValidation,
+) -> Outcome<Value> {
+    decode_as(
+        call,
+        &target.resource.group,
+        &target.version,
+        kind,
+        bytes,
+        validation,
+    )
 }
 
 /// [`decode`] for a kind of another group or version than the resource's.
@@ -34,7 +47,12 @@ pub(crate) fn decode_as(
         Format::Json => decode::Format::Json,
         Format::Yaml => decode::Format::Yaml,
     };
-    let expect = Expect { group, version, kind, custom: false };
+    let expect = Expect {
+        group,
+        version,
+        kind,
+        custom: false,
+    };
     let decoded = decode::decode(&call.shared.schemas, bytes, format, &expect, validation)?;
     call.warn(decoded.warnings);
     Ok(decoded.object)

@@ -14,8 +14,14 @@ pub(crate) fn answer(call: &Call) -> Option<Response> {
     match path {
         "/version" | "/version/" => Some(respond::encoded(200, &call.error_form(), &version())),
         "/openid/v1/jwks" => tokens.map(|t| typed("application/jwk-set+json", &t.key_set())),
-        "/.well-known/openid-configuration" => tokens.map(|t| typed("application/json", &t.discovery())),
-        "/metrics" => Some(respond::raw(200, "text/plain; version=0.0.4; charset=utf-8", metrics(call))),
+        "/.well-known/openid-configuration" => {
+            tokens.map(|t| typed("application/json", &t.discovery()))
+        }
+        "/metrics" => Some(respond::raw(
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+            metrics(call),
+        )),
         _ => health(call, path),
     }
 }
@@ -52,7 +58,10 @@ fn architecture() -> &'static str {
 }
 
 fn health(call: &Call, path: &str) -> Option<Response> {
-    let (kind, check) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let (kind, check) = path
+        .trim_start_matches('/')
+        .split_once('/')
+        .unwrap_or((path.trim_start_matches('/'), ""));
     if !matches!(kind, "healthz" | "livez" | "readyz") {
         return None;
     }
@@ -66,7 +75,11 @@ fn health(call: &Call, path: &str) -> Option<Response> {
     }
     let mut out = String::new();
     for check in CHECKS {
-        let word = if excluded.contains(&check) { "excluded: ok" } else { "ok" };
+        let word = if excluded.contains(&check) {
+            "excluded: ok"
+        } else {
+            "ok"
+        };
         out.push_str(&format!("[+]{check} {word}\n"));
     }
     out.push_str(&format!("{kind} check passed\n"));

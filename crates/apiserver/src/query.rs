@@ -19,16 +19,23 @@ impl Query {
     }
 
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
     }
 
     /// Booleans as the original converts them: present and neither `false` nor `0`.
     pub fn flag(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "0")
+        self.get(key)
+            .is_some_and(|v| !v.eq_ignore_ascii_case("false") && v != "0")
     }
 
     /// # Errors
@@ -46,7 +53,9 @@ impl Query {
 fn parse_int(text: &str) -> Outcome<i64> {
     text.parse().map_err(|e: std::num::ParseIntError| {
         let why = match e.kind() {
-            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => "value out of range",
+            std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
+                "value out of range"
+            }
             _ => "invalid syntax",
         };
         Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}")).into()
@@ -59,7 +68,9 @@ pub fn unescape(text: &str, plus: bool) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
-        let pair = bytes.get(i + 1..i + 3).and_then(|h| std::str::from_utf8(h).ok());
+        let pair = bytes
+            .get(i + 1..i + 3)
+            .and_then(|h| std::str::from_utf8(h).ok());
         match (bytes[i], pair.and_then(|h| u8::from_str_radix(h, 16).ok())) {
             (b'%', Some(byte)) => {
                 out.push(byte);
@@ -109,24 +120,39 @@ impl WriteOptions {
         let root = field::Path::default();
         let dry: Vec<&str> = query.all("dryRun").collect();
         if kind == OptionsKind::Patch && query.get("force").is_some() {
-            errors.push(field::Error::forbidden(&root.child("force"), "may not be specified for non-apply patch"));
+            errors.push(field::Error::forbidden(
+                &root.child("force"),
+                "may not be specified for non-apply patch",
+            ));
         }
         let field_manager = query.get("fieldManager").unwrap_or_default().to_owned();
         if kind == OptionsKind::Apply && field_manager.is_empty() {
-            errors.push(field::Error::required(&root.child("fieldManager"), "is required for apply patch"));
+            errors.push(field::Error::required(
+                &root.child("fieldManager"),
+                "is required for apply patch",
+            ));
         }
         errors.extend(check_manager(&root, &field_manager));
         errors.extend(check_dry_run(&root, &dry));
         let asked = query.get("fieldValidation").unwrap_or_default();
         let field_validation = FieldValidation::parse(asked).unwrap_or_else(|| {
             let known = ["", "Ignore", "Strict", "Warn"];
-            errors.push(field::Error::not_supported(&root.child("fieldValidation"), asked, &known));
+            errors.push(field::Error::not_supported(
+                &root.child("fieldValidation"),
+                asked,
+                &known,
+            ));
             FieldValidation::Warn
         });
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", kind.name(), "", &errors).into());
         }
-        Ok(WriteOptions { dry_run: !dry.is_empty(), field_manager, field_validation, force: query.flag("force") })
+        Ok(WriteOptions {
+            dry_run: !dry.is_empty(),
+            field_manager,
+            field_validation,
+            force: query.flag("force"),
+        })
     }
 }
 
@@ -137,7 +163,10 @@ fn check_manager(root: &field::Path, manager: &str) -> field::Errors {
         errors.push(field::Error::too_long(&path, 128));
     }
     if let Some((at, c)) = manager.char_indices().find(|(_, c)| c.is_control()) {
-        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
+        let why = format!(
+            "invalid character U+{:04X} (at position {at})",
+            u32::from(c)
+        );
         errors.push(field::Error::invalid(&path, manager, why));
     }
     errors
@@ -149,7 +178,11 @@ pub fn check_dry_run(root: &field::Path, asked: &[&str]) -> field::Errors {
         return Vec::new();
     }
     let value: Value = asked.iter().map(|d| Value::from(*d)).collect();
-    vec![field::Error::not_supported(&root.child("dryRun"), value, &["All"])]
+    vec![field::Error::not_supported(
+        &root.child("dryRun"),
+        value,
+        &["All"],
+    )]
 }
 
 /// `ListOptions` without its selectors.
@@ -176,10 +209,16 @@ impl ListOptions {
             resource_version_match: text("resourceVersionMatch"),
             timeout_seconds: query.int("timeoutSeconds")?,
             allow_bookmarks: query.flag("allowWatchBookmarks"),
-            send_initial_events: query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents")),
+            send_initial_events: query
+                .get("sendInitialEvents")
+                .map(|_| query.flag("sendInitialEvents")),
         };
         let errors = options.check(watch);
-        if errors.is_empty() { Ok(options) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors).into()) }
+        if errors.is_empty() {
+            Ok(options)
+        } else {
+            Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors).into())
+        }
     }
 
     fn check(&self, watch: bool) -> field::Errors {
@@ -190,7 +229,10 @@ impl ListOptions {
         }
         if self.send_initial_events.is_some() {
             let path = field::Path::new("sendInitialEvents");
-            return vec![field::Error::forbidden(&path, "sendInitialEvents is forbidden for list")];
+            return vec![field::Error::forbidden(
+                &path,
+                "sendInitialEvents is forbidden for list",
+            )];
         }
         let wanted = self.resource_version_match.as_str();
         if wanted.is_empty() {
@@ -198,16 +240,26 @@ impl ListOptions {
         }
         let mut errors = Vec::new();
         if self.resource_version.is_empty() {
-            errors.extend(forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            errors.extend(forbid(
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         if !self.continue_.is_empty() {
-            errors.extend(forbid("resourceVersionMatch is forbidden when continue is provided"));
+            errors.extend(forbid(
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
         }
         if wanted != "Exact" && wanted != "NotOlderThan" {
-            errors.push(field::Error::not_supported(&path, wanted, &["Exact", "NotOlderThan", ""]));
+            errors.push(field::Error::not_supported(
+                &path,
+                wanted,
+                &["Exact", "NotOlderThan", ""],
+            ));
         }
         if wanted == "Exact" && self.resource_version == "0" {
-            errors.extend(forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            errors.extend(forbid(
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
         errors
     }
@@ -219,11 +271,16 @@ impl ListOptions {
         match self.send_initial_events {
             Some(_) => {
                 if wanted != "NotOlderThan" {
-                    let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                    let why =
+                        "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
                     errors.push(field::Error::forbidden(&path, why));
                 }
                 if !matches!(wanted, "" | "NotOlderThan") {
-                    errors.push(field::Error::not_supported(&path, wanted, &["NotOlderThan"]));
+                    errors.push(field::Error::not_supported(
+                        &path,
+                        wanted,
+                        &["NotOlderThan"],
+                    ));
                 }
             }
             None if !wanted.is_empty() => {
@@ -233,7 +290,10 @@ impl ListOptions {
             None => {}
         }
         if !self.continue_.is_empty() {
-            errors.push(field::Error::forbidden(&field::Path::new("continue"), "continue is forbidden for watch"));
+            errors.push(field::Error::forbidden(
+                &field::Path::new("continue"),
+                "continue is forbidden for watch",
+            ));
         }
         errors
     }
@@ -262,15 +322,23 @@ mod tests {
         assert_eq!(q.get("b"), Some("x=y z"));
         assert_eq!(q.get("c"), Some(""));
         assert!(!q.flag("watch") && q.flag("w") && q.flag("c") && !q.flag("none"));
-        assert_eq!(q.int("b").unwrap_err().message, "strconv.ParseInt: parsing \"x=y z\": invalid syntax");
+        assert_eq!(
+            q.int("b").unwrap_err().message,
+            "strconv.ParseInt: parsing \"x=y z\": invalid syntax"
+        );
         assert_eq!(unescape("%zz%4", false), "%zz%4");
     }
 
     #[test]
     fn wrong_options_are_named() {
         let q = Query::parse("dryRun=Some");
-        let message = WriteOptions::new(&q, OptionsKind::Create).unwrap_err().message;
-        assert_eq!(message, "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"");
+        let message = WriteOptions::new(&q, OptionsKind::Create)
+            .unwrap_err()
+            .message;
+        assert_eq!(
+            message,
+            "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
+        );
         let q = Query::parse("resourceVersionMatch=Exact");
         assert_eq!(ListOptions::new(&q, false).unwrap_err().code, 422);
         assert!(ListOptions::new(&Query::parse("limit=few"), false).is_err());

@@ -33,7 +33,11 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// Reads method, path and query. Never fails: what is no resource request is a non-resource one.
     pub fn new(method: &Method, path: &str, query: &Query) -> Self {
-        let mut info = RequestInfo { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Default::default() };
+        let mut info = RequestInfo {
+            path: path.to_owned(),
+            verb: method.as_str().to_ascii_lowercase(),
+            ..Default::default()
+        };
         let trimmed = path.trim_matches('/');
         let mut parts: Vec<String> = trimmed.split('/').map(decode_segment).collect();
         if !matches!(parts.first().map(String::as_str), Some("api" | "apis")) || parts.len() < 3 {
@@ -92,19 +96,32 @@ impl RequestInfo {
             self.verb = "deletecollection".into();
         }
         // A list narrowed to one name is authorized for that name.
-        if self.name.is_empty() && matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
-            self.name = query.get("fieldSelector").and_then(name_selected).unwrap_or_default();
+        if self.name.is_empty()
+            && matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
+        {
+            self.name = query
+                .get("fieldSelector")
+                .and_then(name_selected)
+                .unwrap_or_default();
         }
     }
 
     /// The name in the path; empty for collections even when a field selector narrows them to one name.
     pub fn path_name(&self) -> &str {
-        if matches!(self.verb.as_str(), "list" | "deletecollection") { "" } else { &self.name }
+        if matches!(self.verb.as_str(), "list" | "deletecollection") {
+            ""
+        } else {
+            &self.name
+        }
     }
 
     /// `pods` or `pods/status`.
     pub fn resource_path(&self) -> String {
-        if self.subresource.is_empty() { self.resource.clone() } else { format!("{}/{}", self.resource, self.subresource) }
+        if self.subresource.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}/{}", self.resource, self.subresource)
+        }
     }
 }
 
@@ -144,33 +161,150 @@ mod tests {
     fn paths_are_read_as_resources() {
         // method, uri, verb, group, namespace, resource, subresource, name
         let table = [
-            (Method::GET, "/api/v1/namespaces/a/pods/b", "get", "", "a", "pods", "", "b"),
-            (Method::GET, "/api/v1/namespaces/a/pods", "list", "", "a", "pods", "", ""),
-            (Method::GET, "/api/v1/pods?watch=1", "watch", "", "", "pods", "", ""),
-            (Method::GET, "/api/v1/pods?watch=false", "list", "", "", "pods", "", ""),
-            (Method::GET, "/api/v1/watch/namespaces/a/pods/b", "watch", "", "a", "pods", "", "b"),
-            (Method::PUT, "/api/v1/namespaces/a/finalize", "update", "", "a", "namespaces", "finalize", "a"),
-            (Method::GET, "/api/v1/namespaces/a", "get", "", "a", "namespaces", "", "a"),
-            (Method::GET, "/api/v1/namespaces", "list", "", "", "namespaces", "", ""),
-            (Method::POST, "/api/v1/namespaces/a/pods/b/binding", "create", "", "a", "pods", "binding", "b"),
-            (Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", "deletecollection", "apps", "a", "deployments", "", ""),
-            (Method::GET, "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list", "", "", "pods", "", "x"),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/pods/b",
+                "get",
+                "",
+                "a",
+                "pods",
+                "",
+                "b",
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/pods",
+                "list",
+                "",
+                "a",
+                "pods",
+                "",
+                "",
+            ),
+            (
+                Method::GET,
+                "/api/v1/pods?watch=1",
+                "watch",
+                "",
+                "",
+                "pods",
+                "",
+                "",
+            ),
+            (
+                Method::GET,
+                "/api/v1/pods?watch=false",
+                "list",
+                "",
+                "",
+                "pods",
+                "",
+                "",
+            ),
+            (
+                Method::GET,
+                "/api/v1/watch/namespaces/a/pods/b",
+                "watch",
+                "",
+                "a",
+                "pods",
+                "",
+                "b",
+            ),
+            (
+                Method::PUT,
+                "/api/v1/namespaces/a/finalize",
+                "update",
+                "",
+                "a",
+                "namespaces",
+                "finalize",
+                "a",
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a",
+                "get",
+                "",
+                "a",
+                "namespaces",
+                "",
+                "a",
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces",
+                "list",
+                "",
+                "",
+                "namespaces",
+                "",
+                "",
+            ),
+            (
+                Method::POST,
+                "/api/v1/namespaces/a/pods/b/binding",
+                "create",
+                "",
+                "a",
+                "pods",
+                "binding",
+                "b",
+            ),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/a/deployments",
+                "deletecollection",
+                "apps",
+                "a",
+                "deployments",
+                "",
+                "",
+            ),
+            (
+                Method::GET,
+                "/api/v1/pods?fieldSelector=metadata.name%3Dx",
+                "list",
+                "",
+                "",
+                "pods",
+                "",
+                "x",
+            ),
         ];
         for (method, uri, verb, group, namespace, resource, subresource, name) in table {
             let got = info(method, uri);
             assert!(got.is_resource, "{uri}");
             assert_eq!(
-                (got.verb.as_str(), got.group.as_str(), got.namespace.as_str(), got.resource.as_str()),
+                (
+                    got.verb.as_str(),
+                    got.group.as_str(),
+                    got.namespace.as_str(),
+                    got.resource.as_str()
+                ),
                 (verb, group, namespace, resource),
                 "{uri}"
             );
-            assert_eq!((got.subresource.as_str(), got.name.as_str()), (subresource, name), "{uri}");
+            assert_eq!(
+                (got.subresource.as_str(), got.name.as_str()),
+                (subresource, name),
+                "{uri}"
+            );
         }
     }
 
     #[test]
     fn discovery_and_other_paths_are_no_resources() {
-        for uri in ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/no/such/thing"] {
+        for uri in [
+            "/",
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/apps",
+            "/apis/apps/v1",
+            "/healthz",
+            "/no/such/thing",
+        ] {
             let got = info(Method::GET, uri);
             assert!(!got.is_resource, "{uri}");
             assert_eq!(got.verb, "get");
@@ -180,6 +314,13 @@ mod tests {
     #[test]
     fn proxies_keep_what_follows() {
         let got = info(Method::GET, "/api/v1/namespaces/a/services/s:80/proxy/x/y/");
-        assert_eq!((got.name.as_str(), got.subresource.as_str(), got.rest.as_str()), ("s:80", "proxy", "/x/y/"));
+        assert_eq!(
+            (
+                got.name.as_str(),
+                got.subresource.as_str(),
+                got.rest.as_str()
+            ),
+            ("s:80", "proxy", "/x/y/")
+        );
     }
 }

@@ -14,8 +14,12 @@ use crate::{
 /// Builds an answer; a code that is none becomes 500.
 pub fn raw(code: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> Response {
     let mut response = Response::new(body::full(bytes));
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
     response
 }
 
@@ -26,18 +30,29 @@ pub fn text(code: u16, text: impl Into<String>) -> Response {
 /// What a path that leads nowhere gets.
 pub fn page_not_found() -> Response {
     let mut response = text(404, "404 page not found\n");
-    response.headers_mut().insert("x-content-type-options", header::HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(
+        "x-content-type-options",
+        header::HeaderValue::from_static("nosniff"),
+    );
     response
 }
 
 /// 404 for a resource that is not served.
 pub fn no_such_resource() -> Status {
-    general(404, "NotFound", "the server could not find the requested resource")
+    general(
+        404,
+        "NotFound",
+        "the server could not find the requested resource",
+    )
 }
 
 /// 405 for a verb that a resource does not have.
 pub fn not_allowed() -> Status {
-    general(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    general(
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+    )
 }
 
 /// A failure whose details are there but say nothing.
@@ -50,9 +65,15 @@ pub fn general(code: u16, reason: &str, message: &str) -> Status {
 /// Encodes anything as agreed.
 pub fn encoded(code: u16, accept: &Accept, value: &impl Serialize) -> Response {
     let done = match accept.format {
-        Format::Json if accept.pretty => serde_json::to_vec_pretty(value).map(|b| ("application/json", b)).map_err(|e| e.to_string()),
-        Format::Json => serde_json::to_vec(value).map(|b| ("application/json", b)).map_err(|e| e.to_string()),
-        Format::Yaml => serde_saphyr::to_string(value).map(|s| ("application/yaml", s.into_bytes())).map_err(|e| e.to_string()),
+        Format::Json if accept.pretty => serde_json::to_vec_pretty(value)
+            .map(|b| ("application/json", b))
+            .map_err(|e| e.to_string()),
+        Format::Json => serde_json::to_vec(value)
+            .map(|b| ("application/json", b))
+            .map_err(|e| e.to_string()),
+        Format::Yaml => serde_saphyr::to_string(value)
+            .map(|s| ("application/yaml", s.into_bytes()))
+            .map_err(|e| e.to_string()),
     };
     match done {
         Ok((content_type, mut bytes)) => {
@@ -69,8 +90,15 @@ pub fn encoded(code: u16, accept: &Accept, value: &impl Serialize) -> Response {
 pub fn status(accept: &Accept, status: &Status) -> Response {
     let code = if status.code == 0 { 200 } else { status.code };
     let mut response = encoded(code, accept, status);
-    if let Some(seconds) = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+    if let Some(seconds) = status
+        .details
+        .as_ref()
+        .map(|d| d.retry_after_seconds)
+        .filter(|s| *s > 0)
+    {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
     }
     response
 }
@@ -94,7 +122,10 @@ pub fn warn(response: &mut Response, warnings: &[String]) {
             continue;
         }
         seen.push(warning);
-        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+        let quoted = warning
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace(['\n', '\r'], " ");
         if let Ok(value) = header::HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(header::WARNING, value);
         }

@@ -34,11 +34,36 @@ const AUTHORIZATION: &str = "authorization.k8s.io";
 
 const ALL: [(Review, &str, &str, &str); 6] = [
     (Review::Token, AUTHENTICATION, "tokenreviews", "TokenReview"),
-    (Review::SelfSubject, AUTHENTICATION, "selfsubjectreviews", "SelfSubjectReview"),
-    (Review::SubjectAccess, AUTHORIZATION, "subjectaccessreviews", "SubjectAccessReview"),
-    (Review::SelfSubjectAccess, AUTHORIZATION, "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
-    (Review::LocalSubjectAccess, AUTHORIZATION, "localsubjectaccessreviews", "LocalSubjectAccessReview"),
-    (Review::SelfSubjectRules, AUTHORIZATION, "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
+    (
+        Review::SelfSubject,
+        AUTHENTICATION,
+        "selfsubjectreviews",
+        "SelfSubjectReview",
+    ),
+    (
+        Review::SubjectAccess,
+        AUTHORIZATION,
+        "subjectaccessreviews",
+        "SubjectAccessReview",
+    ),
+    (
+        Review::SelfSubjectAccess,
+        AUTHORIZATION,
+        "selfsubjectaccessreviews",
+        "SelfSubjectAccessReview",
+    ),
+    (
+        Review::LocalSubjectAccess,
+        AUTHORIZATION,
+        "localsubjectaccessreviews",
+        "LocalSubjectAccessReview",
+    ),
+    (
+        Review::SelfSubjectRules,
+        AUTHORIZATION,
+        "selfsubjectrulesreviews",
+        "SelfSubjectRulesReview",
+    ),
 ];
 
 pub(crate) fn has_group(group: &str) -> bool {
@@ -47,8 +72,12 @@ pub(crate) fn has_group(group: &str) -> bool {
 
 /// The review that a path names.
 pub(crate) fn find(info: &RequestInfo) -> Option<Review> {
-    let found = ALL.iter().find(|(_, group, plural, _)| info.group == *group && info.resource == *plural);
-    found.filter(|_| info.version == "v1" && info.subresource.is_empty()).map(|(review, ..)| *review)
+    let found = ALL
+        .iter()
+        .find(|(_, group, plural, _)| info.group == *group && info.resource == *plural);
+    found
+        .filter(|_| info.version == "v1" && info.subresource.is_empty())
+        .map(|(review, ..)| *review)
 }
 
 /// As discovery shows them.
@@ -70,7 +99,11 @@ pub(crate) fn entries() -> Vec<Entry> {
 
 impl Review {
     fn kind(self) -> (&'static str, &'static str) {
-        let (_, group, _, kind) = ALL.iter().find(|(r, ..)| *r == self).copied().unwrap_or(ALL[0]);
+        let (_, group, _, kind) = ALL
+            .iter()
+            .find(|(r, ..)| *r == self)
+            .copied()
+            .unwrap_or(ALL[0]);
         (group, kind)
     }
 }
@@ -79,7 +112,10 @@ impl Review {
 /// 400, 405, 422.
 pub(crate) async fn answer(call: &Call, review: Review, body: RequestBody) -> Outcome<Response> {
     let local = review == Review::LocalSubjectAccess;
-    if call.method != http::Method::POST || !call.info.name.is_empty() || local == call.info.namespace.is_empty() {
+    if call.method != http::Method::POST
+        || !call.info.name.is_empty()
+        || local == call.info.namespace.is_empty()
+    {
         return Err(respond::not_allowed().into());
     }
     let accept = call.negotiate(&[])?;
@@ -105,13 +141,23 @@ fn check_metadata(review: Review, object: &Value) -> Outcome<()> {
         return Ok(());
     }
     let metadata = object["metadata"].as_object();
-    let allowed = |k: &String| k == "managedFields" || (k == "namespace" && review == Review::LocalSubjectAccess);
+    let allowed = |k: &String| {
+        k == "managedFields" || (k == "namespace" && review == Review::LocalSubjectAccess)
+    };
     let odd = metadata.is_some_and(|m| m.iter().any(|(k, v)| !allowed(k) && !v.is_null()));
     if !odd {
         return Ok(());
     }
-    let why = if review == Review::LocalSubjectAccess { "must be empty except for namespace" } else { "must be empty" };
-    let error = field::Error::invalid(&field::Path::new("metadata"), object["metadata"].clone(), why);
+    let why = if review == Review::LocalSubjectAccess {
+        "must be empty except for namespace"
+    } else {
+        "must be empty"
+    };
+    let error = field::Error::invalid(
+        &field::Path::new("metadata"),
+        object["metadata"].clone(),
+        why,
+    );
     Err(invalid(review, error))
 }
 
@@ -123,9 +169,14 @@ fn invalid(review: Review, error: field::Error) -> Box<Status> {
 }
 
 fn token(call: &Call, object: &mut Value) -> Outcome<()> {
-    let token = object["spec"]["token"].as_str().unwrap_or_default().to_owned();
+    let token = object["spec"]["token"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     if token.is_empty() {
-        return Err(Status::bad_request("token is required for TokenReview in authentication").into());
+        return Err(
+            Status::bad_request("token is required for TokenReview in authentication").into(),
+        );
     }
     let asked: Vec<String> = texts(&object["spec"]["audiences"]);
     object["status"] = match review_token(call, &token, &asked) {
@@ -138,19 +189,36 @@ fn token(call: &Call, object: &mut Value) -> Outcome<()> {
     Ok(())
 }
 
-fn review_token(call: &Call, token: &str, asked: &[String]) -> Result<(UserInfo, Vec<String>), String> {
-    let fixed = call.shared.static_tokens.iter().find(|(known, _)| crate::authn::same(known, token));
+fn review_token(
+    call: &Call,
+    token: &str,
+    asked: &[String],
+) -> Result<(UserInfo, Vec<String>), String> {
+    let fixed = call
+        .shared
+        .static_tokens
+        .iter()
+        .find(|(known, _)| crate::authn::same(known, token));
     if let Some((_, user)) = fixed {
         return Ok((user.clone(), Vec::new()));
     }
-    let tokens: &Tokens = call.shared.tokens.as_ref().ok_or("this server takes no tokens")?;
+    let tokens: &Tokens = call
+        .shared
+        .tokens
+        .as_ref()
+        .ok_or("this server takes no tokens")?;
     let audiences = (!asked.is_empty()).then_some(asked);
     let reviewed = tokens.review(&call.shared.store, token, audiences)?;
     Ok((reviewed.user, reviewed.audiences))
 }
 
 fn texts(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|v| v.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
@@ -183,26 +251,49 @@ fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> 
         }
         let spec = &object["spec"];
         if !spec["nonResourceAttributes"].is_null() {
-            return refuse(field::Error::invalid(&path, shown, "disallowed on this kind of request"));
+            return refuse(field::Error::invalid(
+                &path,
+                shown,
+                "disallowed on this kind of request",
+            ));
         }
-        let asked = spec["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
+        let asked = spec["resourceAttributes"]["namespace"]
+            .as_str()
+            .unwrap_or_default();
         if spec["resourceAttributes"].is_object() && asked != namespace {
             let path = root.child("resourceAttributes").child("namespace");
-            return refuse(field::Error::invalid(&path, asked, "must match metadata.namespace"));
+            return refuse(field::Error::invalid(
+                &path,
+                asked,
+                "must match metadata.namespace",
+            ));
         }
     }
     let spec = &object["spec"];
-    match (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object()) {
+    match (
+        spec["resourceAttributes"].is_object(),
+        spec["nonResourceAttributes"].is_object(),
+    ) {
         (true, true) => {
-            return refuse(field::Error::invalid(&path, shown, "cannot be specified in combination with resourceAttributes"));
+            return refuse(field::Error::invalid(
+                &path,
+                shown,
+                "cannot be specified in combination with resourceAttributes",
+            ));
         }
         (false, false) => {
-            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            return refuse(field::Error::invalid(&root.child("resourceAttributes"), Value::Null, why));
+            let why =
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            return refuse(field::Error::invalid(
+                &root.child("resourceAttributes"),
+                Value::Null,
+                why,
+            ));
         }
         _ => {}
     }
-    let nobody = spec["user"].as_str().unwrap_or_default().is_empty() && texts(&spec["groups"]).is_empty();
+    let nobody =
+        spec["user"].as_str().unwrap_or_default().is_empty() && texts(&spec["groups"]).is_empty();
     if review != Review::SelfSubjectAccess && nobody {
         let why = "at least one of user or group must be specified";
         return refuse(field::Error::invalid(&root.child("user"), "", why));
@@ -237,11 +328,19 @@ fn attributes(user: UserInfo, spec: &Value) -> Attributes {
             is_resource: true,
         };
     }
-    Attributes { user, verb: of(other, "verb"), path: of(other, "path"), ..Attributes::default() }
+    Attributes {
+        user,
+        verb: of(other, "verb"),
+        path: of(other, "path"),
+        ..Attributes::default()
+    }
 }
 
 fn rules(call: &Call, object: &mut Value) -> Outcome<()> {
-    let namespace = object["spec"]["namespace"].as_str().unwrap_or_default().to_owned();
+    let namespace = object["spec"]["namespace"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request").into());
     }
@@ -259,6 +358,7 @@ fn rules(call: &Call, object: &mut Value) -> Outcome<()> {
         }
     }
     object["spec"] = json!({});
-    object["status"] = json!({"resourceRules": resource, "nonResourceRules": other, "incomplete": false});
+    object["status"] =
+        json!({"resourceRules": resource, "nonResourceRules": other, "incomplete": false});
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use http::Method;
 use knarr_api::Resource;
 
@@ -16,14 +17,12 @@ use crate::{
 
 /// # Errors
 /// Whatever the request deserves, as a Status.
-pub(crate) async fn to(call: &Call, body: RequestBody) -> Outcome<Response> {
+pub(crate) fn to(call: &Call, body: RequestBody) -> BoxFuture<'_, Outcome<Response>> {
     if call.info.is_resource {
-        return resource(call, body).await;
+        return Box::pin(resource(call, body));
     }
-    if let Some(response) = health::answer(call) {
-        return Ok(response);
-    }
-    discovery::answer(call)
+    let answer = health::answer(call).map_or_else(|| discovery::answer(call), Ok);
+    Box::pin(std::future::ready(answer))
 }
 
 async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
@@ -39,7 +38,9 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
         return reviews::answer(call, review, body).await;
     }
     let resource = registry.get(&info.group, &info.resource).cloned();
-    let served = resource.filter(|r| r.versions.contains(&info.version)).ok_or_else(respond::no_such_resource)?;
+    let served = resource
+        .filter(|r| r.versions.contains(&info.version))
+        .ok_or_else(respond::no_such_resource)?;
     drop(registry);
     let target = target(call, served)?;
     if target.subresource.is_some() {
@@ -52,17 +53,28 @@ fn target(call: &Call, resource: Arc<Resource>) -> Outcome<Target> {
     let info = &call.info;
     let subresource = match info.subresource.as_str() {
         "" => None,
-        name => Some(resource.subresource(name).cloned().ok_or_else(respond::no_such_resource)?),
+        name => Some(
+            resource
+                .subresource(name)
+                .cloned()
+                .ok_or_else(respond::no_such_resource)?,
+        ),
     };
     let takes_rest = subresource.as_ref().is_some_and(|s| s.name == "proxy");
     // A namespace's own path names it twice.
     let own_namespace = info.group.is_empty() && info.resource == "namespaces";
-    if (info.overlong && !takes_rest) || (!resource.namespaced && !info.namespace.is_empty() && !own_namespace) {
+    if (info.overlong && !takes_rest)
+        || (!resource.namespaced && !info.namespace.is_empty() && !own_namespace)
+    {
         return Err(respond::no_such_resource().into());
     }
     Ok(Target {
         version: info.version.clone(),
-        namespace: if resource.namespaced { info.namespace.clone() } else { String::new() },
+        namespace: if resource.namespaced {
+            info.namespace.clone()
+        } else {
+            String::new()
+        },
         name: info.path_name().to_owned(),
         subresource,
         resource,
@@ -70,20 +82,35 @@ fn target(call: &Call, resource: Arc<Resource>) -> Outcome<Target> {
 }
 
 async fn object(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    if target.resource.group.is_empty() && target.resource.plural == "bindings" {
+        return match (
+            &call.method,
+            target.name.is_empty() && !target.namespace.is_empty(),
+        ) {
+            (&Method::POST, true) => rest::sub::binding::create_legacy(call, target, body).await,
+            _ => Err(respond::not_allowed().into()),
+        };
+    }
     let named = !target.name.is_empty() && call.info.verb != "watch";
     let across = target.resource.namespaced && target.namespace.is_empty();
     let verb = call.info.verb.as_str();
     let offered = target.resource.verbs.contains(&verb);
     match (&call.method, named) {
         (&Method::GET | &Method::HEAD, true) if across => Err(respond::no_such_resource().into()),
-        (&Method::GET | &Method::HEAD, _) if verb == "watch" && offered => rest::watch::watch(call, target).await,
+        (&Method::GET | &Method::HEAD, _) if verb == "watch" && offered => {
+            rest::watch::watch(call, target).await
+        }
         (&Method::GET | &Method::HEAD, true) if offered => rest::get::get(call, target).await,
         (&Method::GET | &Method::HEAD, false) if offered => rest::list::list(call, target).await,
-        (&Method::POST, false) if offered && !across => rest::create::create(call, target, body).await,
+        (&Method::POST, false) if offered && !across => {
+            rest::create::create(call, target, body).await
+        }
         (&Method::PUT, true) if offered => rest::update::update(call, target, body).await,
         (&Method::PATCH, true) if offered => rest::patch::patch(call, target, body).await,
         (&Method::DELETE, true) if offered => rest::delete::delete(call, target, body).await,
-        (&Method::DELETE, false) if offered && !across => rest::collection::delete_all(call, target, body).await,
+        (&Method::DELETE, false) if offered && !across => {
+            rest::collection::delete_all(call, target, body).await
+        }
         _ => Err(respond::not_allowed().into()),
     }
 }

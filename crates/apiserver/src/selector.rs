@@ -28,7 +28,11 @@ impl Selection {
         if let Some(field) = fields.unknown(strategy.field_names()) {
             return Err(bad(unknown_field(target, field)));
         }
-        Ok(Selection { labels, fields, name: None })
+        Ok(Selection {
+            labels,
+            fields,
+            name: None,
+        })
     }
 
     pub fn named(mut self, name: &str) -> Self {
@@ -41,14 +45,18 @@ impl Selection {
     }
 
     pub fn matches(&self, head: &Head) -> bool {
-        self.name.as_ref().is_none_or(|n| *n == head.name) && self.labels.matches(head) && self.fields.matches(head)
+        self.name.as_ref().is_none_or(|n| *n == head.name)
+            && self.labels.matches(head)
+            && self.fields.matches(head)
     }
 }
 
 fn unknown_field(target: &Target, field: &str) -> String {
     let resource = &target.resource;
     if resource.strategy.field_names().is_empty() {
-        format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        format!(
+            "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        )
     } else if resource.group == "batch" {
         format!("field label {field:?} not supported for {}", resource.kind)
     } else {

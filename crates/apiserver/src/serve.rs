@@ -27,7 +27,11 @@ pub struct Tls {
 }
 
 /// Accepts connections until the server stops.
-pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, tls: Tls) -> Result<(), rustls::Error> {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    tls: Tls,
+) -> Result<(), rustls::Error> {
     let acceptor = TlsAcceptor::from(Arc::new(server_config(&shared, tls)?));
     loop {
         let accepted = tokio::select! {
@@ -50,7 +54,8 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, tls: Tls) ->
 
 fn server_config(shared: &Shared, tls: Tls) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
     let builder = if shared.client_cas.is_empty() {
         builder.with_no_client_auth()
     } else {
@@ -69,15 +74,27 @@ fn server_config(shared: &Shared, tls: Tls) -> Result<ServerConfig, rustls::Erro
     Ok(config)
 }
 
-async fn connection(shared: Arc<Shared>, acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) {
+async fn connection(
+    shared: Arc<Shared>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) {
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake"),
         Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
     };
-    let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let peer = Peer::Remote { certified: leaf.and_then(x509::user).map(Arc::new), address };
+    let leaf = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first);
+    let peer = Peer::Remote {
+        certified: leaf.and_then(x509::user).map(Arc::new),
+        address,
+    };
     let stop = shared.stop.clone();
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
         let (shared, peer) = (shared.clone(), peer.clone());
@@ -85,7 +102,11 @@ async fn connection(shared: Arc<Shared>, acceptor: TlsAcceptor, stream: TcpStrea
         async move { Ok::<_, std::convert::Infallible>(chain::handle(shared, request, peer).await) }
     });
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(1000).initial_stream_window_size(1 << 20).initial_connection_window_size(4 << 20);
+    builder
+        .http2()
+        .max_concurrent_streams(1000)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20);
     builder.http1().half_close(true);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);

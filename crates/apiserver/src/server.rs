@@ -73,7 +73,11 @@ impl ApiServer {
     /// # Errors
     /// When keys cannot be read or the default objects cannot be written.
     pub async fn new(config: Config) -> Result<Self, StartError> {
-        let tokens = config.tokens.map(Tokens::new).transpose().map_err(StartError::SigningKey)?;
+        let tokens = config
+            .tokens
+            .map(Tokens::new)
+            .transpose()
+            .map_err(StartError::SigningKey)?;
         let kubelets = Kubelets::new(config.kubelet).map_err(StartError::KubeletClient)?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -97,13 +101,18 @@ impl ApiServer {
             stop,
             tasks,
         });
-        poststart::run(&shared).await.map_err(StartError::Defaults)?;
+        poststart::run(&shared)
+            .await
+            .map_err(StartError::Defaults)?;
         Ok(ApiServer(shared))
     }
 
     /// The chain for components of this process: same authorization, admission and semantics, no sockets.
     pub fn service(&self, user: UserInfo) -> Service {
-        Service { shared: self.0.clone(), peer: Peer::Local(Arc::new(user)) }
+        Service {
+            shared: self.0.clone(),
+            peer: Peer::Local(Arc::new(user)),
+        }
     }
 
     /// Serves HTTPS (HTTP/1.1 and HTTP/2) on `listener` until [`ApiServer::stop`].

@@ -23,10 +23,17 @@ impl UserInfo {
     /// `system:authenticated` is added to the groups, as every authenticated user has it.
     pub fn new<S: Into<String>>(name: &str, groups: impl IntoIterator<Item = S>) -> Self {
         let mut groups: Vec<String> = groups.into_iter().map(Into::into).collect();
-        if !groups.iter().any(|g| g == AUTHENTICATED || g == UNAUTHENTICATED) {
+        if !groups
+            .iter()
+            .any(|g| g == AUTHENTICATED || g == UNAUTHENTICATED)
+        {
             groups.push(AUTHENTICATED.into());
         }
-        UserInfo { name: name.into(), groups, ..UserInfo::default() }
+        UserInfo {
+            name: name.into(),
+            groups,
+            ..UserInfo::default()
+        }
     }
 
     pub fn anonymous() -> Self {

@@ -22,7 +22,11 @@ struct Pool {
 
 impl Pool {
     fn new(size: u64, reserved: u64) -> Self {
-        Pool { size, reserved: reserved.min(size), taken: Mutex::default() }
+        Pool {
+            size,
+            reserved: reserved.min(size),
+            taken: Mutex::default(),
+        }
     }
 
     /// False when it is taken already.
@@ -32,7 +36,8 @@ impl Pool {
 
     fn draw(&self) -> Option<u64> {
         let mut taken = self.taken.lock();
-        let found = find(&taken, self.reserved, self.size).or_else(|| find(&taken, 0, self.reserved))?;
+        let found =
+            find(&taken, self.reserved, self.size).or_else(|| find(&taken, 0, self.reserved))?;
         taken.insert(found);
         Some(found)
     }
@@ -71,7 +76,10 @@ impl Network {
         // Neither the network's own address nor, for IPv4, its broadcast address is given out.
         let last = if net.addr().is_ipv4() { 1 } else { 0 };
         let size = (1_u64 << host).saturating_sub(1 + last);
-        Network { net, pool: Pool::new(size, (size / 16).clamp(16, 256)) }
+        Network {
+            net,
+            pool: Pool::new(size, (size / 16).clamp(16, 256)),
+        }
     }
 
     fn offset(&self, ip: IpAddr) -> Option<u64> {
@@ -83,12 +91,18 @@ impl Network {
             (IpAddr::V6(a), IpAddr::V6(b)) => u128::from(a) - u128::from(b),
             _ => return None,
         };
-        u64::try_from(n).ok()?.checked_sub(1).filter(|n| *n < self.pool.size)
+        u64::try_from(n)
+            .ok()?
+            .checked_sub(1)
+            .filter(|n| *n < self.pool.size)
     }
 
     fn address(&self, offset: u64) -> IpAddr {
         match self.net.network() {
-            IpAddr::V4(base) => Ipv4Addr::from(u32::from(base).saturating_add(u32::try_from(offset + 1).unwrap_or(0))).into(),
+            IpAddr::V4(base) => Ipv4Addr::from(
+                u32::from(base).saturating_add(u32::try_from(offset + 1).unwrap_or(0)),
+            )
+            .into(),
             IpAddr::V6(base) => Ipv6Addr::from(u128::from(base) + u128::from(offset) + 1).into(),
         }
     }
@@ -116,12 +130,21 @@ impl Addresses {
         let size = u64::from(ports.end().saturating_sub(*ports.start())) + 1;
         let pool = || Pool::new(size, (size / 32).clamp(16, 128));
         let networks = cidrs.into_iter().map(Network::new).collect();
-        Addresses(Arc::new(Inner { networks, ports, port_pool: [pool(), pool(), pool()] }))
+        Addresses(Arc::new(Inner {
+            networks,
+            ports,
+            port_pool: [pool(), pool(), pool()],
+        }))
     }
 
     /// Takes what stored Services hold.
     pub fn repair(&self, store: &Store) {
-        let Ok(listing) = store.list(Range { prefix: "/registry/services/specs/", ..Range::default() }) else { return };
+        let Ok(listing) = store.list(Range {
+            prefix: "/registry/services/specs/",
+            ..Range::default()
+        }) else {
+            return;
+        };
         for stored in listing.items {
             let service: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
             for held in Held::of(&service) {
@@ -132,7 +155,17 @@ impl Addresses {
 
     /// The families of the cluster, primary first: `IPv4`, `IPv6`.
     pub fn families(&self) -> Vec<&'static str> {
-        self.0.networks.iter().map(|n| if n.net.addr().is_ipv4() { "IPv4" } else { "IPv6" }).collect()
+        self.0
+            .networks
+            .iter()
+            .map(|n| {
+                if n.net.addr().is_ipv4() {
+                    "IPv4"
+                } else {
+                    "IPv6"
+                }
+            })
+            .collect()
     }
 
     pub fn port_range(&self) -> &RangeInclusive<u16> {
@@ -140,7 +173,10 @@ impl Addresses {
     }
 
     fn network(&self, family: &str) -> Option<&Network> {
-        self.0.networks.iter().find(|n| n.net.addr().is_ipv4() == (family == "IPv4"))
+        self.0
+            .networks
+            .iter()
+            .find(|n| n.net.addr().is_ipv4() == (family == "IPv4"))
     }
 
     /// Takes a certain address or port.
@@ -153,18 +189,28 @@ impl Addresses {
                 let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
                 let network = self.network(family);
                 let range = || network.map(|n| n.net.to_string()).unwrap_or_default();
-                let offset = network.and_then(|n| n.offset(*ip)).ok_or_else(|| Refused::OutOfRange(range()))?;
+                let offset = network
+                    .and_then(|n| n.offset(*ip))
+                    .ok_or_else(|| Refused::OutOfRange(range()))?;
                 network.is_some_and(|n| n.pool.take(offset))
             }
             Held::Port(protocol, port) => {
                 let ports = &self.0.ports;
                 if !ports.contains(port) {
-                    return Err(Refused::OutOfRange(format!("{}-{}", ports.start(), ports.end())));
+                    return Err(Refused::OutOfRange(format!(
+                        "{}-{}",
+                        ports.start(),
+                        ports.end()
+                    )));
                 }
                 self.0.port_pool[*protocol].take(u64::from(port - ports.start()))
             }
         };
-        if taken { Ok(self.lease(held)) } else { Err(Refused::Taken) }
+        if taken {
+            Ok(self.lease(held))
+        } else {
+            Err(Refused::Taken)
+        }
     }
 
     /// Draws a free address of a family.
@@ -183,7 +229,10 @@ impl Addresses {
             let n = self.0.port_pool[first].draw()?;
             let port = self.0.ports.start() + u16::try_from(n).ok()?;
             let lease = self.lease(Held::Port(first, port));
-            let others: Result<Vec<Lease>, Refused> = wanted[1..].iter().map(|p| self.take(Held::Port(*p, port))).collect();
+            let others: Result<Vec<Lease>, Refused> = wanted[1..]
+                .iter()
+                .map(|p| self.take(Held::Port(*p, port)))
+                .collect();
             match others {
                 Ok(others) => break Some((port, std::iter::once(lease).chain(others).collect())),
                 // Kept until the end, so that it is not drawn again.
@@ -195,24 +244,36 @@ impl Addresses {
     }
 
     fn lease(&self, held: Held) -> Lease {
-        Lease { addresses: self.clone(), held, state: State::Taken }
+        Lease {
+            addresses: self.clone(),
+            held,
+            state: State::Taken,
+        }
     }
 
     /// Something to give back when a write happens.
     pub fn let_go(&self, held: Held) -> Lease {
-        Lease { addresses: self.clone(), held, state: State::ToFree }
+        Lease {
+            addresses: self.clone(),
+            held,
+            state: State::ToFree,
+        }
     }
 
     fn free(&self, held: &Held) {
         match held {
             Held::Address(ip) => {
                 let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-                if let Some((network, offset)) = self.network(family).and_then(|n| n.offset(*ip).map(|o| (n, o))) {
+                if let Some((network, offset)) = self
+                    .network(family)
+                    .and_then(|n| n.offset(*ip).map(|o| (n, o)))
+                {
                     network.pool.free(offset);
                 }
             }
             Held::Port(protocol, port) => {
-                self.0.port_pool[*protocol].free(u64::from(port.saturating_sub(*self.0.ports.start())));
+                self.0.port_pool[*protocol]
+                    .free(u64::from(port.saturating_sub(*self.0.ports.start())));
             }
         }
     }
@@ -241,15 +302,27 @@ impl Held {
         let spec = &service["spec"];
         let mut out = HashSet::new();
         if spec["type"] != "ExternalName" {
-            let ips = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let ips = spec["clusterIPs"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str);
             out.extend(ips.filter_map(|ip| ip.parse().ok()).map(Held::Address));
         }
         for port in spec["ports"].as_array().into_iter().flatten() {
-            if let Some(n) = port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0) {
+            if let Some(n) = port["nodePort"]
+                .as_u64()
+                .and_then(|n| u16::try_from(n).ok())
+                .filter(|n| *n > 0)
+            {
                 out.insert(Held::port(port["protocol"].as_str().unwrap_or("TCP"), n));
             }
         }
-        if let Some(n) = spec["healthCheckNodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0) {
+        if let Some(n) = spec["healthCheckNodePort"]
+            .as_u64()
+            .and_then(|n| u16::try_from(n).ok())
+            .filter(|n| *n > 0)
+        {
             out.insert(Held::port("TCP", n));
         }
         out
@@ -305,7 +378,10 @@ mod tests {
         drop(lease);
         a.take(Held::Address(ip)).unwrap().keep();
         let outside: IpAddr = "10.97.0.1".parse().unwrap();
-        assert!(matches!(a.take(Held::Address(outside)), Err(Refused::OutOfRange(_))));
+        assert!(matches!(
+            a.take(Held::Address(outside)),
+            Err(Refused::OutOfRange(_))
+        ));
         let mut held = Vec::new();
         while let Some((ip, lease)) = a.draw_address("IPv4") {
             assert!(ip != outside && held.iter().all(|(other, _)| *other != ip));

@@ -14,15 +14,25 @@ pub fn admit(call: &Call, ingress: &mut Value) {
     if named || !ingress["spec"].is_object() {
         return;
     }
-    let range = Range { prefix: "/registry/ingressclasses/", ..Range::default() };
-    let Ok(classes) = call.shared.store.list(range) else { return };
+    let range = Range {
+        prefix: "/registry/ingressclasses/",
+        ..Range::default()
+    };
+    let Ok(classes) = call.shared.store.list(range) else {
+        return;
+    };
     let mut defaults: Vec<(String, String)> = classes
         .items
         .iter()
         .filter_map(|stored| serde_json::from_slice::<Value>(&stored.json).ok())
         .filter(|class| class["metadata"]["annotations"][DEFAULT] == "true")
         .map(|class| {
-            let text = |key: &str| class["metadata"][key].as_str().unwrap_or_default().to_owned();
+            let text = |key: &str| {
+                class["metadata"][key]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            };
             (text("creationTimestamp"), text("name"))
         })
         .collect();

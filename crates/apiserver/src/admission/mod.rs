@@ -50,7 +50,10 @@ pub(crate) fn mutate(
 ) -> Outcome<Admitted> {
     namespace::admit(call, target, action)?;
     if target.subresource.is_none() {
-        match (target.resource.group.as_str(), target.resource.plural.as_str()) {
+        match (
+            target.resource.group.as_str(),
+            target.resource.plural.as_str(),
+        ) {
             ("", "pods") => {
                 serviceaccount::admit(call, target, action, object)?;
                 priority::admit_pod(call, target, action, object, old)?;
@@ -58,8 +61,12 @@ pub(crate) fn mutate(
                 pod::taint_tolerations(object);
             }
             ("", "nodes") if action == Action::Create => node::taint_not_ready(object),
-            ("networking.k8s.io", "ingresses") if action == Action::Create => ingressclass::admit(call, object),
-            ("scheduling.k8s.io", "priorityclasses") => priority::admit_class(call, target, object)?,
+            ("networking.k8s.io", "ingresses") if action == Action::Create => {
+                ingressclass::admit(call, object)
+            }
+            ("scheduling.k8s.io", "priorityclasses") => {
+                priority::admit_class(call, target, object)?
+            }
             _ => {}
         }
     }
@@ -77,15 +84,27 @@ pub(crate) fn allocate(
     old: Option<&Value>,
     admitted: &mut Admitted,
 ) -> Outcome<()> {
-    if target.subresource.is_none() && target.resource.group.is_empty() && target.resource.plural == "services" {
-        service::allocate(&call.shared.addresses, target, object, old, &mut admitted.leases)?;
+    if target.subresource.is_none()
+        && target.resource.group.is_empty()
+        && target.resource.plural == "services"
+    {
+        service::allocate(
+            &call.shared.addresses,
+            target,
+            object,
+            old,
+            &mut admitted.leases,
+        )?;
     }
     Ok(())
 }
 
 /// Settles what of a Service depends on the cluster's address families, before it is validated.
 pub(crate) fn prepare(call: &Call, target: &Target, object: &mut Value, old: Option<&Value>) {
-    if target.subresource.is_none() && target.resource.group.is_empty() && target.resource.plural == "services" {
+    if target.subresource.is_none()
+        && target.resource.group.is_empty()
+        && target.resource.plural == "services"
+    {
         service::families(&call.shared.addresses, object, old);
     }
 }

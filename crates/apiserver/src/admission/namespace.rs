@@ -10,17 +10,23 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 pub fn admit(call: &Call, target: &Target, action: Action) -> Outcome<()> {
     let resource = &target.resource;
-    if !resource.namespaced || action != Action::Create || resource.group == "authorization.k8s.io" {
+    if !resource.namespaced || action != Action::Create || resource.group == "authorization.k8s.io"
+    {
         return Ok(());
     }
     let name = &target.namespace;
-    let Some(namespace) = call.shared.store.get(&format!("/registry/namespaces/{name}")) else {
+    let Some(namespace) = call
+        .shared
+        .store
+        .get(&format!("/registry/namespaces/{name}"))
+    else {
         return Err(Status::not_found("", "namespaces", name).into());
     };
     if !namespace.head.deleting {
         return Ok(());
     }
-    let why = format!("unable to create new content in namespace {name} because it is being terminated");
+    let why =
+        format!("unable to create new content in namespace {name} because it is being terminated");
     let mut status = Status::forbidden(&resource.group, &resource.plural, &target.name, &why);
     if let Some(details) = &mut status.details {
         details.causes.push(Cause {

@@ -27,6 +27,9 @@ mod tests {
         let mut node = json!({"metadata": {"name": "n"}});
         taint_not_ready(&mut node);
         taint_not_ready(&mut node);
-        assert_eq!(node["spec"]["taints"], json!([{"key": NOT_READY, "effect": "NoSchedule"}]));
+        assert_eq!(
+            node["spec"]["taints"],
+            json!([{"key": NOT_READY, "effect": "NoSchedule"}])
+        );
     }
 }

@@ -6,22 +6,29 @@ use serde_json::{Value, json};
 const SECONDS: i64 = 300;
 
 pub fn default_tolerations(pod: &mut Value) {
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
         let tolerates = |t: &Value| {
             let any_key = t["key"].as_str().unwrap_or_default().is_empty();
             let effect = t["effect"].as_str().unwrap_or_default();
             (any_key || t["key"] == key) && matches!(effect, "" | "NoExecute")
         };
-        let toleration =
-            json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
+        let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
         add(pod, tolerates, toleration);
     }
 }
 
 /// Pods that request something stay schedulable under memory pressure; best-effort ones do not.
 pub fn taint_tolerations(pod: &mut Value) {
-    let containers = ["containers", "initContainers"].map(|k| pod["spec"][k].as_array().cloned().unwrap_or_default());
-    let asks = |c: &Value| ["requests", "limits"].iter().any(|k| c["resources"][k].as_object().is_some_and(|m| !m.is_empty()));
+    let containers = ["containers", "initContainers"]
+        .map(|k| pod["spec"][k].as_array().cloned().unwrap_or_default());
+    let asks = |c: &Value| {
+        ["requests", "limits"]
+            .iter()
+            .any(|k| c["resources"][k].as_object().is_some_and(|m| !m.is_empty()))
+    };
     if !containers.iter().flatten().any(asks) {
         return;
     }
@@ -31,7 +38,11 @@ pub fn taint_tolerations(pod: &mut Value) {
         (any_key && t["operator"] == "Exists" || t["key"] == key)
             && matches!(t["effect"].as_str().unwrap_or_default(), "" | "NoSchedule")
     };
-    add(pod, tolerates, json!({"key": key, "operator": "Exists", "effect": "NoSchedule"}));
+    add(
+        pod,
+        tolerates,
+        json!({"key": key, "operator": "Exists", "effect": "NoSchedule"}),
+    );
 }
 
 fn add(pod: &mut Value, there: impl Fn(&Value) -> bool, toleration: Value) {
@@ -55,7 +66,10 @@ mod tests {
         let mut pod = json!({"spec": {"tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}]}});
         default_tolerations(&mut pod);
         assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 2);
-        assert_eq!(pod["spec"]["tolerations"][1]["key"], "node.kubernetes.io/unreachable");
+        assert_eq!(
+            pod["spec"]["tolerations"][1]["key"],
+            "node.kubernetes.io/unreachable"
+        );
         let mut pod = json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "1"}}}]}});
         taint_tolerations(&mut pod);
         assert_eq!(pod["spec"]["tolerations"][0]["effect"], "NoSchedule");

@@ -18,23 +18,44 @@ struct Class {
 impl Class {
     fn of(object: &Value) -> Self {
         Class {
-            name: object["metadata"]["name"].as_str().unwrap_or_default().into(),
+            name: object["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .into(),
             value: object["value"].as_i64().unwrap_or(0),
-            preemption: object["preemptionPolicy"].as_str().unwrap_or("PreemptLowerPriority").into(),
+            preemption: object["preemptionPolicy"]
+                .as_str()
+                .unwrap_or("PreemptLowerPriority")
+                .into(),
         }
     }
 }
 
 fn classes(call: &Call) -> impl Iterator<Item = Value> {
-    let listing = call.shared.store.list(Range { prefix: CLASSES, ..Range::default() });
-    listing.map(|l| l.items).unwrap_or_default().into_iter().filter_map(|s| serde_json::from_slice(&s.json).ok())
+    let listing = call.shared.store.list(Range {
+        prefix: CLASSES,
+        ..Range::default()
+    });
+    listing
+        .map(|l| l.items)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|s| serde_json::from_slice(&s.json).ok())
 }
 
 fn default_class(call: &Call) -> Option<Value> {
-    classes(call).filter(|c| c["globalDefault"] == true).min_by_key(|c| c["value"].as_i64())
+    classes(call)
+        .filter(|c| c["globalDefault"] == true)
+        .min_by_key(|c| c["value"].as_i64())
 }
 
-pub fn admit_pod(call: &Call, target: &Target, action: Action, pod: &mut Value, old: Option<&Value>) -> Outcome<()> {
+pub fn admit_pod(
+    call: &Call,
+    target: &Target,
+    action: Action,
+    pod: &mut Value,
+    old: Option<&Value>,
+) -> Outcome<()> {
     if action == Action::Update {
         let spec = old.map(|o| &o["spec"]);
         if let (Some(old), true) = (spec, pod["spec"]["priority"].is_null()) {
@@ -51,16 +72,25 @@ pub fn admit_pod(call: &Call, target: &Target, action: Action, pod: &mut Value, 
         return Ok(());
     }
     let forbid = |why: String| Err(Status::forbidden("", "pods", &target.name, &why).into());
-    let name = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
+    let name = pod["spec"]["priorityClassName"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let class = if name.is_empty() {
         default_class(call).map(|c| Class::of(&c))
     } else {
         match call.shared.store.get(&format!("{CLASSES}{name}")) {
-            Some(stored) => Some(Class::of(&serde_json::from_slice(&stored.json).unwrap_or_default())),
+            Some(stored) => Some(Class::of(
+                &serde_json::from_slice(&stored.json).unwrap_or_default(),
+            )),
             None => return forbid(format!("no PriorityClass with name {name} was found")),
         }
     };
-    let class = class.unwrap_or(Class { name: String::new(), value: 0, preemption: "PreemptLowerPriority".into() });
+    let class = class.unwrap_or(Class {
+        name: String::new(),
+        value: 0,
+        preemption: "PreemptLowerPriority".into(),
+    });
     let spec = &mut pod["spec"];
     if name.is_empty() && !class.name.is_empty() {
         spec["priorityClassName"] = class.name.into();
@@ -93,8 +123,13 @@ pub fn admit_class(call: &Call, target: &Target, class: &Value) -> Outcome<()> {
     let other = default_class(call).and_then(|c| c["metadata"]["name"].as_str().map(str::to_owned));
     match other {
         Some(other) if other != target.name => {
-            let why = format!("PriorityClass {other} is already marked as default. Only one default can exist");
-            Err(Status::forbidden("scheduling.k8s.io", "priorityclasses", &target.name, &why).into())
+            let why = format!(
+                "PriorityClass {other} is already marked as default. Only one default can exist"
+            );
+            Err(
+                Status::forbidden("scheduling.k8s.io", "priorityclasses", &target.name, &why)
+                    .into(),
+            )
         }
         _ => Ok(()),
     }

@@ -6,14 +6,18 @@ use knarr_api::{Status, field};
 use serde_json::{Value, json};
 
 use super::addresses::{Addresses, Held, Lease, Refused};
-use crate::{Outcome, rest::{Target, meta}};
+use crate::{
+    Outcome,
+    rest::{Target, meta},
+};
 
 fn is_external(spec: &Value) -> bool {
     spec["type"] == "ExternalName"
 }
 
 fn is_headless(spec: &Value) -> bool {
-    spec["clusterIPs"][0] == "None" || (spec["clusterIPs"][0].is_null() && spec["clusterIP"] == "None")
+    spec["clusterIPs"][0] == "None"
+        || (spec["clusterIPs"][0].is_null() && spec["clusterIP"] == "None")
 }
 
 fn needs_node_ports(spec: &Value) -> bool {
@@ -33,11 +37,18 @@ fn needs_health_port(spec: &Value) -> bool {
 }
 
 fn texts(value: &Value) -> Vec<&str> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 fn family_of(ip: &str) -> Option<&'static str> {
-    ip.parse::<IpAddr>().ok().map(|ip| if ip.is_ipv4() { "IPv4" } else { "IPv6" })
+    ip.parse::<IpAddr>()
+        .ok()
+        .map(|ip| if ip.is_ipv4() { "IPv4" } else { "IPv6" })
 }
 
 /// Fills in families and their policy, and carries allocations over from the Service before the update.
@@ -53,25 +64,44 @@ pub fn families(addresses: &Addresses, service: &mut Value, old: Option<&Value>)
         return;
     }
     // One field is the first of the other.
-    if spec["clusterIPs"].as_array().is_none_or(Vec::is_empty) && spec["clusterIP"].as_str().is_some_and(|s| !s.is_empty()) {
+    if spec["clusterIPs"].as_array().is_none_or(Vec::is_empty)
+        && spec["clusterIP"].as_str().is_some_and(|s| !s.is_empty())
+    {
         spec["clusterIPs"] = json!([spec["clusterIP"]]);
     }
     let cluster = addresses.families();
     let bare = is_headless(spec) && spec["selector"].as_object().is_none_or(|s| s.is_empty());
     if spec["ipFamilyPolicy"].is_null() {
-        let policy = if bare && spec["ipFamilies"].as_array().is_none_or(|f| f.len() != 1) { "RequireDualStack" } else { "SingleStack" };
+        let policy = if bare && spec["ipFamilies"].as_array().is_none_or(|f| f.len() != 1) {
+            "RequireDualStack"
+        } else {
+            "SingleStack"
+        };
         spec["ipFamilyPolicy"] = policy.into();
     }
-    let mut families: Vec<String> = texts(&spec["ipFamilies"]).into_iter().map(str::to_owned).collect();
+    let mut families: Vec<String> = texts(&spec["ipFamilies"])
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     for ip in texts(&spec["clusterIPs"]).iter().skip(families.len()) {
         families.extend(family_of(ip).map(str::to_owned));
     }
     if families.is_empty() {
         families.extend(cluster.first().map(|f| (*f).to_owned()));
     }
-    let dual = matches!(spec["ipFamilyPolicy"].as_str(), Some("PreferDualStack" | "RequireDualStack"));
+    let dual = matches!(
+        spec["ipFamilyPolicy"].as_str(),
+        Some("PreferDualStack" | "RequireDualStack")
+    );
     if dual && families.len() == 1 && (cluster.len() > 1 || bare) {
-        families.push(if families[0] == "IPv4" { "IPv6" } else { "IPv4" }.into());
+        families.push(
+            if families[0] == "IPv4" {
+                "IPv6"
+            } else {
+                "IPv4"
+            }
+            .into(),
+        );
     }
     spec["ipFamilies"] = families.into();
 }
@@ -97,7 +127,10 @@ fn carry_over(spec: &mut Value, old: &Value) {
     if may_have_node_ports(spec) && may_have_node_ports(old) {
         carry_ports(spec, old);
     }
-    if needs_health_port(spec) && needs_health_port(old) && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0 {
+    if needs_health_port(spec)
+        && needs_health_port(old)
+        && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0
+    {
         spec["healthCheckNodePort"] = old["healthCheckNodePort"].clone();
     }
 }
@@ -112,13 +145,34 @@ fn protocol(port: &Value) -> &str {
 
 fn carry_ports(spec: &mut Value, old: &Value) {
     let before: Vec<Value> = old["ports"].as_array().cloned().unwrap_or_default();
-    let given = |spec: &Value| -> HashSet<u64> { spec["ports"].as_array().into_iter().flatten().map(node_port).filter(|n| *n > 0).collect() };
+    let given = |spec: &Value| -> HashSet<u64> {
+        spec["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(node_port)
+            .filter(|n| *n > 0)
+            .collect()
+    };
     let used = given(spec);
-    for port in spec["ports"].as_array_mut().into_iter().flatten().filter(|p| p.is_object() && node_port(p) == 0) {
+    for port in spec["ports"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter(|p| p.is_object() && node_port(p) == 0)
+    {
         let same = before.iter().find(|b| {
-            node_port(b) > 0 && protocol(b) == protocol(port) && b["port"] == port["port"] && !used.contains(&node_port(b))
+            node_port(b) > 0
+                && protocol(b) == protocol(port)
+                && b["port"] == port["port"]
+                && !used.contains(&node_port(b))
         });
-        let named = before.iter().find(|b| node_port(b) > 0 && protocol(b) == protocol(port) && b["name"] == port["name"] && !used.contains(&node_port(b)));
+        let named = before.iter().find(|b| {
+            node_port(b) > 0
+                && protocol(b) == protocol(port)
+                && b["name"] == port["name"]
+                && !used.contains(&node_port(b))
+        });
         if let Some(found) = same.or(named) {
             port["nodePort"] = found["nodePort"].clone();
         }
@@ -143,7 +197,12 @@ pub fn allocate(
     let name = meta::text(service, "name").to_owned();
     let invalid = |error: field::Error| {
         let resource = &target.resource;
-        Box::new(Status::invalid(&resource.group, &resource.kind, &name, &[error]))
+        Box::new(Status::invalid(
+            &resource.group,
+            &resource.kind,
+            &name,
+            &[error],
+        ))
     };
     let spec = &mut service["spec"];
     check_families(addresses, spec).map_err(invalid)?;
@@ -167,27 +226,48 @@ fn check_families(addresses: &Addresses, spec: &Value) -> Result<(), field::Erro
     }
     if spec["ipFamilyPolicy"] == "RequireDualStack" && cluster.len() < 2 {
         let why = "this cluster is not configured for dual-stack services";
-        return Err(field::Error::invalid(&root.child("ipFamilyPolicy"), "RequireDualStack", why));
+        return Err(field::Error::invalid(
+            &root.child("ipFamilyPolicy"),
+            "RequireDualStack",
+            why,
+        ));
     }
     for (i, family) in texts(&spec["ipFamilies"]).into_iter().enumerate() {
         if !cluster.contains(&family) {
-            return Err(field::Error::invalid(&root.child("ipFamilies").index(i), family, "not configured on this cluster"));
+            return Err(field::Error::invalid(
+                &root.child("ipFamilies").index(i),
+                family,
+                "not configured on this cluster",
+            ));
         }
     }
     Ok(())
 }
 
-fn cluster_ips(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, leases: &mut Vec<Lease>) -> Result<(), field::Error> {
+fn cluster_ips(
+    addresses: &Addresses,
+    spec: &mut Value,
+    held: &HashSet<Held>,
+    leases: &mut Vec<Lease>,
+) -> Result<(), field::Error> {
     if is_external(spec) || is_headless(spec) {
         return Ok(());
     }
     let path = field::Path::new("spec").child("clusterIPs");
-    let families: Vec<String> = texts(&spec["ipFamilies"]).into_iter().map(str::to_owned).collect();
-    let mut ips: Vec<String> = texts(&spec["clusterIPs"]).into_iter().map(str::to_owned).collect();
+    let families: Vec<String> = texts(&spec["ipFamilies"])
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    let mut ips: Vec<String> = texts(&spec["clusterIPs"])
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     for (i, family) in families.iter().enumerate() {
         match ips.get(i).filter(|ip| !ip.is_empty()).cloned() {
             Some(text) => {
-                let Ok(ip) = text.parse::<IpAddr>() else { continue };
+                let Ok(ip) = text.parse::<IpAddr>() else {
+                    continue;
+                };
                 if held.contains(&Held::Address(ip)) {
                     continue;
                 }
@@ -197,16 +277,26 @@ fn cluster_ips(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, le
                         continue;
                     }
                     Err(Refused::OutOfRange(range)) => {
-                        format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}")
+                        format!(
+                            "the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"
+                        )
                     }
                     Err(_) => "provided IP is already allocated".to_owned(),
                 };
                 let shown: Value = ips.clone().into();
-                return Err(field::Error::invalid(&path, shown, format!("failed to allocate IP {text}: {why}")));
+                return Err(field::Error::invalid(
+                    &path,
+                    shown,
+                    format!("failed to allocate IP {text}: {why}"),
+                ));
             }
             None => {
                 let Some((ip, lease)) = addresses.draw_address(family) else {
-                    return Err(field::Error::invalid(&path, Value::Null, "failed to allocate a serviceIP: range is full"));
+                    return Err(field::Error::invalid(
+                        &path,
+                        Value::Null,
+                        "failed to allocate a serviceIP: range is full",
+                    ));
                 };
                 leases.push(lease);
                 ips.truncate(i);
@@ -221,7 +311,12 @@ fn cluster_ips(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, le
     Ok(())
 }
 
-fn node_ports(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, leases: &mut Vec<Lease>) -> Result<(), field::Error> {
+fn node_ports(
+    addresses: &Addresses,
+    spec: &mut Value,
+    held: &HashSet<Held>,
+    leases: &mut Vec<Lease>,
+) -> Result<(), field::Error> {
     if !may_have_node_ports(spec) {
         return Ok(());
     }
@@ -234,8 +329,15 @@ fn node_ports(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, lea
         if asked != 0 {
             let at = path.index(i).child("nodePort");
             let range = addresses.port_range();
-            let outside = || format!("provided port is not in the valid range. The range of valid ports is {}-{}", range.start(), range.end());
-            let port = u16::try_from(asked).map_err(|_| field::Error::invalid(&at, asked, outside()))?;
+            let outside = || {
+                format!(
+                    "provided port is not in the valid range. The range of valid ports is {}-{}",
+                    range.start(),
+                    range.end()
+                )
+            };
+            let port =
+                u16::try_from(asked).map_err(|_| field::Error::invalid(&at, asked, outside()))?;
             let wanted = Held::port(&proto, port);
             if held.contains(&wanted) {
                 continue;
@@ -251,13 +353,18 @@ fn node_ports(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, lea
                 *j != i && p["port"] == ports[i]["port"] && protocol(p) != proto && node_port(p) > 0
             });
             let shared = sibling.and_then(|(_, p)| u16::try_from(node_port(p)).ok());
-            if let Some((n, lease)) = shared.and_then(|n| addresses.take(Held::port(&proto, n)).ok().map(|l| (n, l))) {
+            if let Some((n, lease)) =
+                shared.and_then(|n| addresses.take(Held::port(&proto, n)).ok().map(|l| (n, l)))
+            {
                 leases.push(lease);
                 ports[i]["nodePort"] = n.into();
                 continue;
             }
             let Some((n, drawn)) = addresses.draw_port(&[&proto]) else {
-                return Err(field::Error::internal(&path.index(i).child("nodePort"), "failed to allocate a nodePort: range is full"));
+                return Err(field::Error::internal(
+                    &path.index(i).child("nodePort"),
+                    "failed to allocate a nodePort: range is full",
+                ));
             };
             leases.extend(drawn);
             ports[i]["nodePort"] = n.into();
@@ -269,11 +376,20 @@ fn node_ports(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, lea
     Ok(())
 }
 
-fn health_port(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, leases: &mut Vec<Lease>) -> Outcome<()> {
+fn health_port(
+    addresses: &Addresses,
+    spec: &mut Value,
+    held: &HashSet<Held>,
+    leases: &mut Vec<Lease>,
+) -> Outcome<()> {
     if !needs_health_port(spec) {
         return Ok(());
     }
-    match spec["healthCheckNodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0) {
+    match spec["healthCheckNodePort"]
+        .as_u64()
+        .and_then(|n| u16::try_from(n).ok())
+        .filter(|n| *n > 0)
+    {
         Some(port) => {
             let wanted = Held::port("TCP", port);
             if held.contains(&wanted) {
@@ -285,16 +401,23 @@ fn health_port(addresses: &Addresses, spec: &mut Value, held: &HashSet<Held>, le
                     return Ok(());
                 }
                 Err(Refused::OutOfRange(range)) => {
-                    format!("provided port is not in the valid range. The range of valid ports is {range}")
+                    format!(
+                        "provided port is not in the valid range. The range of valid ports is {range}"
+                    )
                 }
                 Err(_) => "provided port is already allocated".to_owned(),
             };
-            Err(Status::internal(format!("failed to allocate requested HealthCheck NodePort {port}: {why}")).into())
+            Err(Status::internal(format!(
+                "failed to allocate requested HealthCheck NodePort {port}: {why}"
+            ))
+            .into())
         }
         None => {
-            let (port, drawn) = addresses
-                .draw_port(&["TCP"])
-                .ok_or_else(|| Box::new(Status::internal("failed to allocate a HealthCheck NodePort: range is full")))?;
+            let (port, drawn) = addresses.draw_port(&["TCP"]).ok_or_else(|| {
+                Box::new(Status::internal(
+                    "failed to allocate a HealthCheck NodePort: range is full",
+                ))
+            })?;
             leases.extend(drawn);
             spec["healthCheckNodePort"] = port.into();
             Ok(())

@@ -4,7 +4,11 @@ use knarr_api::Status;
 use serde_json::{Value, json};
 
 use super::Action;
-use crate::{Outcome, chain::Call, rest::{Target, meta}};
+use crate::{
+    Outcome,
+    chain::Call,
+    rest::{Target, meta},
+};
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Seconds a projected token lives: an hour and a little, so that it is told apart from tokens that were asked for.
@@ -24,14 +28,27 @@ pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> O
         };
     }
     let spec = &mut pod["spec"];
-    if spec["serviceAccountName"].as_str().unwrap_or_default().is_empty() {
+    if spec["serviceAccountName"]
+        .as_str()
+        .unwrap_or_default()
+        .is_empty()
+    {
         spec["serviceAccountName"] = "default".into();
     }
     spec["serviceAccount"] = spec["serviceAccountName"].clone();
-    let name = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
+    let name = spec["serviceAccountName"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let namespace = &target.namespace;
-    let Some(stored) = call.shared.store.get(&format!("/registry/serviceaccounts/{namespace}/{name}")) else {
-        return forbid(format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"));
+    let Some(stored) = call
+        .shared
+        .store
+        .get(&format!("/registry/serviceaccounts/{namespace}/{name}"))
+    else {
+        return forbid(format!(
+            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+        ));
     };
     let account: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
     let mounts = spec["automountServiceAccountToken"]
@@ -42,7 +59,11 @@ pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> O
         mount_token(spec, &meta::generate("kube-api-access-"));
     }
     let secrets = &account["imagePullSecrets"];
-    if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty) && secrets.as_array().is_some_and(|s| !s.is_empty()) {
+    if spec["imagePullSecrets"]
+        .as_array()
+        .is_none_or(Vec::is_empty)
+        && secrets.as_array().is_some_and(|s| !s.is_empty())
+    {
         spec["imagePullSecrets"] = secrets.clone();
     }
     Ok(())
@@ -50,15 +71,29 @@ pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> O
 
 /// Mounts the token in every container that has nothing at its place; the volume comes only when one needs it.
 fn mount_token(spec: &mut Value, fresh: &str) {
-    let there = spec["volumes"].as_array().into_iter().flatten().find_map(|v| {
-        let name = v["name"].as_str()?;
-        name.starts_with("kube-api-access-").then(|| name.to_owned())
-    });
+    let there = spec["volumes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find_map(|v| {
+            let name = v["name"].as_str()?;
+            name.starts_with("kube-api-access-")
+                .then(|| name.to_owned())
+        });
     let volume = there.clone().unwrap_or_else(|| fresh.to_owned());
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten().filter(|c| c.is_object()) {
-            let taken = container["volumeMounts"].as_array().into_iter().flatten().any(|m| m["mountPath"] == MOUNT);
+        for container in spec[list]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .filter(|c| c.is_object())
+        {
+            let taken = container["volumeMounts"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|m| m["mountPath"] == MOUNT);
             if taken {
                 continue;
             }
@@ -95,8 +130,23 @@ mod tests {
     fn tokens_are_mounted_where_nothing_is() {
         let mut spec = json!({"containers": [{"name": "a"}, {"name": "b", "volumeMounts": [{"name": "own", "mountPath": MOUNT}]}]});
         mount_token(&mut spec, "kube-api-access-x");
-        assert_eq!(spec["containers"][0]["volumeMounts"][0]["name"], "kube-api-access-x");
-        assert_eq!(spec["containers"][1]["volumeMounts"].as_array().unwrap().len(), 1);
-        assert_eq!(spec["volumes"][0]["projected"]["sources"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            spec["containers"][0]["volumeMounts"][0]["name"],
+            "kube-api-access-x"
+        );
+        assert_eq!(
+            spec["containers"][1]["volumeMounts"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(
+            spec["volumes"][0]["projected"]["sources"]
+                .as_array()
+                .unwrap()
+                .len(),
+            3
+        );
     }
 }

@@ -24,7 +24,13 @@ struct Wanted {
 
 impl Wanted {
     fn read(headers: &http::HeaderMap) -> Self {
-        let all = |name: &str| headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned);
+        let all = |name: &str| {
+            headers
+                .get_all(name)
+                .iter()
+                .filter_map(|v| v.to_str().ok())
+                .map(str::to_owned)
+        };
         let mut wanted = Wanted {
             user: all("impersonate-user").next().unwrap_or_default(),
             uid: all("impersonate-uid").next().unwrap_or_default(),
@@ -33,7 +39,11 @@ impl Wanted {
         };
         for (name, value) in headers {
             if let (Some(key), Ok(value)) = (name.as_str().strip_prefix(EXTRA), value.to_str()) {
-                wanted.extra.entry(unescape(key, false)).or_default().push(value.to_owned());
+                wanted
+                    .extra
+                    .entry(unescape(key, false))
+                    .or_default()
+                    .push(value.to_owned());
             }
         }
         wanted
@@ -47,11 +57,23 @@ impl Wanted {
                 groups.push(format!("system:serviceaccounts:{namespace}"));
             }
         }
-        let kind = if self.user == ANONYMOUS { UNAUTHENTICATED } else { AUTHENTICATED };
-        if !groups.iter().any(|g| g == AUTHENTICATED || g == UNAUTHENTICATED) {
+        let kind = if self.user == ANONYMOUS {
+            UNAUTHENTICATED
+        } else {
+            AUTHENTICATED
+        };
+        if !groups
+            .iter()
+            .any(|g| g == AUTHENTICATED || g == UNAUTHENTICATED)
+        {
             groups.push(kind.into());
         }
-        UserInfo { name: self.user, uid: self.uid, groups, extra: self.extra }
+        UserInfo {
+            name: self.user,
+            uid: self.uid,
+            groups,
+            extra: self.extra,
+        }
     }
 }
 
@@ -71,7 +93,12 @@ pub(crate) fn apply(call: &mut Call) -> Outcome<()> {
     for attributes in asked(&call.user, &wanted) {
         call.shared.authorizer.require(&attributes)?;
     }
-    let names: Vec<_> = call.headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
+    let names: Vec<_> = call
+        .headers
+        .keys()
+        .filter(|n| n.as_str().starts_with("impersonate-"))
+        .cloned()
+        .collect();
     for name in names {
         call.headers.remove(name);
     }
@@ -81,18 +108,19 @@ pub(crate) fn apply(call: &mut Call) -> Outcome<()> {
 
 /// Every single thing that must be allowed: the user, each group, each extra value.
 fn asked(user: &UserInfo, wanted: &Wanted) -> Vec<Attributes> {
-    let ask = |group: &str, resource: &str, subresource: &str, name: &str, namespace: &str| Attributes {
-        user: user.clone(),
-        verb: "impersonate".into(),
-        group: group.into(),
-        version: "v1".into(),
-        resource: resource.into(),
-        subresource: subresource.into(),
-        name: name.into(),
-        namespace: namespace.into(),
-        path: String::new(),
-        is_resource: true,
-    };
+    let ask =
+        |group: &str, resource: &str, subresource: &str, name: &str, namespace: &str| Attributes {
+            user: user.clone(),
+            verb: "impersonate".into(),
+            group: group.into(),
+            version: "v1".into(),
+            resource: resource.into(),
+            subresource: subresource.into(),
+            name: name.into(),
+            namespace: namespace.into(),
+            path: String::new(),
+            is_resource: true,
+        };
     let mut out = vec![match service_account(&wanted.user) {
         Some((namespace, name)) => ask("", "serviceaccounts", "", name, namespace),
         None => ask("", "users", "", &wanted.user, ""),
@@ -102,7 +130,11 @@ fn asked(user: &UserInfo, wanted: &Wanted) -> Vec<Attributes> {
         out.push(ask("authentication.k8s.io", "uids", "", &wanted.uid, ""));
     }
     for (key, values) in &wanted.extra {
-        out.extend(values.iter().map(|v| ask("authentication.k8s.io", "userextras", key, v, "")));
+        out.extend(
+            values
+                .iter()
+                .map(|v| ask("authentication.k8s.io", "userextras", key, v, "")),
+        );
     }
     out
 }

@@ -29,7 +29,10 @@ pub(crate) fn authenticate(call: &mut Call, peer: &Peer) -> Outcome<()> {
 fn identify(call: &Call, peer: &Peer) -> Outcome<UserInfo> {
     match peer {
         Peer::Local(user) => return Ok((**user).clone()),
-        Peer::Remote { certified: Some(user), .. } => return Ok((**user).clone()),
+        Peer::Remote {
+            certified: Some(user),
+            ..
+        } => return Ok((**user).clone()),
         Peer::Remote { .. } => {}
     }
     if let Some(token) = bearer(call) {
@@ -46,23 +49,41 @@ fn identify(call: &Call, peer: &Peer) -> Outcome<UserInfo> {
 fn bearer(call: &Call) -> Option<String> {
     if let Some(value) = call.header(header::AUTHORIZATION) {
         let (scheme, token) = value.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned());
+        return scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim().to_owned());
     }
     let protocols = call.header(header::SEC_WEBSOCKET_PROTOCOL)?;
-    let encoded = protocols.split(',').find_map(|p| p.trim().strip_prefix("base64url.bearer.authorization.k8s.io."))?;
-    let bytes = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, encoded).ok()?;
+    let encoded = protocols.split(',').find_map(|p| {
+        p.trim()
+            .strip_prefix("base64url.bearer.authorization.k8s.io.")
+    })?;
+    let bytes =
+        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, encoded).ok()?;
     String::from_utf8(bytes).ok()
 }
 
 fn by_token(call: &Call, token: &str) -> Outcome<UserInfo> {
-    if let Some((_, user)) = call.shared.static_tokens.iter().find(|(known, _)| same(known, token)) {
+    if let Some((_, user)) = call
+        .shared
+        .static_tokens
+        .iter()
+        .find(|(known, _)| same(known, token))
+    {
         return Ok(user.clone());
     }
-    let tokens = call.shared.tokens.as_ref().ok_or_else(Status::unauthorized)?;
-    tokens.review(&call.shared.store, token, None).map(|r| r.user).map_err(|why| {
-        tracing::debug!(%why, "bearer token refused");
-        Status::unauthorized().into()
-    })
+    let tokens = call
+        .shared
+        .tokens
+        .as_ref()
+        .ok_or_else(Status::unauthorized)?;
+    tokens
+        .review(&call.shared.store, token, None)
+        .map(|r| r.user)
+        .map_err(|why| {
+            tracing::debug!(%why, "bearer token refused");
+            Status::unauthorized().into()
+        })
 }
 
 /// Comparison whose time tells nothing about where two secrets differ.

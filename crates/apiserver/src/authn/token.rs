@@ -83,21 +83,39 @@ impl Tokens {
         let pem = config.signing_key_pem.as_bytes();
         let (signing, algorithm) = match EncodingKey::from_rsa_pem(pem) {
             Ok(key) => (key, Algorithm::RS256),
-            Err(_) => (EncodingKey::from_ec_pem(pem).map_err(|e| e.to_string())?, Algorithm::ES256),
+            Err(_) => (
+                EncodingKey::from_ec_pem(pem).map_err(|e| e.to_string())?,
+                Algorithm::ES256,
+            ),
         };
-        let mut key = jwk::Jwk::from_encoding_key(&signing, algorithm).map_err(|e| e.to_string())?;
-        let key_id = key.thumbprint(jwk::ThumbprintHash::SHA256).map_err(|e| e.to_string())?;
+        let mut key =
+            jwk::Jwk::from_encoding_key(&signing, algorithm).map_err(|e| e.to_string())?;
+        let key_id = key
+            .thumbprint(jwk::ThumbprintHash::SHA256)
+            .map_err(|e| e.to_string())?;
         key.common.key_id = Some(key_id.clone());
         key.common.public_key_use = Some(jwk::PublicKeyUse::Signature);
         let verifying = DecodingKey::from_jwk(&key).map_err(|e| e.to_string())?;
         let jwk = serde_json::to_value(&key).map_err(|e| e.to_string())?;
-        Ok(Tokens { signing, verifying, algorithm, key_id, jwk, issuer: config.issuer, audiences: config.audiences })
+        Ok(Tokens {
+            signing,
+            verifying,
+            algorithm,
+            key_id,
+            jwk,
+            issuer: config.issuer,
+            audiences: config.audiences,
+        })
     }
 
     /// # Errors
     /// When signing fails.
     pub fn sign(&self, claims: &Claims) -> Result<String, String> {
-        let header = Header { kid: Some(self.key_id.clone()), typ: None, ..Header::new(self.algorithm) };
+        let header = Header {
+            kid: Some(self.key_id.clone()),
+            typ: None,
+            ..Header::new(self.algorithm)
+        };
         jsonwebtoken::encode(&header, claims, &self.signing).map_err(|e| e.to_string())
     }
 
@@ -121,26 +139,47 @@ impl Tokens {
     ///
     /// # Errors
     /// Why not, in words for the log and for TokenReview.
-    pub fn review(&self, store: &Store, token: &str, audiences: Option<&[String]>) -> Result<Reviewed, String> {
+    pub fn review(
+        &self,
+        store: &Store,
+        token: &str,
+        audiences: Option<&[String]>,
+    ) -> Result<Reviewed, String> {
         let wanted = audiences.unwrap_or(&self.audiences);
         let mut validation = Validation::new(self.algorithm);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(wanted);
         validation.validate_nbf = true;
         validation.leeway = 10;
-        let claims =
-            jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation).map_err(|e| e.to_string())?.claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation)
+            .map_err(|e| e.to_string())?
+            .claims;
         check_bound(store, &claims.kubernetes)?;
-        let audiences = claims.aud.iter().filter(|a| wanted.contains(a)).cloned().collect();
-        Ok(Reviewed { user: user_of(&claims), audiences })
+        let audiences = claims
+            .aud
+            .iter()
+            .filter(|a| wanted.contains(a))
+            .cloned()
+            .collect();
+        Ok(Reviewed {
+            user: user_of(&claims),
+            audiences,
+        })
     }
 
     /// Claims that start now.
     pub fn claims(&self, audiences: Vec<String>, seconds: u64, bound: Bound) -> Claims {
         let now = now();
-        let sub = format!("system:serviceaccount:{}:{}", bound.namespace, bound.serviceaccount.name);
+        let sub = format!(
+            "system:serviceaccount:{}:{}",
+            bound.namespace, bound.serviceaccount.name
+        );
         Claims {
-            aud: if audiences.is_empty() { self.audiences.clone() } else { audiences },
+            aud: if audiences.is_empty() {
+                self.audiences.clone()
+            } else {
+                audiences
+            },
             exp: now + seconds,
             iat: now,
             iss: self.issuer.clone(),
@@ -154,11 +193,17 @@ impl Tokens {
 
 fn user_of(claims: &Claims) -> UserInfo {
     let bound = &claims.kubernetes;
-    let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{}", bound.namespace)];
+    let groups = [
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{}", bound.namespace),
+    ];
     let mut user = UserInfo::new(&claims.sub, groups);
     user.uid = bound.serviceaccount.uid.clone();
     let mut extra = |key: &str, value: &str| {
-        user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
+        user.extra.insert(
+            format!("authentication.kubernetes.io/{key}"),
+            vec![value.to_owned()],
+        );
     };
     if !claims.jti.is_empty() {
         extra("credential-id", &format!("JTI={}", claims.jti));
@@ -177,12 +222,22 @@ fn user_of(claims: &Claims) -> UserInfo {
 /// The account and the bound object must be there, be the same ones, and not be long deleted.
 fn check_bound(store: &Store, bound: &Bound) -> Result<(), String> {
     let namespace = &bound.namespace;
-    alive(store, &format!("/registry/serviceaccounts/{namespace}/"), "service account", &bound.serviceaccount)?;
+    alive(
+        store,
+        &format!("/registry/serviceaccounts/{namespace}/"),
+        "service account",
+        &bound.serviceaccount,
+    )?;
     if let Some(pod) = &bound.pod {
         alive(store, &format!("/registry/pods/{namespace}/"), "pod", pod)?;
     }
     if let Some(secret) = &bound.secret {
-        alive(store, &format!("/registry/secrets/{namespace}/"), "secret", secret)?;
+        alive(
+            store,
+            &format!("/registry/secrets/{namespace}/"),
+            "secret",
+            secret,
+        )?;
     }
     // A node named beside a pod only informs; one that the token is bound to must live.
     if let (Some(node), None, None) = (&bound.node, &bound.pod, &bound.secret) {
@@ -192,10 +247,14 @@ fn check_bound(store: &Store, bound: &Bound) -> Result<(), String> {
 }
 
 fn alive(store: &Store, prefix: &str, what: &str, wanted: &Object) -> Result<(), String> {
-    let stored =
-        store.get(&format!("{prefix}{}", wanted.name)).ok_or_else(|| format!("{what} {} is gone", wanted.name))?;
+    let stored = store
+        .get(&format!("{prefix}{}", wanted.name))
+        .ok_or_else(|| format!("{what} {} is gone", wanted.name))?;
     if stored.head.uid != wanted.uid {
-        return Err(format!("{what} UID ({}) does not match claim ({})", stored.head.uid, wanted.uid));
+        return Err(format!(
+            "{what} UID ({}) does not match claim ({})",
+            stored.head.uid, wanted.uid
+        ));
     }
     if stored.head.deleting && long_deleted(&stored.json) {
         return Err(format!("{what} {} has been deleted", wanted.name));
@@ -206,6 +265,8 @@ fn alive(store: &Store, prefix: &str, what: &str, wanted: &Object) -> Result<(),
 /// Tokens outlive their object's deletion by a minute, so that it can still clean up behind itself.
 fn long_deleted(json: &[u8]) -> bool {
     let object: Value = serde_json::from_slice(json).unwrap_or_default();
-    let deleted = object["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+    let deleted = object["metadata"]["deletionTimestamp"]
+        .as_str()
+        .and_then(|t| t.parse::<jiff::Timestamp>().ok());
     deleted.is_none_or(|t| jiff::Timestamp::now().as_second() > t.as_second() + 60)
 }

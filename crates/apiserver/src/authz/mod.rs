@@ -68,7 +68,10 @@ impl Authorizer {
 
     pub fn decide(&self, ask: &Attributes) -> Decision {
         if ask.user.in_group(MASTERS) {
-            return Decision { allowed: true, reason: String::new() };
+            return Decision {
+                allowed: true,
+                reason: String::new(),
+            };
         }
         self.index.read().decide(ask)
     }
@@ -96,26 +99,40 @@ impl Authorizer {
     /// 403 with what is missing.
     pub fn require(&self, ask: &Attributes) -> Outcome<()> {
         let decision = self.decide(ask);
-        if decision.allowed { Ok(()) } else { Err(refusal(ask, &decision).into()) }
+        if decision.allowed {
+            Ok(())
+        } else {
+            Err(refusal(ask, &decision).into())
+        }
     }
 }
 
 fn refusal(ask: &Attributes, decision: &Decision) -> Status {
     let user = format!("User {:?}", ask.user.name);
-    let because = if decision.reason.is_empty() { String::new() } else { format!(": {}", decision.reason) };
+    let because = if decision.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", decision.reason)
+    };
     if !ask.is_resource {
         let why = format!("{user} cannot {} path {:?}{because}", ask.verb, ask.path);
         let mut status = Status::forbidden("", "", "", &why);
         status.details = Some(Details::default());
         return status;
     }
-    let resource =
-        if ask.subresource.is_empty() { ask.resource.clone() } else { format!("{}/{}", ask.resource, ask.subresource) };
+    let resource = if ask.subresource.is_empty() {
+        ask.resource.clone()
+    } else {
+        format!("{}/{}", ask.resource, ask.subresource)
+    };
     let place = if ask.namespace.is_empty() {
         "at the cluster scope".to_owned()
     } else {
         format!("in the namespace {:?}", ask.namespace)
     };
-    let why = format!("{user} cannot {} resource {resource:?} in API group {:?} {place}{because}", ask.verb, ask.group);
+    let why = format!(
+        "{user} cannot {} resource {resource:?} in API group {:?} {place}{because}",
+        ask.verb, ask.group
+    );
     Status::forbidden(&ask.group, &ask.resource, &ask.name, &why)
 }

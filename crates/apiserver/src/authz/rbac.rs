@@ -38,8 +38,17 @@ impl Rule {
     pub fn everything() -> [Rule; 2] {
         let all = || vec!["*".to_owned()];
         [
-            Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
-            Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
+            Rule {
+                verbs: all(),
+                api_groups: all(),
+                resources: all(),
+                ..Rule::default()
+            },
+            Rule {
+                verbs: all(),
+                non_resource_urls: all(),
+                ..Rule::default()
+            },
         ]
     }
 
@@ -49,16 +58,26 @@ impl Rule {
             return false;
         }
         if !ask.is_resource {
-            return self.non_resource_urls.iter().any(|url| url_matches(url, &ask.path));
+            return self
+                .non_resource_urls
+                .iter()
+                .any(|url| url_matches(url, &ask.path));
         }
         has(&self.api_groups, &ask.group)
-            && self.resources.iter().any(|r| resource_matches(r, &ask.resource, &ask.subresource))
+            && self
+                .resources
+                .iter()
+                .any(|r| resource_matches(r, &ask.resource, &ask.subresource))
             && (self.resource_names.is_empty() || self.resource_names.contains(&ask.name))
     }
 }
 
 fn url_matches(rule: &str, path: &str) -> bool {
-    rule == "*" || rule == path || rule.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
+    rule == "*"
+        || rule == path
+        || rule
+            .strip_suffix('*')
+            .is_some_and(|prefix| path.starts_with(prefix))
 }
 
 fn resource_matches(rule: &str, resource: &str, subresource: &str) -> bool {
@@ -105,7 +124,11 @@ impl Subject {
         match self.kind.as_str() {
             "Group" => format!("g:{}", self.name),
             "ServiceAccount" => {
-                let namespace = if self.namespace.is_empty() { namespace } else { &self.namespace };
+                let namespace = if self.namespace.is_empty() {
+                    namespace
+                } else {
+                    &self.namespace
+                };
                 format!("u:system:serviceaccount:{namespace}:{}", self.name)
             }
             _ => format!("u:{}", self.name),
@@ -123,7 +146,11 @@ struct Binding {
 impl Binding {
     /// Key of the role in the index: cluster roles have no namespace.
     fn role_key(&self) -> String {
-        let namespace = if self.role.kind == "Role" { self.namespace.as_str() } else { "" };
+        let namespace = if self.role.kind == "Role" {
+            self.namespace.as_str()
+        } else {
+            ""
+        };
         format!("{namespace}/{}", self.role.name)
     }
 }
@@ -145,15 +172,28 @@ const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
 impl Index {
     pub fn decide(&self, ask: &Attributes) -> Decision {
         let mut missing: Vec<String> = Vec::new();
-        if ask.user.in_group("system:nodes") && self.role_allows("/system:node", ask) == Some(true) {
-            return Decision { allowed: true, reason: String::new() };
+        if ask.user.in_group("system:nodes") && self.role_allows("/system:node", ask) == Some(true)
+        {
+            return Decision {
+                allowed: true,
+                reason: String::new(),
+            };
         }
         for binding in self.bound(&ask.user, &ask.namespace) {
             match self.role_allows(&binding.role_key(), ask) {
-                Some(true) => return Decision { allowed: true, reason: reason(binding) },
+                Some(true) => {
+                    return Decision {
+                        allowed: true,
+                        reason: reason(binding),
+                    };
+                }
                 Some(false) => {}
                 None => {
-                    let kind = if binding.role.kind == "Role" { "role.rbac.authorization.k8s.io" } else { "clusterrole.rbac.authorization.k8s.io" };
+                    let kind = if binding.role.kind == "Role" {
+                        "role.rbac.authorization.k8s.io"
+                    } else {
+                        "clusterrole.rbac.authorization.k8s.io"
+                    };
                     missing.push(format!("{kind} {:?} not found", binding.role.name));
                 }
             }
@@ -165,16 +205,25 @@ impl Index {
             1 => format!("RBAC: {}", missing[0]),
             _ => format!("RBAC: [{}]", missing.join(", ")),
         };
-        Decision { allowed: false, reason }
+        Decision {
+            allowed: false,
+            reason,
+        }
     }
 
     /// None when there is no such role.
     fn role_allows(&self, key: &str, ask: &Attributes) -> Option<bool> {
-        self.roles.get(key).map(|rules| rules.iter().any(|r| r.allows(ask)))
+        self.roles
+            .get(key)
+            .map(|rules| rules.iter().any(|r| r.allows(ask)))
     }
 
     /// Bindings of a user that hold in a namespace: the cluster's, and those of the namespace itself.
-    fn bound<'a>(&'a self, user: &UserInfo, namespace: &'a str) -> impl Iterator<Item = &'a Binding> {
+    fn bound<'a>(
+        &'a self,
+        user: &UserInfo,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Binding> {
         let mut keys: Vec<&Arc<str>> = Vec::new();
         let user_key = format!("u:{}", user.name);
         let groups = user.groups.iter().map(|g| format!("g:{g}"));
@@ -183,14 +232,24 @@ impl Index {
         }
         keys.into_iter()
             .filter_map(|key| self.bindings.get(key))
-            .filter(move |b| b.namespace.is_empty() || (b.namespace == namespace && !namespace.is_empty()))
+            .filter(move |b| {
+                b.namespace.is_empty() || (b.namespace == namespace && !namespace.is_empty())
+            })
     }
 
     /// All rules of a user in a namespace.
     pub fn rules(&self, user: &UserInfo, namespace: &str) -> Vec<Arc<Rule>> {
-        let of_nodes = user.in_group("system:nodes").then_some("/system:node".to_owned());
-        let keys = self.bound(user, namespace).map(Binding::role_key).chain(of_nodes);
-        keys.filter_map(|key| self.roles.get(&key)).flatten().cloned().collect()
+        let of_nodes = user
+            .in_group("system:nodes")
+            .then_some("/system:node".to_owned());
+        let keys = self
+            .bound(user, namespace)
+            .map(Binding::role_key)
+            .chain(of_nodes);
+        keys.filter_map(|key| self.roles.get(&key))
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     fn put(&mut self, stored: &Stored) {
@@ -198,17 +257,34 @@ impl Index {
         let key = stored.key.as_ref();
         if key.starts_with(ROLES) || key.starts_with(CLUSTER_ROLES) {
             let body: RoleBody = serde_json::from_slice(&stored.json).unwrap_or_default();
-            let rules = body.rules.unwrap_or_default().into_iter().map(Arc::new).collect();
-            self.roles.insert(format!("{}/{}", head.namespace, head.name), rules);
+            let rules = body
+                .rules
+                .unwrap_or_default()
+                .into_iter()
+                .map(Arc::new)
+                .collect();
+            self.roles
+                .insert(format!("{}/{}", head.namespace, head.name), rules);
         } else {
             self.unbind(key);
             let body: BindingBody = serde_json::from_slice(&stored.json).unwrap_or_default();
-            let subjects: Vec<String> =
-                body.subjects.unwrap_or_default().iter().map(|s| s.key(&head.namespace)).collect();
+            let subjects: Vec<String> = body
+                .subjects
+                .unwrap_or_default()
+                .iter()
+                .map(|s| s.key(&head.namespace))
+                .collect();
             for subject in &subjects {
-                self.by_subject.entry(subject.clone()).or_default().insert(stored.key.clone());
+                self.by_subject
+                    .entry(subject.clone())
+                    .or_default()
+                    .insert(stored.key.clone());
             }
-            let binding = Binding { namespace: head.namespace.clone(), role: body.role_ref, subjects };
+            let binding = Binding {
+                namespace: head.namespace.clone(),
+                role: body.role_ref,
+                subjects,
+            };
             self.bindings.insert(stored.key.clone(), binding);
         }
     }
@@ -216,14 +292,17 @@ impl Index {
     fn remove(&mut self, stored: &Stored) {
         let key = stored.key.as_ref();
         if key.starts_with(ROLES) || key.starts_with(CLUSTER_ROLES) {
-            self.roles.remove(&format!("{}/{}", stored.head.namespace, stored.head.name));
+            self.roles
+                .remove(&format!("{}/{}", stored.head.namespace, stored.head.name));
         } else {
             self.unbind(key);
         }
     }
 
     fn unbind(&mut self, key: &str) {
-        let Some(old) = self.bindings.remove(key) else { return };
+        let Some(old) = self.bindings.remove(key) else {
+            return;
+        };
         for subject in old.subjects {
             if let Some(keys) = self.by_subject.get_mut(&subject) {
                 keys.remove(key);
@@ -236,12 +315,24 @@ impl Index {
 }
 
 fn reason(binding: &Binding) -> String {
-    let what = if binding.namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" };
-    format!("RBAC: allowed by {what} to {} {:?}", binding.role.kind, binding.role.name)
+    let what = if binding.namespace.is_empty() {
+        "ClusterRoleBinding"
+    } else {
+        "RoleBinding"
+    };
+    format!(
+        "RBAC: allowed by {what} to {} {:?}",
+        binding.role.kind, binding.role.name
+    )
 }
 
 /// Fills the index and keeps it filled: one task per prefix, each starting over when its watch falls behind.
-pub(super) fn follow(store: &Store, index: &Arc<RwLock<Index>>, stop: &CancellationToken, tasks: &TaskTracker) {
+pub(super) fn follow(
+    store: &Store,
+    index: &Arc<RwLock<Index>>,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) {
     for prefix in [ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS] {
         let from = load(store, index, prefix);
         let (store, index, stop) = (store.clone(), index.clone(), stop.clone());
@@ -255,13 +346,25 @@ pub(super) fn follow(store: &Store, index: &Arc<RwLock<Index>>, stop: &Cancellat
 }
 
 fn load(store: &Store, index: &RwLock<Index>, prefix: &str) -> u64 {
-    let Ok(listing) = store.list(Range { prefix, ..Range::default() }) else { return store.revision() };
+    let Ok(listing) = store.list(Range {
+        prefix,
+        ..Range::default()
+    }) else {
+        return store.revision();
+    };
     let mut index = index.write();
     if prefix == BINDINGS || prefix == CLUSTER_BINDINGS {
-        let gone: Vec<_> = index.bindings.keys().filter(|k| k.starts_with(prefix)).cloned().collect();
+        let gone: Vec<_> = index
+            .bindings
+            .keys()
+            .filter(|k| k.starts_with(prefix))
+            .cloned()
+            .collect();
         gone.iter().for_each(|key| index.unbind(key));
     } else {
-        index.roles.retain(|key, _| key.starts_with('/') != (prefix == CLUSTER_ROLES));
+        index
+            .roles
+            .retain(|key, _| key.starts_with('/') != (prefix == CLUSTER_ROLES));
     }
     listing.items.iter().for_each(|stored| index.put(stored));
     listing.revision
@@ -288,8 +391,19 @@ mod tests {
     use super::*;
 
     fn stored(key: &str, namespace: &str, name: &str, json: serde_json::Value) -> Stored {
-        let head = knarr_api::Head { namespace: namespace.into(), name: name.into(), ..Default::default() };
-        Stored { key: key.into(), revision: 1, created: 1, json: json.to_string().into(), head }
+        let head = knarr_api::Head {
+            namespace: namespace.into(),
+            name: name.into(),
+            ..Default::default()
+        };
+        Stored {
+            key: key.into(),
+            revision: 1,
+            created: 1,
+            json: json.to_string().into(),
+            hole: 0,
+            head,
+        }
     }
 
     fn ask(user: UserInfo, verb: &str, resource: &str, namespace: &str) -> Attributes {
@@ -326,18 +440,32 @@ mod tests {
             (ask(ann(), "delete", "pods", "a"), false),
             (ask(bot, "list", "pods", "a"), true),
             (ask(UserInfo::new("x", ["crew"]), "list", "pods", "a"), true),
-            (ask(UserInfo::new("x", ["else"]), "list", "pods", "a"), false),
+            (
+                ask(UserInfo::new("x", ["else"]), "list", "pods", "a"),
+                false,
+            ),
         ];
         for (ask, want) in table {
             assert_eq!(index.decide(&ask).allowed, want, "{ask:?}");
         }
-        let gone = stored("/registry/rolebindings/a/b", "a", "b", serde_json::json!({}));
+        let gone = stored(
+            "/registry/rolebindings/a/b",
+            "a",
+            "b",
+            serde_json::json!({}),
+        );
         index.remove(&gone);
-        assert!(!index.decide(&ask(ann(), "get", "pods", "a")).allowed && index.by_subject.is_empty());
+        assert!(
+            !index.decide(&ask(ann(), "get", "pods", "a")).allowed && index.by_subject.is_empty()
+        );
     }
 
     #[test]
     fn paths_match_by_prefix() {
-        assert!(url_matches("/healthz/*", "/healthz/etcd") && url_matches("*", "/x") && !url_matches("/api", "/apis"));
+        assert!(
+            url_matches("/healthz/*", "/healthz/etcd")
+                && url_matches("*", "/x")
+                && !url_matches("/api", "/apis")
+        );
     }
 }

@@ -39,14 +39,19 @@ impl Document {
     pub fn new(json: impl Into<bytes::Bytes>) -> Self {
         let json = json.into();
         let digest = Sha256::digest(&json);
-        let etag = digest.iter().map(|b| format!("{b:02X}")).collect::<String>();
+        let etag = digest
+            .iter()
+            .map(|b| format!("{b:02X}"))
+            .collect::<String>();
         Document { json, etag }
     }
 
     /// The document, or 304 when the client has it.
     pub fn answer(&self, call: &Call, content_type: &'static str) -> Response {
         let tag = format!("\"{}\"", self.etag);
-        let has = call.header(header::IF_NONE_MATCH).is_some_and(|held| held.split(',').any(|h| h.trim() == tag));
+        let has = call
+            .header(header::IF_NONE_MATCH)
+            .is_some_and(|held| held.split(',').any(|h| h.trim() == tag));
         let mut response = respond::raw(200, content_type, self.json.clone());
         if has {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -69,7 +74,11 @@ pub(crate) fn answer(call: &Call) -> Outcome<Response> {
     if let Some(response) = openapi::answer(call, path) {
         return Ok(response);
     }
-    let known = path.is_empty() || path == "/api" || path.starts_with("/api/") || path == "/apis" || path.starts_with("/apis/");
+    let known = path.is_empty()
+        || path == "/api"
+        || path.starts_with("/api/")
+        || path == "/apis"
+        || path.starts_with("/apis/");
     if !known {
         return Ok(respond::page_not_found());
     }
@@ -98,7 +107,9 @@ fn document(call: &Call, path: &str) -> Outcome<Response> {
         },
         ["apis", group, version] => match plain::resources(&registry, group, version) {
             Some(list) => show(&list),
-            None if plain::group(&registry, group).is_some() => Err(respond::no_such_resource().into()),
+            None if plain::group(&registry, group).is_some() => {
+                Err(respond::no_such_resource().into())
+            }
             None => Ok(respond::page_not_found()),
         },
         _ => Ok(respond::page_not_found()),
@@ -107,17 +118,28 @@ fn document(call: &Call, path: &str) -> Outcome<Response> {
 
 fn form(call: &Call) -> Accept {
     let form = call.error_form();
-    Accept { format: if form.format == Format::Yaml { Format::Yaml } else { Format::Json }, ..form }
+    Accept {
+        format: if form.format == Format::Yaml {
+            Format::Yaml
+        } else {
+            Format::Json
+        },
+        ..form
+    }
 }
 
 fn aggregate(call: &Call, registry: &Arc<Registry>, root: &str) -> Response {
     let mut cache = call.shared.documents.aggregated.lock();
-    let stale = cache.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, registry));
+    let stale = cache
+        .as_ref()
+        .is_none_or(|(of, _)| !Arc::ptr_eq(of, registry));
     if stale {
         let make = |core| Document::new(aggregated::document(registry, core).to_string());
         *cache = Some((registry.clone(), [make(true), make(false)]));
     }
-    let found = cache.as_ref().map(|(_, documents)| documents[usize::from(root == "apis")].clone());
+    let found = cache
+        .as_ref()
+        .map(|(_, documents)| documents[usize::from(root == "apis")].clone());
     drop(cache);
     match found {
         Some(document) => document.answer(call, aggregated::CONTENT_TYPE),
@@ -171,7 +193,9 @@ pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
             });
         }
     }
-    let missing = reviews::entries().into_iter().filter(|e| registry.get(&e.group, &e.name).is_none());
+    let missing = reviews::entries()
+        .into_iter()
+        .filter(|e| registry.get(&e.group, &e.name).is_none());
     let missing: Vec<Entry> = missing.collect();
     out.extend(missing);
     out.sort_by(|a, b| a.name.cmp(&b.name));
@@ -188,13 +212,18 @@ fn sorted(verbs: &[&'static str]) -> Vec<String> {
 pub(crate) fn group_versions(registry: &Registry) -> Vec<(String, Vec<String>)> {
     let mut out: Vec<(String, Vec<String>)> = Vec::new();
     let reviewed = reviews::entries();
-    let registered = registry.iter().map(|r| (r.group.clone(), r.versions.clone()));
+    let registered = registry
+        .iter()
+        .map(|r| (r.group.clone(), r.versions.clone()));
     let all = registered.chain(reviewed.into_iter().map(|e| (e.group, e.versions)));
     for (group, versions) in all.filter(|(g, _)| !g.is_empty()) {
-        let at = out.iter().position(|(g, _)| *g == group).unwrap_or_else(|| {
-            out.push((group.clone(), Vec::new()));
-            out.len() - 1
-        });
+        let at = out
+            .iter()
+            .position(|(g, _)| *g == group)
+            .unwrap_or_else(|| {
+                out.push((group.clone(), Vec::new()));
+                out.len() - 1
+            });
         for version in versions {
             if !out[at].1.contains(&version) {
                 out[at].1.push(version);
@@ -229,6 +258,9 @@ mod tests {
     fn stable_versions_come_first() {
         let mut versions = ["v1alpha1", "v2beta1", "v1", "v2", "v1beta2", "v1beta1"];
         versions.sort_by_key(|v| rank(v));
-        assert_eq!(versions, ["v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha1"]);
+        assert_eq!(
+            versions,
+            ["v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha1"]
+        );
     }
 }

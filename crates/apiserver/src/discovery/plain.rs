@@ -13,7 +13,17 @@ pub fn paths(registry: &Registry) -> Value {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
     }
-    for path in ["/.well-known/openid-configuration", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"] {
+    for path in [
+        "/.well-known/openid-configuration",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ] {
         paths.push(path.into());
     }
     paths.sort();
@@ -22,8 +32,14 @@ pub fn paths(registry: &Registry) -> Value {
 
 /// `/api`.
 pub fn core_versions(call: &Call) -> Value {
-    let host = call.header(http::header::HOST).or_else(|| call.uri.authority().map(|a| a.as_str())).unwrap_or_default();
-    let address = call.shared.advertise.map_or_else(|| host.to_owned(), |a| a.to_string());
+    let host = call
+        .header(http::header::HOST)
+        .or_else(|| call.uri.authority().map(|a| a.as_str()))
+        .unwrap_or_default();
+    let address = call
+        .shared
+        .advertise
+        .map_or_else(|| host.to_owned(), |a| a.to_string());
     json!({
         "kind": "APIVersions",
         "versions": ["v1"],
@@ -39,13 +55,18 @@ fn group_value(group: &str, versions: &[String]) -> Value {
 
 /// `/apis`.
 pub fn groups(registry: &Registry) -> Value {
-    let all: Vec<Value> = group_versions(registry).iter().map(|(g, v)| group_value(g, v)).collect();
+    let all: Vec<Value> = group_versions(registry)
+        .iter()
+        .map(|(g, v)| group_value(g, v))
+        .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
 }
 
 /// `/apis/GROUP`.
 pub fn group(registry: &Registry, name: &str) -> Option<Value> {
-    let (group, versions) = group_versions(registry).into_iter().find(|(g, _)| g == name)?;
+    let (group, versions) = group_versions(registry)
+        .into_iter()
+        .find(|(g, _)| g == name)?;
     let mut value = group_value(&group, &versions);
     value["kind"] = "APIGroup".into();
     value["apiVersion"] = "v1".into();
@@ -55,12 +76,22 @@ pub fn group(registry: &Registry, name: &str) -> Option<Value> {
 /// `/api/v1` and `/apis/GROUP/VERSION`; none when nothing is served there.
 pub fn resources(registry: &Registry, group: &str, version: &str) -> Option<Value> {
     let here = |e: &Entry| e.group == group && e.versions.iter().any(|v| v == version);
-    let all: Vec<Value> = entries(registry).into_iter().filter(here).map(resource).collect();
+    let all: Vec<Value> = entries(registry)
+        .into_iter()
+        .filter(here)
+        .map(resource)
+        .collect();
     if all.is_empty() {
         return None;
     }
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": all}))
+    let group_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
+    Some(
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": all}),
+    )
 }
 
 fn resource(entry: Entry) -> Value {

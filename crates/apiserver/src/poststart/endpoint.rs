@@ -10,8 +10,12 @@ use super::Client;
 /// Writes the Service when it is missing, and this server as its endpoint.
 pub async fn publish(client: &Client) -> Result<(), String> {
     let shared = &client.shared;
-    let Some(cidr) = shared.service_cidrs.first() else { return Ok(()) };
-    let Some(first) = cidr.hosts().next() else { return Ok(()) };
+    let Some(cidr) = shared.service_cidrs.first() else {
+        return Ok(());
+    };
+    let Some(first) = cidr.hosts().next() else {
+        return Ok(());
+    };
     let family = if first.is_ipv4() { "IPv4" } else { "IPv6" };
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
@@ -22,7 +26,13 @@ pub async fn publish(client: &Client) -> Result<(), String> {
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": shared.advertise.map_or(6443, |a| a.port())}],
         },
     });
-    client.ensure("/api/v1/namespaces/default/services", "/registry/services/specs/default/", service).await?;
+    client
+        .ensure(
+            "/api/v1/namespaces/default/services",
+            "/registry/services/specs/default/",
+            service,
+        )
+        .await?;
     match shared.advertise {
         Some(address) => endpoints(client, address).await,
         None => Ok(()),
@@ -37,7 +47,14 @@ async fn endpoints(client: &Client, address: SocketAddr) -> Result<(), String> {
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
         "subsets": [{"addresses": [{"ip": ip}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
     });
-    put(client, "/api/v1/namespaces/default/endpoints", "/registry/services/endpoints/default/", endpoints, "subsets").await?;
+    put(
+        client,
+        "/api/v1/namespaces/default/endpoints",
+        "/registry/services/endpoints/default/",
+        endpoints,
+        "subsets",
+    )
+    .await?;
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
@@ -46,14 +63,31 @@ async fn endpoints(client: &Client, address: SocketAddr) -> Result<(), String> {
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     });
     let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-    put(client, path, "/registry/endpointslices/default/", slice, "endpoints").await
+    put(
+        client,
+        path,
+        "/registry/endpointslices/default/",
+        slice,
+        "endpoints",
+    )
+    .await
 }
 
 /// Creates the object, or replaces it when `part` of it or its ports are not as they should be.
-async fn put(client: &Client, collection: &str, prefix: &str, object: Value, part: &str) -> Result<(), String> {
+async fn put(
+    client: &Client,
+    collection: &str,
+    prefix: &str,
+    object: Value,
+    part: &str,
+) -> Result<(), String> {
     match client.stored(prefix, &object) {
         None => client.ensure(collection, prefix, object).await,
         Some(old) if old[part] == object[part] && old["ports"] == object["ports"] => Ok(()),
-        Some(_) => client.send(Method::PUT, &format!("{collection}/kubernetes"), &object).await,
+        Some(_) => {
+            client
+                .send(Method::PUT, &format!("{collection}/kubernetes"), &object)
+                .await
+        }
     }
 }

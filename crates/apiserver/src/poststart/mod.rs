@@ -26,7 +26,11 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), String> {
     let client = Client::new(shared.clone());
     let namespaces = NAMESPACES.map(|name| {
-        client.ensure("/api/v1/namespaces", "/registry/namespaces/", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        client.ensure(
+            "/api/v1/namespaces",
+            "/registry/namespaces/",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+        )
     });
     futures::future::try_join_all(namespaces).await?;
     tokio::try_join!(roles(&client), classes(&client), endpoint::publish(&client))?;
@@ -39,7 +43,11 @@ async fn classes(client: &Client) -> Result<(), String> {
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
             "metadata": {"name": name}, "value": value, "description": description,
         });
-        client.ensure("/apis/scheduling.k8s.io/v1/priorityclasses", "/registry/priorityclasses/", object)
+        client.ensure(
+            "/apis/scheduling.k8s.io/v1/priorityclasses",
+            "/registry/priorityclasses/",
+            object,
+        )
     };
     let node = class(
         "system-node-critical",
@@ -64,14 +72,25 @@ async fn roles(client: &Client) -> Result<(), String> {
 
 async fn reconcile(client: &Client, wanted: Value) -> Result<(), String> {
     let (path, prefix, list) = match wanted["kind"].as_str() {
-        Some("ClusterRole") => ("/apis/rbac.authorization.k8s.io/v1/clusterroles".to_owned(), "/registry/clusterroles/".to_owned(), "rules"),
-        Some("ClusterRoleBinding") => {
-            ("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned(), "/registry/clusterrolebindings/".to_owned(), "subjects")
-        }
+        Some("ClusterRole") => (
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles".to_owned(),
+            "/registry/clusterroles/".to_owned(),
+            "rules",
+        ),
+        Some("ClusterRoleBinding") => (
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned(),
+            "/registry/clusterrolebindings/".to_owned(),
+            "subjects",
+        ),
         kind => {
             let namespace = wanted["metadata"]["namespace"].as_str().unwrap_or_default();
-            let (plural, list) = if kind == Some("Role") { ("roles", "rules") } else { ("rolebindings", "subjects") };
-            let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{plural}");
+            let (plural, list) = if kind == Some("Role") {
+                ("roles", "rules")
+            } else {
+                ("rolebindings", "subjects")
+            };
+            let path =
+                format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{plural}");
             (path, format!("/registry/{plural}/{namespace}/"), list)
         }
     };
@@ -80,8 +99,13 @@ async fn reconcile(client: &Client, wanted: Value) -> Result<(), String> {
     };
     match updated(&old, &wanted, list) {
         Some(new) => {
-            let name = new["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            client.send(Method::PUT, &format!("{path}/{name}"), &new).await
+            let name = new["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            client
+                .send(Method::PUT, &format!("{path}/{name}"), &new)
+                .await
         }
         None => Ok(()),
     }
@@ -89,12 +113,24 @@ async fn reconcile(client: &Client, wanted: Value) -> Result<(), String> {
 
 /// The old object with what it lacks; none when it lacks nothing or is not to be touched. Pure.
 fn updated(old: &Value, wanted: &Value, list: &str) -> Option<Value> {
-    if old["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] != "true" || wanted["aggregationRule"].is_object() {
+    if old["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] != "true"
+        || wanted["aggregationRule"].is_object()
+    {
         return None;
     }
-    let have: HashSet<String> = old[list].as_array().into_iter().flatten().map(Value::to_string).collect();
-    let missing: Vec<Value> =
-        wanted[list].as_array().into_iter().flatten().filter(|v| !have.contains(&v.to_string())).cloned().collect();
+    let have: HashSet<String> = old[list]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(Value::to_string)
+        .collect();
+    let missing: Vec<Value> = wanted[list]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|v| !have.contains(&v.to_string()))
+        .cloned()
+        .collect();
     if missing.is_empty() {
         return None;
     }
@@ -114,7 +150,10 @@ pub(crate) struct Client {
 
 impl Client {
     fn new(shared: Arc<Shared>) -> Self {
-        Client { shared, peer: Peer::Local(Arc::new(UserInfo::new("system:apiserver", [MASTERS]))) }
+        Client {
+            shared,
+            peer: Peer::Local(Arc::new(UserInfo::new("system:apiserver", [MASTERS]))),
+        }
     }
 
     /// The stored object of the same name.
@@ -125,7 +164,12 @@ impl Client {
     }
 
     /// Creates an object unless it is there.
-    pub async fn ensure(&self, collection: &str, prefix: &str, object: Value) -> Result<(), String> {
+    pub async fn ensure(
+        &self,
+        collection: &str,
+        prefix: &str,
+        object: Value,
+    ) -> Result<(), String> {
         if self.stored(prefix, &object).is_some() {
             return Ok(());
         }
@@ -147,12 +191,21 @@ impl Client {
         if code.is_success() || code == http::StatusCode::CONFLICT {
             return Ok(());
         }
-        let bytes = response.into_body().collect().await.map_err(|e| e.to_string())?.to_bytes();
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|e| e.to_string())?
+            .to_bytes();
         if code == http::StatusCode::NOT_FOUND {
             tracing::debug!(path, "not served: default object left out");
             return Ok(());
         }
-        Err(format!("{path} {}: {}", object["metadata"]["name"], String::from_utf8_lossy(&bytes).trim()))
+        Err(format!(
+            "{path} {}: {}",
+            object["metadata"]["name"],
+            String::from_utf8_lossy(&bytes).trim()
+        ))
     }
 }
 
@@ -166,7 +219,10 @@ mod tests {
         let old = json!({"metadata": {"annotations": annotations}, "rules": [{"verbs": ["own"]}]});
         let wanted = json!({"rules": [{"verbs": ["get"]}]});
         let new = updated(&old, &wanted, "rules").unwrap();
-        assert_eq!(new["rules"], json!([{"verbs": ["own"]}, {"verbs": ["get"]}]));
+        assert_eq!(
+            new["rules"],
+            json!([{"verbs": ["own"]}, {"verbs": ["get"]}])
+        );
         assert_eq!(updated(&new, &wanted, "rules"), None);
         assert_eq!(updated(&json!({"rules": []}), &wanted, "rules"), None);
     }

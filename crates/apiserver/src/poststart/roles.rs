@@ -13,15 +13,35 @@ struct Role {
 }
 
 const fn role(name: &'static str, rules: &'static [&'static str]) -> Role {
-    Role { name, into: "", rules }
+    Role {
+        name,
+        into: "",
+        rules,
+    }
 }
 
 const ROLES: &[Role] = &[
     role("cluster-admin", &["*; *; *", "*; /*all"]),
-    role("system:discovery", &["get; /livez /readyz /healthz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*"]),
-    role("system:public-info-viewer", &["get; /livez /readyz /healthz /version /version/"]),
-    role("system:monitoring", &["get; /metrics /metrics/slis /livez /readyz /healthz /livez/* /readyz/* /healthz/*"]),
-    role("system:service-account-issuer-discovery", &["get; /.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/"]),
+    role(
+        "system:discovery",
+        &[
+            "get; /livez /readyz /healthz /version /version/ /openapi /openapi/* /api /api/* /apis /apis/*",
+        ],
+    ),
+    role(
+        "system:public-info-viewer",
+        &["get; /livez /readyz /healthz /version /version/"],
+    ),
+    role(
+        "system:monitoring",
+        &["get; /metrics /metrics/slis /livez /readyz /healthz /livez/* /readyz/* /healthz/*"],
+    ),
+    role(
+        "system:service-account-issuer-discovery",
+        &[
+            "get; /.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
+        ],
+    ),
     role(
         "system:basic-user",
         &[
@@ -31,7 +51,10 @@ const ROLES: &[Role] = &[
     ),
     role(
         "system:auth-delegator",
-        &["create; authentication.k8s.io; tokenreviews", "create; authorization.k8s.io; subjectaccessreviews"],
+        &[
+            "create; authentication.k8s.io; tokenreviews",
+            "create; authorization.k8s.io; subjectaccessreviews",
+        ],
     ),
     Role {
         name: "system:aggregate-to-admin",
@@ -114,11 +137,25 @@ const ROLES: &[Role] = &[
             "list watch; networking.k8s.io; servicecidrs",
         ],
     ),
-    role("system:node-bootstrapper", &["create read; certificates.k8s.io; certificatesigningrequests"]),
-    role("system:node-problem-detector", &["get; core; nodes", "patch; core; nodes/status", "create update patch; core events.k8s.io; events"]),
+    role(
+        "system:node-bootstrapper",
+        &["create read; certificates.k8s.io; certificatesigningrequests"],
+    ),
+    role(
+        "system:node-problem-detector",
+        &[
+            "get; core; nodes",
+            "patch; core; nodes/status",
+            "create update patch; core events.k8s.io; events",
+        ],
+    ),
     role(
         "system:kubelet-api-admin",
-        &["read; core; nodes", "proxy; core; nodes", "*; core; nodes/log nodes/metrics nodes/proxy nodes/stats nodes/configz nodes/healthz nodes/pods"],
+        &[
+            "read; core; nodes",
+            "proxy; core; nodes",
+            "*; core; nodes/log nodes/metrics nodes/proxy nodes/stats nodes/configz nodes/healthz nodes/pods",
+        ],
     ),
     role(
         "system:kube-scheduler",
@@ -138,7 +175,14 @@ const ROLES: &[Role] = &[
             "read patch update; resource.k8s.io; resourceclaims resourceclaims/status deviceclasses resourceslices",
         ],
     ),
-    role("system:volume-scheduler", &["read patch update; core; persistentvolumes", "read; storage.k8s.io; storageclasses", "read patch update; core; persistentvolumeclaims"]),
+    role(
+        "system:volume-scheduler",
+        &[
+            "read patch update; core; persistentvolumes",
+            "read; storage.k8s.io; storageclasses",
+            "read patch update; core; persistentvolumeclaims",
+        ],
+    ),
     role(
         "system:kube-controller-manager",
         &[
@@ -153,8 +197,21 @@ const ROLES: &[Role] = &[
             "list watch; *; *",
         ],
     ),
-    role("system:kube-dns", &["list watch; core; endpoints services", "list watch; discovery.k8s.io; endpointslices", "list watch; core; pods namespaces"]),
-    role("system:kube-aggregator", &["read; core; services endpoints", "read; discovery.k8s.io; endpointslices"]),
+    role(
+        "system:kube-dns",
+        &[
+            "list watch; core; endpoints services",
+            "list watch; discovery.k8s.io; endpointslices",
+            "list watch; core; pods namespaces",
+        ],
+    ),
+    role(
+        "system:kube-aggregator",
+        &[
+            "read; core; services endpoints",
+            "read; discovery.k8s.io; endpointslices",
+        ],
+    ),
     role(
         "system:persistent-volume-provisioner",
         &[
@@ -165,38 +222,250 @@ const ROLES: &[Role] = &[
             "create update patch; core events.k8s.io; events",
         ],
     ),
-    role("system:certificates.k8s.io:certificatesigningrequests:nodeclient", &["create; certificates.k8s.io; certificatesigningrequests/nodeclient"]),
-    role("system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", &["create; certificates.k8s.io; certificatesigningrequests/selfnodeclient"]),
+    role(
+        "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+        &["create; certificates.k8s.io; certificatesigningrequests/nodeclient"],
+    ),
+    role(
+        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        &["create; certificates.k8s.io; certificatesigningrequests/selfnodeclient"],
+    ),
 ];
 
 /// Roles of controllers: each is bound to the service account of its name in `kube-system`.
 const CONTROLLERS: &[(&str, &[&str])] = &[
-    ("clusterrole-aggregation-controller", &["escalate get list patch update watch; rbac.authorization.k8s.io; clusterroles"]),
-    ("cronjob-controller", &["read update; batch; cronjobs", "read create update delete patch; batch; jobs", "update; batch; cronjobs/status cronjobs/finalizers", "list delete; core; pods", "create patch update; core events.k8s.io; events"]),
-    ("daemon-set-controller", &["read; apps; daemonsets", "update; apps; daemonsets/status daemonsets/finalizers", "list watch; core; nodes", "create delete list patch watch; core; pods", "create; core; pods/binding", "read create delete patch update; apps; controllerrevisions", "create patch update; core events.k8s.io; events"]),
-    ("deployment-controller", &["read update; apps; deployments", "update; apps; deployments/status deployments/finalizers", "read create update patch delete; apps; replicasets", "read update; core; pods", "create patch update; core events.k8s.io; events"]),
-    ("disruption-controller", &["read; apps; deployments replicasets statefulsets", "read; core; replicationcontrollers pods", "read; policy; poddisruptionbudgets", "update; policy; poddisruptionbudgets/status", "patch update; core; pods/status", "get; *; */scale", "create patch update; core events.k8s.io; events"]),
-    ("endpoint-controller", &["read; core; pods services", "read create update delete; core; endpoints", "create; core; endpoints/restricted", "create patch update; core events.k8s.io; events"]),
-    ("endpointslice-controller", &["read; core; nodes pods services", "update; core; services/finalizers", "read create update delete; discovery.k8s.io; endpointslices", "create; discovery.k8s.io; endpointslices/restricted", "create patch update; core events.k8s.io; events"]),
-    ("endpointslicemirroring-controller", &["read; core; endpoints services", "update; core; services/finalizers endpoints/finalizers", "read create update delete; discovery.k8s.io; endpointslices", "create; discovery.k8s.io; endpointslices/restricted", "create patch update; core events.k8s.io; events"]),
-    ("generic-garbage-collector", &["read patch update delete; *; *", "create patch update; core events.k8s.io; events"]),
-    ("horizontal-pod-autoscaler", &["read; autoscaling; horizontalpodautoscalers", "update; autoscaling; horizontalpodautoscalers/status", "get update; *; */scale", "list; core; pods", "get list; metrics.k8s.io; pods", "get list; custom.metrics.k8s.io external.metrics.k8s.io; *", "create patch update; core events.k8s.io; events"]),
-    ("job-controller", &["read update patch; batch; jobs", "update; batch; jobs/status jobs/finalizers", "create delete list patch watch; core; pods", "create patch update; core events.k8s.io; events"]),
-    ("namespace-controller", &["read delete; core; namespaces", "update; core; namespaces/finalize namespaces/status", "read delete deletecollection; *; *"]),
-    ("node-controller", &["read update delete patch; core; nodes", "patch update; core; nodes/status", "patch update; core; pods/status", "list get delete; core; pods", "create patch update; core events.k8s.io; events"]),
-    ("persistent-volume-binder", &["read update create delete; core; persistentvolumes", "update; core; persistentvolumes/status persistentvolumeclaims/status", "read update; core; persistentvolumeclaims", "read; storage.k8s.io; storageclasses", "read; core; nodes", "create patch update; core events.k8s.io; events"]),
-    ("pod-garbage-collector", &["list watch delete; core; pods", "get list; core; nodes", "patch; core; pods/status"]),
-    ("pv-protection-controller", &["read update; core; persistentvolumes", "create patch update; core events.k8s.io; events"]),
-    ("pvc-protection-controller", &["read update; core; persistentvolumeclaims", "read; core; pods", "create patch update; core events.k8s.io; events"]),
-    ("replicaset-controller", &["read update; apps; replicasets", "update; apps; replicasets/status replicasets/finalizers", "create delete list patch watch; core; pods", "create patch update; core events.k8s.io; events"]),
-    ("replication-controller", &["read update; core; replicationcontrollers", "update; core; replicationcontrollers/status replicationcontrollers/finalizers", "create delete list patch watch; core; pods", "create patch update; core events.k8s.io; events"]),
-    ("resourcequota-controller", &["list watch; *; *", "update; core; resourcequotas/status", "create patch update; core events.k8s.io; events"]),
-    ("root-ca-cert-publisher", &["create update; core; configmaps", "create patch update; core events.k8s.io; events"]),
-    ("service-account-controller", &["create; core; serviceaccounts", "create patch update; core events.k8s.io; events"]),
-    ("service-controller", &["read; core; services", "patch update; core; services/status", "list watch; core; nodes", "create patch update; core events.k8s.io; events"]),
-    ("statefulset-controller", &["list watch; core; pods", "read; apps; statefulsets", "update; apps; statefulsets/status statefulsets/finalizers", "get create delete update patch; core; pods", "get create delete update patch list watch; apps; controllerrevisions", "get create list watch update delete; core; persistentvolumeclaims", "create patch update; core events.k8s.io; events"]),
-    ("ttl-after-finished-controller", &["read delete; batch; jobs", "create patch update; core events.k8s.io; events"]),
-    ("ttl-controller", &["update patch list watch; core; nodes", "create patch update; core events.k8s.io; events"]),
+    (
+        "clusterrole-aggregation-controller",
+        &["escalate get list patch update watch; rbac.authorization.k8s.io; clusterroles"],
+    ),
+    (
+        "cronjob-controller",
+        &[
+            "read update; batch; cronjobs",
+            "read create update delete patch; batch; jobs",
+            "update; batch; cronjobs/status cronjobs/finalizers",
+            "list delete; core; pods",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "daemon-set-controller",
+        &[
+            "read; apps; daemonsets",
+            "update; apps; daemonsets/status daemonsets/finalizers",
+            "list watch; core; nodes",
+            "create delete list patch watch; core; pods",
+            "create; core; pods/binding",
+            "read create delete patch update; apps; controllerrevisions",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "deployment-controller",
+        &[
+            "read update; apps; deployments",
+            "update; apps; deployments/status deployments/finalizers",
+            "read create update patch delete; apps; replicasets",
+            "read update; core; pods",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "disruption-controller",
+        &[
+            "read; apps; deployments replicasets statefulsets",
+            "read; core; replicationcontrollers pods",
+            "read; policy; poddisruptionbudgets",
+            "update; policy; poddisruptionbudgets/status",
+            "patch update; core; pods/status",
+            "get; *; */scale",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "endpoint-controller",
+        &[
+            "read; core; pods services",
+            "read create update delete; core; endpoints",
+            "create; core; endpoints/restricted",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "endpointslice-controller",
+        &[
+            "read; core; nodes pods services",
+            "update; core; services/finalizers",
+            "read create update delete; discovery.k8s.io; endpointslices",
+            "create; discovery.k8s.io; endpointslices/restricted",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "endpointslicemirroring-controller",
+        &[
+            "read; core; endpoints services",
+            "update; core; services/finalizers endpoints/finalizers",
+            "read create update delete; discovery.k8s.io; endpointslices",
+            "create; discovery.k8s.io; endpointslices/restricted",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "generic-garbage-collector",
+        &[
+            "read patch update delete; *; *",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "horizontal-pod-autoscaler",
+        &[
+            "read; autoscaling; horizontalpodautoscalers",
+            "update; autoscaling; horizontalpodautoscalers/status",
+            "get update; *; */scale",
+            "list; core; pods",
+            "get list; metrics.k8s.io; pods",
+            "get list; custom.metrics.k8s.io external.metrics.k8s.io; *",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "job-controller",
+        &[
+            "read update patch; batch; jobs",
+            "update; batch; jobs/status jobs/finalizers",
+            "create delete list patch watch; core; pods",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "namespace-controller",
+        &[
+            "read delete; core; namespaces",
+            "update; core; namespaces/finalize namespaces/status",
+            "read delete deletecollection; *; *",
+        ],
+    ),
+    (
+        "node-controller",
+        &[
+            "read update delete patch; core; nodes",
+            "patch update; core; nodes/status",
+            "patch update; core; pods/status",
+            "list get delete; core; pods",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "persistent-volume-binder",
+        &[
+            "read update create delete; core; persistentvolumes",
+            "update; core; persistentvolumes/status persistentvolumeclaims/status",
+            "read update; core; persistentvolumeclaims",
+            "read; storage.k8s.io; storageclasses",
+            "read; core; nodes",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "pod-garbage-collector",
+        &[
+            "list watch delete; core; pods",
+            "get list; core; nodes",
+            "patch; core; pods/status",
+        ],
+    ),
+    (
+        "pv-protection-controller",
+        &[
+            "read update; core; persistentvolumes",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "pvc-protection-controller",
+        &[
+            "read update; core; persistentvolumeclaims",
+            "read; core; pods",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "replicaset-controller",
+        &[
+            "read update; apps; replicasets",
+            "update; apps; replicasets/status replicasets/finalizers",
+            "create delete list patch watch; core; pods",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "replication-controller",
+        &[
+            "read update; core; replicationcontrollers",
+            "update; core; replicationcontrollers/status replicationcontrollers/finalizers",
+            "create delete list patch watch; core; pods",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "resourcequota-controller",
+        &[
+            "list watch; *; *",
+            "update; core; resourcequotas/status",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "root-ca-cert-publisher",
+        &[
+            "create update; core; configmaps",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "service-account-controller",
+        &[
+            "create; core; serviceaccounts",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "service-controller",
+        &[
+            "read; core; services",
+            "patch update; core; services/status",
+            "list watch; core; nodes",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "statefulset-controller",
+        &[
+            "list watch; core; pods",
+            "read; apps; statefulsets",
+            "update; apps; statefulsets/status statefulsets/finalizers",
+            "get create delete update patch; core; pods",
+            "get create delete update patch list watch; apps; controllerrevisions",
+            "get create list watch update delete; core; persistentvolumeclaims",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "ttl-after-finished-controller",
+        &[
+            "read delete; batch; jobs",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
+    (
+        "ttl-controller",
+        &[
+            "update patch list watch; core; nodes",
+            "create patch update; core events.k8s.io; events",
+        ],
+    ),
 ];
 
 /// Bindings: role, and subjects as `u:` user or `g:` group.
@@ -205,12 +474,21 @@ const BINDINGS: &[(&str, &[&str])] = &[
     ("system:monitoring", &["g:system:monitoring"]),
     ("system:discovery", &["g:system:authenticated"]),
     ("system:basic-user", &["g:system:authenticated"]),
-    ("system:public-info-viewer", &["g:system:authenticated", "g:system:unauthenticated"]),
+    (
+        "system:public-info-viewer",
+        &["g:system:authenticated", "g:system:unauthenticated"],
+    ),
     ("system:node-proxier", &["u:system:kube-proxy"]),
-    ("system:kube-controller-manager", &["u:system:kube-controller-manager"]),
+    (
+        "system:kube-controller-manager",
+        &["u:system:kube-controller-manager"],
+    ),
     ("system:kube-scheduler", &["u:system:kube-scheduler"]),
     ("system:volume-scheduler", &["u:system:kube-scheduler"]),
-    ("system:service-account-issuer-discovery", &["g:system:serviceaccounts"]),
+    (
+        "system:service-account-issuer-discovery",
+        &["g:system:serviceaccounts"],
+    ),
 ];
 
 /// Every default role and binding as an object.
@@ -224,8 +502,15 @@ pub fn all() -> Vec<Value> {
     out.push(binding("system:node", Vec::new()));
     for (name, rules) in CONTROLLERS {
         let role = format!("system:controller:{name}");
-        out.push(object("ClusterRole", &role, json!({"rules": rules.iter().map(|r| rule(r)).collect::<Vec<_>>()})));
-        out.push(binding(&role, vec![json!({"kind": "ServiceAccount", "name": name, "namespace": "kube-system"})]));
+        out.push(object(
+            "ClusterRole",
+            &role,
+            json!({"rules": rules.iter().map(|r| rule(r)).collect::<Vec<_>>()}),
+        ));
+        out.push(binding(
+            &role,
+            vec![json!({"kind": "ServiceAccount", "name": name, "namespace": "kube-system"})],
+        ));
     }
     out
 }
@@ -268,13 +553,21 @@ fn summed(name: &str) -> Value {
         "view" => Some("edit"),
         _ => None,
     };
-    let rules: Vec<Value> =
-        ROLES.iter().filter(|r| parts.contains(&r.into)).flat_map(|r| r.rules.iter().map(|r| rule(r))).collect();
+    let rules: Vec<Value> = ROLES
+        .iter()
+        .filter(|r| parts.contains(&r.into))
+        .flat_map(|r| r.rules.iter().map(|r| rule(r)))
+        .collect();
     let label = format!("rbac.authorization.k8s.io/aggregate-to-{name}");
     let selectors = json!({"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]});
-    let mut out = object("ClusterRole", name, json!({"aggregationRule": selectors, "rules": rules}));
+    let mut out = object(
+        "ClusterRole",
+        name,
+        json!({"aggregationRule": selectors, "rules": rules}),
+    );
     if let Some(above) = above {
-        out["metadata"]["labels"][format!("rbac.authorization.k8s.io/aggregate-to-{above}")] = "true".into();
+        out["metadata"]["labels"][format!("rbac.authorization.k8s.io/aggregate-to-{above}")] =
+            "true".into();
     }
     out
 }
@@ -289,7 +582,8 @@ fn subject(text: &str) -> Value {
 }
 
 fn binding(role: &str, subjects: Vec<Value>) -> Value {
-    let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
+    let reference =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
     let mut out = object("ClusterRoleBinding", role, json!({"roleRef": reference}));
     if !subjects.is_empty() {
         out["subjects"] = subjects.into();
@@ -299,7 +593,11 @@ fn binding(role: &str, subjects: Vec<Value>) -> Value {
 
 fn rule(line: &str) -> Value {
     let mut parts = line.split(';').map(str::trim);
-    let (verbs, second, third) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
+    let (verbs, second, third) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+        parts.next(),
+    );
     let mut words: Vec<&str> = Vec::new();
     for verb in verbs.split_whitespace() {
         match verb {
@@ -309,10 +607,16 @@ fn rule(line: &str) -> Value {
         }
     }
     let Some(resources) = third else {
-        let urls: Vec<&str> = second.split_whitespace().map(|u| if u == "/*all" { "*" } else { u }).collect();
+        let urls: Vec<&str> = second
+            .split_whitespace()
+            .map(|u| if u == "/*all" { "*" } else { u })
+            .collect();
         return json!({"verbs": words, "nonResourceURLs": urls});
     };
-    let groups: Vec<&str> = second.split_whitespace().map(|g| if g == "core" { "" } else { g }).collect();
+    let groups: Vec<&str> = second
+        .split_whitespace()
+        .map(|g| if g == "core" { "" } else { g })
+        .collect();
     let resources: Vec<&str> = resources.split_whitespace().collect();
     json!({"verbs": words, "apiGroups": groups, "resources": resources})
 }
@@ -323,8 +627,20 @@ mod tests {
 
     #[test]
     fn lines_become_rules() {
-        assert_eq!(rule("read; core; pods"), json!({"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["pods"]}));
-        assert_eq!(rule("*; /*all"), json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-        assert_eq!(all().iter().filter(|o| o["metadata"]["name"] == "admin").count(), 1);
+        assert_eq!(
+            rule("read; core; pods"),
+            json!({"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["pods"]})
+        );
+        assert_eq!(
+            rule("*; /*all"),
+            json!({"verbs": ["*"], "nonResourceURLs": ["*"]})
+        );
+        assert_eq!(
+            all()
+                .iter()
+                .filter(|o| o["metadata"]["name"] == "admin")
+                .count(),
+            1
+        );
     }
 }

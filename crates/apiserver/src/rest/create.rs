@@ -1,10 +1,6 @@
 //! POST to a collection.
 
-use knarr_api::{
-    Status,
-    field,
-    head::Encoded,
-};
+use knarr_api::{Status, field, head::Encoded};
 use knarr_store::{Stored, Write, WriteError};
 use serde_json::Value;
 use std::sync::Arc;
@@ -29,7 +25,13 @@ pub async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
-    let object = codec::decode(call, target, &target.resource.kind, &bytes, options.field_validation)?;
+    let object = codec::decode(
+        call,
+        target,
+        &target.resource.kind,
+        &bytes,
+        options.field_validation,
+    )?;
     let mut target = target.clone();
     if target.resource.namespaced && target.namespace.is_empty() {
         target.namespace = meta::text(&object, "namespace").to_owned();
@@ -42,8 +44,14 @@ pub async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<
 ///
 /// # Errors
 /// As [`create`].
-pub async fn object_at(call: &Call, target: &Target, object: Value, options: &WriteOptions) -> Outcome<Arc<Stored>> {
-    let generated = meta::text(&object, "name").is_empty() && !meta::text(&object, "generateName").is_empty();
+pub async fn object_at(
+    call: &Call,
+    target: &Target,
+    object: Value,
+    options: &WriteOptions,
+) -> Outcome<Arc<Stored>> {
+    let generated =
+        meta::text(&object, "name").is_empty() && !meta::text(&object, "generateName").is_empty();
     for _ in 1..DRAWS {
         match attempt(call, target, object.clone(), options).await {
             Err(status) if generated && status.reason == "AlreadyExists" => {}
@@ -53,12 +61,21 @@ pub async fn object_at(call: &Call, target: &Target, object: Value, options: &Wr
     attempt(call, target, object, options).await
 }
 
-async fn attempt(call: &Call, target: &Target, mut object: Value, options: &WriteOptions) -> Outcome<Arc<Stored>> {
+async fn attempt(
+    call: &Call,
+    target: &Target,
+    mut object: Value,
+    options: &WriteOptions,
+) -> Outcome<Arc<Stored>> {
     let strategy = target.resource.strategy.clone();
     let ctx = target.context(call);
     if !meta::text(&object, "resourceVersion").is_empty() {
         let why = "resourceVersion should not be set on objects to be created";
-        return Err(Status { reason: String::new(), ..Status::failure(500, "", why) }.into());
+        return Err(Status {
+            reason: String::new(),
+            ..Status::failure(500, "", why)
+        }
+        .into());
     }
     meta::settle_namespace(target, &mut object)?;
     let sent_managers = object["metadata"]["managedFields"].clone();
@@ -99,17 +116,31 @@ fn validate(target: &Target, ctx: &knarr_api::strategy::Context, object: &Value)
     let mut errors = Vec::new();
     if meta::text(object, "name").is_empty() {
         let path = field::Path::new("metadata").child("name");
-        errors.push(field::Error::required(&path, "name or generateName is required"));
+        errors.push(field::Error::required(
+            &path,
+            "name or generateName is required",
+        ));
     }
     errors.extend(resource.strategy.validate_create(ctx, object));
     errors.dedup();
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(&resource.group, &resource.kind, meta::text(object, "name"), &errors).into())
+    Err(Status::invalid(
+        &resource.group,
+        &resource.kind,
+        meta::text(object, "name"),
+        &errors,
+    )
+    .into())
 }
 
-async fn commit(call: &Call, target: &Target, object: Value, options: &WriteOptions) -> Outcome<Arc<Stored>> {
+async fn commit(
+    call: &Call,
+    target: &Target,
+    object: Value,
+    options: &WriteOptions,
+) -> Outcome<Arc<Stored>> {
     let head = meta::head(target, &object);
     let value = Encoded::new(&object).map_err(engine_failure)?;
     let exists = |stored: &Stored| exists(target, stored);
@@ -120,7 +151,12 @@ async fn commit(call: &Call, target: &Target, object: Value, options: &WriteOpti
             None => Ok(unwritten(&key, &value, head)),
         };
     }
-    match call.shared.store.write(Write::Create { key, value, head }).await {
+    match call
+        .shared
+        .store
+        .write(Write::Create { key, value, head })
+        .await
+    {
         Ok(stored) => Ok(stored),
         Err(WriteError::Exists(stored)) => Err(exists(&stored)),
         Err(error) => Err(engine_failure(error)),
@@ -128,7 +164,11 @@ async fn commit(call: &Call, target: &Target, object: Value, options: &WriteOpti
 }
 
 fn exists(target: &Target, stored: &Stored) -> Box<Status> {
-    let mut status = Status::already_exists(&target.resource.group, &target.resource.plural, &target.name);
+    let mut status = Status::already_exists(
+        &target.resource.group,
+        &target.resource.plural,
+        &target.name,
+    );
     if stored.head.deleting {
         status.message = format!("object is being deleted: {}", status.message);
     }
@@ -137,5 +177,12 @@ fn exists(target: &Target, stored: &Stored) -> Box<Status> {
 
 /// What a dry run answers: the object without a revision.
 pub fn unwritten(key: &str, value: &Encoded, head: knarr_api::Head) -> Arc<Stored> {
-    Arc::new(Stored { key: key.into(), revision: 0, created: 0, json: value.json().clone(), head })
+    Arc::new(Stored {
+        key: key.into(),
+        revision: 0,
+        created: 0,
+        json: value.json().clone(),
+        hole: value.hole(),
+        head,
+    })
 }

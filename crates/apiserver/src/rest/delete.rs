@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
-use knarr_api::{
-    Status, field,
-    head::Encoded,
-    status::Details,
-};
+use knarr_api::{Status, field, head::Encoded, status::Details};
 use knarr_store::{Stored, Write, WriteError};
 use serde::Deserialize;
 use serde_json::Value;
@@ -64,13 +60,16 @@ impl DeleteOptions {
 
     fn from_body(call: &Call, bytes: &[u8]) -> Outcome<Self> {
         let bad = |why: String| Box::new(Status::bad_request(why));
-        let options: DeleteOptions = match accept::body_format(call.header(http::header::CONTENT_TYPE))? {
-            Format::Json => serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?,
-            Format::Yaml => serde_saphyr::from_slice(bytes).map_err(|e| bad(e.to_string()))?,
-        };
+        let options: DeleteOptions =
+            match accept::body_format(call.header(http::header::CONTENT_TYPE))? {
+                Format::Json => serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?,
+                Format::Yaml => serde_saphyr::from_slice(bytes).map_err(|e| bad(e.to_string()))?,
+            };
         match options.kind.as_deref() {
             None | Some("" | "DeleteOptions") => Ok(options),
-            Some(kind) => Err(bad(format!("decoded object cannot be converted to DeleteOptions: it is a {kind}"))),
+            Some(kind) => Err(bad(format!(
+                "decoded object cannot be converted to DeleteOptions: it is a {kind}"
+            ))),
         }
     }
 
@@ -80,7 +79,9 @@ impl DeleteOptions {
             kind: None,
             grace_period_seconds: query.int("gracePeriodSeconds")?,
             preconditions: None,
-            orphan_dependents: query.get("orphanDependents").map(|_| query.flag("orphanDependents")),
+            orphan_dependents: query
+                .get("orphanDependents")
+                .map(|_| query.flag("orphanDependents")),
             propagation_policy: query.get("propagationPolicy").map(str::to_owned),
             dry_run: (!dry.is_empty()).then_some(dry),
         })
@@ -131,10 +132,16 @@ pub async fn delete(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     let resource = &target.resource;
     match one(call, target, &options).await? {
         Deleted::Pending(stored) => {
-            let code = if options.orphan_dependents == Some(false) { 202 } else { 200 };
+            let code = if options.orphan_dependents == Some(false) {
+                202
+            } else {
+                200
+            };
             present::one(call, target, &accept, code, &stored.json)
         }
-        Deleted::Gone(stored) if answers_with_object(target) => present::one(call, target, &accept, 200, &stored.json),
+        Deleted::Gone(stored) if answers_with_object(target) => {
+            present::one(call, target, &accept, 200, &stored.json)
+        }
         Deleted::Gone(stored) => {
             let details = Details {
                 name: target.name.clone(),
@@ -151,7 +158,10 @@ pub async fn delete(call: &Call, target: &Target, body: RequestBody) -> Outcome<
 /// Kinds whose delete answers with the object even when it is gone.
 fn answers_with_object(target: &Target) -> bool {
     matches!(
-        (target.resource.group.as_str(), target.resource.plural.as_str()),
+        (
+            target.resource.group.as_str(),
+            target.resource.plural.as_str()
+        ),
         (
             "",
             "pods"
@@ -161,7 +171,10 @@ fn answers_with_object(target: &Target) -> bool {
                 | "persistentvolumes"
                 | "persistentvolumeclaims"
                 | "resourcequotas"
-        ) | ("storage.k8s.io", "storageclasses" | "volumeattachments" | "csinodes" | "csidrivers")
+        ) | (
+            "storage.k8s.io",
+            "storageclasses" | "volumeattachments" | "csinodes" | "csidrivers"
+        )
     )
 }
 
@@ -194,9 +207,13 @@ pub async fn one(call: &Call, target: &Target, options: &DeleteOptions) -> Outco
 }
 
 fn check_preconditions(target: &Target, options: &DeleteOptions, current: &Stored) -> Outcome<()> {
-    let Some(wanted) = &options.preconditions else { return Ok(()) };
+    let Some(wanted) = &options.preconditions else {
+        return Ok(());
+    };
     let resource = &target.resource;
-    let refuse = |why: String| Err(Status::conflict(&resource.group, &resource.kind, &current.head.name, &why).into());
+    let refuse = |why: String| {
+        Err(Status::conflict(&resource.group, &resource.kind, &current.head.name, &why).into())
+    };
     if let Some(uid) = wanted.uid.as_ref().filter(|u| **u != current.head.uid) {
         return refuse(format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
@@ -228,7 +245,9 @@ fn plan(target: &Target, options: &DeleteOptions, old: &Value, now: Timestamp) -
     if resource.group.is_empty() && resource.kind == "Namespace" {
         return plan_namespace(target, options, old, now);
     }
-    let asked = options.grace_period_seconds.map(|s| if s < 0 { 1 } else { s });
+    let asked = options
+        .grace_period_seconds
+        .map(|s| if s < 0 { 1 } else { s });
     let mut object = old.clone();
     let graceful = match resource.strategy.grace_period(old, asked) {
         None => Grace::None,
@@ -255,7 +274,9 @@ fn plan(target: &Target, options: &DeleteOptions, old: &Value, now: Timestamp) -
 
 /// A namespace goes through two deletes: the first one ends its life, the last one, without finalizers, removes it.
 fn plan_namespace(target: &Target, options: &DeleteOptions, old: &Value, now: Timestamp) -> Plan {
-    let emptied = old["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+    let emptied = old["spec"]["finalizers"]
+        .as_array()
+        .is_none_or(Vec::is_empty);
     let mut object = old.clone();
     if !meta::is_deleting(old) {
         meta::of(&mut object).insert("deletionTimestamp".into(), meta::time(now).into());
@@ -285,7 +306,9 @@ enum Grace {
 
 fn mark_graceful(object: &mut Value, asked: Option<i64>, seconds: i64, now: Timestamp) -> Grace {
     let running = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
-    let started = object["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse::<Timestamp>().ok());
+    let started = object["metadata"]["deletionTimestamp"]
+        .as_str()
+        .and_then(|t| t.parse::<Timestamp>().ok());
     let at = |t: Timestamp, seconds: i64| meta::time(t.checked_add(seconds.seconds()).unwrap_or(t));
     match (started, running, asked) {
         (Some(_), None, _) => Grace::None,
@@ -311,7 +334,9 @@ fn mark_now(object: &mut Value, now: Timestamp) {
     if object["metadata"]["deletionGracePeriodSeconds"].is_null() {
         count(object);
     }
-    let started = object["metadata"]["deletionTimestamp"].as_str().and_then(|t| t.parse::<Timestamp>().ok());
+    let started = object["metadata"]["deletionTimestamp"]
+        .as_str()
+        .and_then(|t| t.parse::<Timestamp>().ok());
     let map = meta::of(object);
     if started.is_none_or(|t| t > now) {
         map.insert("deletionTimestamp".into(), meta::time(now).into());
@@ -337,11 +362,18 @@ fn wanted_finalizers(target: &Target, options: &DeleteOptions, object: &Value) -
         (None, Some(policy)) => (policy == "Orphan", policy == "Foreground"),
         (None, None) if has(ORPHAN) || has(FOREGROUND) => {
             let first = current.iter().find(|f| *f == ORPHAN || *f == FOREGROUND);
-            (first.is_some_and(|f| f == ORPHAN), first.is_some_and(|f| f == FOREGROUND))
+            (
+                first.is_some_and(|f| f == ORPHAN),
+                first.is_some_and(|f| f == FOREGROUND),
+            )
         }
         (None, None) => (target.resource.strategy.orphan_by_default(), false),
     };
-    let mut wanted: Vec<String> = current.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    let mut wanted: Vec<String> = current
+        .iter()
+        .filter(|f| *f != ORPHAN && *f != FOREGROUND)
+        .cloned()
+        .collect();
     if orphan {
         wanted.push(ORPHAN.into());
     }
@@ -370,14 +402,26 @@ async fn carry_out(
                 return Ok(Some(Deleted::Pending(current)));
             }
             if options.is_dry_run() {
-                return Ok(Some(Deleted::Pending(shown(&current, value.at_revision(expect), head))));
+                return Ok(Some(Deleted::Pending(shown(&current, &value, head))));
             }
-            settle(call.shared.store.write(Write::Update { key, expect, value, head }).await, target, Deleted::Pending)
+            settle(
+                call.shared
+                    .store
+                    .write(Write::Update {
+                        key,
+                        expect,
+                        value,
+                        head,
+                    })
+                    .await,
+                target,
+                Deleted::Pending,
+            )
         }
         Plan::Remove(object) => {
             let head = meta::head(target, &object);
-            let json = Encoded::new(&object).map_err(engine_failure)?.at_revision(expect);
-            let last = shown(&current, json, head);
+            let value = Encoded::new(&object).map_err(engine_failure)?;
+            let last = shown(&current, &value, head);
             if options.is_dry_run() {
                 return Ok(Some(Deleted::Gone(last)));
             }
@@ -403,8 +447,17 @@ fn settle(
     }
 }
 
-fn shown(current: &Stored, json: bytes::Bytes, head: knarr_api::Head) -> Arc<Stored> {
-    Arc::new(Stored { key: current.key.clone(), revision: current.revision, created: current.created, json, head })
+/// The object as it would be at its present revision.
+fn shown(current: &Stored, value: &Encoded, head: knarr_api::Head) -> Arc<Stored> {
+    let (json, hole) = (value.at_revision(current.revision), value.hole());
+    Arc::new(Stored {
+        key: current.key.clone(),
+        revision: current.revision,
+        created: current.created,
+        json,
+        hole,
+        head,
+    })
 }
 
 /// Gives back what a deleted object held: addresses and ports of Services.

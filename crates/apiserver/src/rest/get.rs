@@ -9,8 +9,11 @@ use knarr_api::Status;
 pub async fn get(call: &Call, target: &Target) -> Outcome<Response> {
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     if let Some(text) = call.query.get("resourceVersion") {
-        let revision = query::revision(text)
-            .map_err(|why| Box::new(Status::bad_request(format!("invalid resource version: {why}"))))?;
+        let revision = query::revision(text).map_err(|why| {
+            Box::new(Status::bad_request(format!(
+                "invalid resource version: {why}"
+            )))
+        })?;
         super::list::reach(call, revision).await?;
     }
     let stored = target.load(call)?;

@@ -49,7 +49,12 @@ pub struct Page {
 
 /// # Errors
 /// 400, 410, 504.
-pub async fn page(call: &Call, target: &Target, options: &ListOptions, selection: &Selection) -> Outcome<Page> {
+pub async fn page(
+    call: &Call,
+    target: &Target,
+    options: &ListOptions,
+    selection: &Selection,
+) -> Outcome<Page> {
     let prefix = target.prefix();
     let start = Start::new(call, options).await?;
     let after = start.after.as_ref().map(|a| format!("{prefix}{a}"));
@@ -57,15 +62,33 @@ pub async fn page(call: &Call, target: &Target, options: &ListOptions, selection
     let range = Range {
         prefix: &prefix,
         after: after.as_deref(),
-        limit: if selection.is_everything() { options.limit } else { 0 },
+        limit: if selection.is_everything() {
+            options.limit
+        } else {
+            0
+        },
         at: start.at,
     };
-    let listing = call.shared.store.list(range).map_err(|e| gone(e, options, &start))?;
+    let listing = call
+        .shared
+        .store
+        .list(range)
+        .map_err(|e| gone(e, options, &start))?;
     Ok(cut(listing, options, selection, &start, &prefix))
 }
 
-fn cut(listing: Listing, options: &ListOptions, selection: &Selection, start: &Start, prefix: &str) -> Page {
-    let Listing { revision, mut items, mut remaining } = listing;
+fn cut(
+    listing: Listing,
+    options: &ListOptions,
+    selection: &Selection,
+    start: &Start,
+    prefix: &str,
+) -> Page {
+    let Listing {
+        revision,
+        mut items,
+        mut remaining,
+    } = listing;
     if !selection.is_everything() {
         items.retain(|stored| selection.matches(&stored.head));
         if options.limit > 0 && items.len() > options.limit {
@@ -73,14 +96,23 @@ fn cut(listing: Listing, options: &ListOptions, selection: &Selection, start: &S
             items.truncate(options.limit);
         }
     }
-    let shown = if start.inconsistent { revision } else { start.at.unwrap_or(revision) };
+    let shown = if start.inconsistent {
+        revision
+    } else {
+        start.at.unwrap_or(revision)
+    };
     let last = items.last().and_then(|s| s.key.strip_prefix(prefix));
     let next = match last {
         Some(last) if remaining > 0 => Token::encode(shown, last),
         _ => String::new(),
     };
     let known = !next.is_empty() && selection.is_everything();
-    Page { items, revision: shown, next, remaining: known.then_some(remaining) }
+    Page {
+        items,
+        revision: shown,
+        next,
+        remaining: known.then_some(remaining),
+    }
 }
 
 /// A continue token, in the original's layout.
@@ -106,25 +138,38 @@ impl Token {
 
     /// A token that goes on at the newest state.
     fn inconsistent(after: &str) -> String {
-        let token = Token { version: "meta.k8s.io/v1".into(), revision: -1, start: format!("{after}\u{0}") };
+        let token = Token {
+            version: "meta.k8s.io/v1".into(),
+            revision: -1,
+            start: format!("{after}\u{0}"),
+        };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 
     fn decode(text: &str) -> Result<Self, String> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| {
             let at = match e {
-                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                base64::DecodeError::InvalidByte(at, _)
+                | base64::DecodeError::InvalidLastSymbol(at, _) => at,
                 // The original's decoder stops at the last byte of a length that cannot be.
                 _ => text.len().saturating_sub(1),
             };
             format!("continue key is not valid: illegal base64 data at input byte {at}")
         })?;
-        let token: Token =
-            serde_json::from_slice(&bytes).map_err(|e| format!("continue key is not valid: {e}"))?;
+        let token: Token = serde_json::from_slice(&bytes)
+            .map_err(|e| format!("continue key is not valid: {e}"))?;
         if token.version != "meta.k8s.io/v1" {
-            return Err(format!("continue key is not valid: server does not recognize this encoded version {:?}", token.version));
+            return Err(format!(
+                "continue key is not valid: server does not recognize this encoded version {:?}",
+                token.version
+            ));
         }
-        if token.start.is_empty() || token.start.split('/').any(|part| part == ".." || part == ".") {
+        if token.start.is_empty()
+            || token
+                .start
+                .split('/')
+                .any(|part| part == ".." || part == ".")
+        {
             return Err("continue key is not valid: encoded start key empty or going outside the collection".into());
         }
         Ok(token)
@@ -144,32 +189,52 @@ impl Start {
         if !options.continue_.is_empty() {
             return Self::go_on(options);
         }
-        let newest = Start { at: None, after: None, inconsistent: false };
+        let newest = Start {
+            at: None,
+            after: None,
+            inconsistent: false,
+        };
         let text = options.resource_version.as_str();
         if text.is_empty() || text == "0" {
             return Ok(newest);
         }
-        let revision = query::revision(text)
-            .map_err(|why| Box::new(Status::bad_request(format!("invalid resource version: {why}"))))?;
+        let revision = query::revision(text).map_err(|why| {
+            Box::new(Status::bad_request(format!(
+                "invalid resource version: {why}"
+            )))
+        })?;
         reach(call, revision).await?;
         let exact = match options.resource_version_match.as_str() {
             "Exact" => true,
             "NotOlderThan" => false,
             _ => options.limit > 0,
         };
-        Ok(Start { at: exact.then_some(revision), ..newest })
+        Ok(Start {
+            at: exact.then_some(revision),
+            ..newest
+        })
     }
 
     fn go_on(options: &ListOptions) -> Outcome<Self> {
         let text = options.resource_version.as_str();
         if !text.is_empty() && text != "0" {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue").into());
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            )
+            .into());
         }
-        let token = Token::decode(&options.continue_)
-            .map_err(|why| Box::new(Status::bad_request(format!("invalid continue token: {why}"))))?;
+        let token = Token::decode(&options.continue_).map_err(|why| {
+            Box::new(Status::bad_request(format!(
+                "invalid continue token: {why}"
+            )))
+        })?;
         let after = token.start.trim_end_matches('\u{0}').to_owned();
         let at = u64::try_from(token.revision).ok();
-        Ok(Start { at, after: Some(after), inconsistent: at.is_none() })
+        Ok(Start {
+            at,
+            after: Some(after),
+            inconsistent: at.is_none(),
+        })
     }
 }
 
@@ -179,7 +244,11 @@ impl Start {
 /// 504 when it is not.
 pub async fn reach(call: &Call, revision: u64) -> Outcome<()> {
     let store = &call.shared.store;
-    if revision <= store.revision() || tokio::time::timeout(PATIENCE, store.wait_for(revision)).await.is_ok() {
+    if revision <= store.revision()
+        || tokio::time::timeout(PATIENCE, store.wait_for(revision))
+            .await
+            .is_ok()
+    {
         return Ok(());
     }
     Err(too_large(revision, store.revision()).into())
@@ -189,8 +258,16 @@ pub async fn reach(call: &Call, revision: u64) -> Outcome<()> {
 pub fn too_large(asked: u64, current: u64) -> Status {
     let message = format!("Too large resource version: {asked}, current: {current}");
     let mut status = Status::failure(504, "Timeout", format!("Timeout: {message}"));
-    let cause = Cause { reason: "ResourceVersionTooLarge".into(), message: "Too large resource version".into(), ..Cause::default() };
-    status.details = Some(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() });
+    let cause = Cause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".into(),
+        ..Cause::default()
+    };
+    status.details = Some(Details {
+        causes: vec![cause],
+        retry_after_seconds: 1,
+        ..Details::default()
+    });
     status
 }
 
@@ -204,7 +281,8 @@ fn gone(error: RevisionError, options: &ListOptions, start: &Start) -> Box<Statu
             let mut status = Status::expired(
                 "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
             );
-            status.metadata.continue_ = Token::inconsistent(start.after.as_deref().unwrap_or_default());
+            status.metadata.continue_ =
+                Token::inconsistent(start.after.as_deref().unwrap_or_default());
             status.into()
         }
     }
@@ -232,21 +310,35 @@ pub fn answer(call: &Call, target: &Target, accept: &Accept, page: Page) -> Outc
     let plain = accept.shape == Shape::Whole
         && accept.format == Format::Json
         && !accept.pretty
-        && page.items.iter().all(|s| present::is_at(&s.json, &api_version));
+        && page
+            .items
+            .iter()
+            .all(|s| present::is_at(&s.json, &api_version));
     if plain {
         return Ok(joined(target, &api_version, &metadata, page.items));
     }
-    let objects = page.items.iter().map(|s| target.decode(&s.json)).collect::<Outcome<Vec<Value>>>()?;
+    let objects = page
+        .items
+        .iter()
+        .map(|s| target.decode(&s.json))
+        .collect::<Outcome<Vec<Value>>>()?;
     let shown = match accept.shape {
         Shape::Table => present::table(call, target, accept, objects, metadata),
-        Shape::Partial | Shape::PartialList => present::partial_list(objects, accept.beta, metadata),
+        Shape::Partial | Shape::PartialList => {
+            present::partial_list(objects, accept.beta, metadata)
+        }
         Shape::Whole => whole(target, &api_version, metadata, objects),
     };
     Ok(respond::encoded(200, accept, &shown))
 }
 
 /// A list of decoded objects; items leave out the type that the list tells.
-pub fn whole(target: &Target, api_version: &str, metadata: Value, mut objects: Vec<Value>) -> Value {
+pub fn whole(
+    target: &Target,
+    api_version: &str,
+    metadata: Value,
+    mut objects: Vec<Value>,
+) -> Value {
     for object in objects.iter_mut().filter_map(Value::as_object_mut) {
         object.remove("apiVersion");
         object.remove("kind");
@@ -254,7 +346,12 @@ pub fn whole(target: &Target, api_version: &str, metadata: Value, mut objects: V
     serde_json::json!({"kind": target.resource.list_kind, "apiVersion": api_version, "metadata": metadata, "items": objects})
 }
 
-fn joined(target: &Target, api_version: &str, metadata: &Value, items: Vec<Arc<Stored>>) -> Response {
+fn joined(
+    target: &Target,
+    api_version: &str,
+    metadata: &Value,
+    items: Vec<Arc<Stored>>,
+) -> Response {
     let resource = &target.resource;
     let quoted = |s: &str| Value::from(s).to_string();
     let head = format!(
@@ -262,8 +359,17 @@ fn joined(target: &Target, api_version: &str, metadata: &Value, items: Vec<Arc<S
         quoted(&resource.list_kind),
         quoted(api_version)
     );
-    let prefix = format!("{{\"apiVersion\":{},\"kind\":{},", quoted(api_version), quoted(&resource.kind));
-    let body = ListBody::new(head.into(), items, prefix.into(), Bytes::from_static(b"]}\n"));
+    let prefix = format!(
+        "{{\"apiVersion\":{},\"kind\":{},",
+        quoted(api_version),
+        quoted(&resource.kind)
+    );
+    let body = ListBody::new(
+        head.into(),
+        items,
+        prefix.into(),
+        Bytes::from_static(b"]}\n"),
+    );
     let mut response = respond::raw(200, "application/json", Bytes::new());
     *response.body_mut() = body.boxed_unsync();
     response

@@ -6,12 +6,25 @@ use super::{Target, meta};
 use crate::{chain::Call, query::WriteOptions};
 
 /// Notes who set the fields of a new object. `sent` is what the client had in managedFields.
-pub fn created(_call: &Call, _target: &Target, object: &mut Value, _sent: &Value, _options: &WriteOptions) {
+pub fn created(
+    _call: &Call,
+    _target: &Target,
+    object: &mut Value,
+    _sent: &Value,
+    _options: &WriteOptions,
+) {
     meta::of(object).remove("managedFields");
 }
 
 /// Notes who changed what.
-pub fn updated(_call: &Call, _target: &Target, object: &mut Value, _old: &Value, _sent: &Value, _options: &WriteOptions) {
+pub fn updated(
+    _call: &Call,
+    _target: &Target,
+    object: &mut Value,
+    _old: &Value,
+    _sent: &Value,
+    _options: &WriteOptions,
+) {
     meta::of(object).remove("managedFields");
 }
 
@@ -19,7 +32,12 @@ pub fn updated(_call: &Call, _target: &Target, object: &mut Value, _old: &Value,
 pub fn owner_warnings(object: &Value) -> Vec<String> {
     let mut seen: Vec<&str> = Vec::new();
     let mut twice: Vec<&str> = Vec::new();
-    for uid in object["metadata"]["ownerReferences"].as_array().into_iter().flatten().filter_map(|o| o["uid"].as_str()) {
+    for uid in object["metadata"]["ownerReferences"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|o| o["uid"].as_str())
+    {
         if seen.contains(&uid) {
             twice.push(uid);
         }

@@ -56,7 +56,13 @@ pub fn generate(base: &str) -> String {
 /// What every new object gets; whatever a client sent in these fields is replaced.
 pub fn stamp_new(object: &mut Value) {
     let meta = of(object);
-    for key in ["resourceVersion", "selfLink", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for key in [
+        "resourceVersion",
+        "selfLink",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
         meta.remove(key);
     }
     meta.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
@@ -68,14 +74,20 @@ pub fn keep(object: &mut Value, old: &Value) {
     let before = &old["metadata"];
     let meta = of(object);
     meta.remove("selfLink");
-    let uid_given = meta.get("uid").and_then(Value::as_str).is_some_and(|u| !u.is_empty());
+    let uid_given = meta
+        .get("uid")
+        .and_then(Value::as_str)
+        .is_some_and(|u| !u.is_empty());
     let mut carried = vec!["creationTimestamp", "generation"];
     if !uid_given {
         carried.push("uid");
     }
     if before["deletionTimestamp"].is_string() {
         carried.push("deletionTimestamp");
-        if meta.get("deletionGracePeriodSeconds").is_none_or(Value::is_null) {
+        if meta
+            .get("deletionGracePeriodSeconds")
+            .is_none_or(Value::is_null)
+        {
             carried.push("deletionGracePeriodSeconds");
         }
     }
@@ -93,7 +105,10 @@ pub fn generation(object: &Value) -> i64 {
 
 pub fn finalizers(object: &Value) -> Vec<String> {
     let list = object["metadata"]["finalizers"].as_array();
-    list.into_iter().flatten().filter_map(|f| f.as_str().map(str::to_owned)).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(|f| f.as_str().map(str::to_owned))
+        .collect()
 }
 
 pub fn set_finalizers(object: &mut Value, finalizers: Vec<String>) {
@@ -119,14 +134,19 @@ pub fn head(target: &Target, object: &Value) -> Head {
 /// # Errors
 /// 400.
 pub fn settle_namespace(target: &Target, object: &mut Value) -> Outcome<()> {
-    let asked = if target.resource.namespaced { target.namespace.as_str() } else { "" };
+    let asked = if target.resource.namespaced {
+        target.namespace.as_str()
+    } else {
+        ""
+    };
     let given = text(object, "namespace").to_owned();
     if asked.is_empty() {
         of(object).remove("namespace");
     } else if given.is_empty() {
         of(object).insert("namespace".into(), asked.into());
     } else if given != asked {
-        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        let why =
+            "the namespace of the provided object does not match the namespace sent on the request";
         return Err(Status::bad_request(why).into());
     }
     Ok(())
@@ -139,12 +159,15 @@ pub fn settle_namespace(target: &Target, object: &mut Value) -> Outcome<()> {
 pub fn settle_name(target: &Target, object: &Value) -> Outcome<()> {
     let (given, wanted) = (text(object, "name"), &target.name);
     if given.is_empty() {
-        let why =
-            format!("the name of the object ({wanted} based on URL) was undeterminable: name must be provided");
+        let why = format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        );
         return Err(Status::bad_request(why).into());
     }
     if given != wanted {
-        let why = format!("the name of the object ({given}) does not match the name on the URL ({wanted})");
+        let why = format!(
+            "the name of the object ({given}) does not match the name on the URL ({wanted})"
+        );
         return Err(Status::bad_request(why).into());
     }
     Ok(())

@@ -61,7 +61,11 @@ impl Target {
     pub fn context(&self, call: &Call) -> Context {
         Context {
             version: self.version.clone(),
-            subresource: self.subresource.as_ref().map(|s| s.name.to_owned()).unwrap_or_default(),
+            subresource: self
+                .subresource
+                .as_ref()
+                .map(|s| s.name.to_owned())
+                .unwrap_or_default(),
             user: call.user.name.clone(),
         }
     }
@@ -77,7 +81,10 @@ impl Target {
     /// # Errors
     /// 404.
     pub fn load(&self, call: &Call) -> Outcome<Arc<Stored>> {
-        call.shared.store.get(&self.key()).ok_or_else(|| self.not_found())
+        call.shared
+            .store
+            .get(&self.key())
+            .ok_or_else(|| self.not_found())
     }
 
     /// A stored object decoded, at the version of the request.

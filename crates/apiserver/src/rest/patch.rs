@@ -35,9 +35,21 @@ impl Patch {
     ///
     /// # Errors
     /// 400, 422.
-    pub(crate) fn apply(&self, call: &Call, object: &Value, kind: (&str, &str, &str), options: &WriteOptions) -> Outcome<Value> {
+    pub(crate) fn apply(
+        &self,
+        call: &Call,
+        object: &Value,
+        kind: (&str, &str, &str),
+        options: &WriteOptions,
+    ) -> Outcome<Value> {
         let schema = call.shared.schemas.by_kind(kind.0, kind.1, kind.2);
-        let patched = patches::apply(self.kind, schema.as_deref(), object, &self.bytes, options.field_validation)?;
+        let patched = patches::apply(
+            self.kind,
+            schema.as_deref(),
+            object,
+            &self.bytes,
+            options.field_validation,
+        )?;
         // A patch that is tried again says the same again.
         let mut warnings = call.warnings.lock();
         for warning in patched.warnings {
@@ -50,7 +62,12 @@ impl Patch {
 }
 
 fn media_type(call: &Call) -> &str {
-    call.header(http::header::CONTENT_TYPE).unwrap_or_default().split(';').next().unwrap_or_default().trim()
+    call.header(http::header::CONTENT_TYPE)
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
 }
 
 fn unsupported() -> knarr_api::Status {
@@ -69,10 +86,15 @@ pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
     let (patch, options) = Patch::read(call, bytes)?;
     let resource = &target.resource;
     let make = |old: &Value| {
-        let object = patch.apply(call, old, (&resource.group, &target.version, &resource.kind), &options)?;
+        let object = patch.apply(
+            call,
+            old,
+            (&resource.group, &target.version, &resource.kind),
+            &options,
+        )?;
         meta::settle_name(target, &object)?;
         Ok(object)
     };
-    let stored = update::change(call, target, &options, update::Kind::Patch, make).await?;
+    let stored = update::change(call, target, &options, update::Kind::Patch, &make).await?;
     present::one(call, target, &accept, 200, &stored.json)
 }

@@ -14,7 +14,13 @@ use crate::{
 };
 
 /// Answers with one object from its stored bytes.
-pub fn one(call: &Call, target: &Target, accept: &Accept, code: u16, json: &Bytes) -> Outcome<Response> {
+pub fn one(
+    call: &Call,
+    target: &Target,
+    accept: &Accept,
+    code: u16,
+    json: &Bytes,
+) -> Outcome<Response> {
     if accept.shape == Shape::Whole && is_at(json, &target.api_version()) {
         return Ok(respond::stored(code, accept, json));
     }
@@ -23,12 +29,24 @@ pub fn one(call: &Call, target: &Target, accept: &Accept, code: u16, json: &Byte
 }
 
 /// Answers with one decoded object, already at the version of the request.
-pub fn object_response(call: &Call, target: &Target, accept: &Accept, code: u16, object: Value) -> Response {
+pub fn object_response(
+    call: &Call,
+    target: &Target,
+    accept: &Accept,
+    code: u16,
+    object: Value,
+) -> Response {
     let shown = match accept.shape {
         Shape::Partial => partial(object, accept.beta),
         Shape::Table => {
             let revision = object["metadata"]["resourceVersion"].clone();
-            table(call, target, accept, vec![object], json!({"resourceVersion": revision}))
+            table(
+                call,
+                target,
+                accept,
+                vec![object],
+                json!({"resourceVersion": revision}),
+            )
         }
         Shape::Whole | Shape::PartialList => object,
     };
@@ -43,7 +61,11 @@ pub fn is_at(json: &[u8], api_version: &str) -> bool {
 }
 
 fn meta_version(beta: bool) -> &'static str {
-    if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+    if beta {
+        "meta.k8s.io/v1beta1"
+    } else {
+        "meta.k8s.io/v1"
+    }
 }
 
 /// Only the metadata of an object.
@@ -54,17 +76,39 @@ pub fn partial(mut object: Value, beta: bool) -> Value {
 /// A list of metadata.
 pub fn partial_list(objects: Vec<Value>, beta: bool, metadata: Value) -> Value {
     let items: Vec<Value> = objects.into_iter().map(|o| partial(o, beta)).collect();
-    let items = if items.is_empty() { Value::Null } else { items.into() };
+    let items = if items.is_empty() {
+        Value::Null
+    } else {
+        items.into()
+    };
     json!({"apiVersion": meta_version(beta), "kind": "PartialObjectMetadataList", "metadata": metadata, "items": items})
 }
 
 /// A Table with a row per object.
-pub fn table(call: &Call, target: &Target, accept: &Accept, objects: Vec<Value>, metadata: Value) -> Value {
-    table_of(target, call.query.get("includeObject").unwrap_or("Metadata"), accept.beta, objects, metadata)
+pub fn table(
+    call: &Call,
+    target: &Target,
+    accept: &Accept,
+    objects: Vec<Value>,
+    metadata: Value,
+) -> Value {
+    table_of(
+        target,
+        call.query.get("includeObject").unwrap_or("Metadata"),
+        accept.beta,
+        objects,
+        metadata,
+    )
 }
 
 /// A Table whose rows hold what `include` says: `None`, `Metadata` or `Object`.
-pub fn table_of(target: &Target, include: &str, beta: bool, objects: Vec<Value>, metadata: Value) -> Value {
+pub fn table_of(
+    target: &Target,
+    include: &str,
+    beta: bool,
+    objects: Vec<Value>,
+    metadata: Value,
+) -> Value {
     let strategy = &target.resource.strategy;
     let columns: Vec<Value> = strategy
         .columns()

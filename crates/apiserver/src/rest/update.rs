@@ -26,7 +26,13 @@ pub async fn update(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Update)?;
-    let mut object = codec::decode(call, target, &target.resource.kind, &bytes, options.field_validation)?;
+    let mut object = codec::decode(
+        call,
+        target,
+        &target.resource.kind,
+        &bytes,
+        options.field_validation,
+    )?;
     meta::settle_namespace(target, &mut object)?;
     meta::settle_name(target, &object)?;
     let creates = target.resource.strategy.create_on_update() && target.subresource.is_none();
@@ -34,12 +40,24 @@ pub async fn update(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         let stored = create_absent(call, target, object, &options).await?;
         return present::one(call, target, &accept, 201, &stored.json);
     }
-    let stored = change(call, target, &options, Kind::Update, |_| Ok(object.clone())).await?;
+    let stored = change(
+        call,
+        target,
+        &options,
+        Kind::Update,
+        &|_| Ok(object.clone()),
+    )
+    .await?;
     present::one(call, target, &accept, 200, &stored.json)
 }
 
 /// A PUT to a name that is free, of a kind that takes those.
-async fn create_absent(call: &Call, target: &Target, mut object: Value, options: &WriteOptions) -> Outcome<Arc<Stored>> {
+async fn create_absent(
+    call: &Call,
+    target: &Target,
+    mut object: Value,
+    options: &WriteOptions,
+) -> Outcome<Arc<Stored>> {
     let uid = meta::text(&object, "uid").to_owned();
     if !uid.is_empty() {
         return Err(target.conflict(&uid_precondition(&target.key(), &uid, "")));
@@ -74,7 +92,7 @@ pub async fn change(
     target: &Target,
     options: &WriteOptions,
     kind: Kind,
-    make: impl Fn(&Value) -> Outcome<Value>,
+    make: &(dyn Fn(&Value) -> Outcome<Value> + Sync),
 ) -> Outcome<Arc<Stored>> {
     for _ in 0..TRIES {
         let current = target.load(call)?;
@@ -138,7 +156,12 @@ enum Lost {
 }
 
 /// Checks revision and uid of the request; true when the revision is the request's own.
-fn check_preconditions(target: &Target, kind: Kind, current: &Stored, new: &Value) -> Outcome<bool> {
+fn check_preconditions(
+    target: &Target,
+    kind: Kind,
+    current: &Stored,
+    new: &Value,
+) -> Outcome<bool> {
     let uid = meta::text(new, "uid");
     if !uid.is_empty() && uid != current.head.uid {
         return Err(target.conflict(&uid_precondition(&target.key(), uid, &current.head.uid)));
@@ -148,7 +171,10 @@ fn check_preconditions(target: &Target, kind: Kind, current: &Stored, new: &Valu
         "" | "0" => 0,
         text => text.parse::<u64>().map_err(|_| {
             let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-            Box::new(Status { reason: String::new(), ..Status::failure(500, "", why) })
+            Box::new(Status {
+                reason: String::new(),
+                ..Status::failure(500, "", why)
+            })
         })?,
     };
     if revision == 0 {
@@ -156,7 +182,9 @@ fn check_preconditions(target: &Target, kind: Kind, current: &Stored, new: &Valu
             let path = field::Path::new("metadata").child("resourceVersion");
             let error = field::Error::invalid(&path, 0, "must be specified for an update");
             let resource = &target.resource;
-            return Err(Status::invalid(&resource.group, &resource.plural, &target.name, &[error]).into());
+            return Err(
+                Status::invalid(&resource.group, &resource.plural, &target.name, &[error]).into(),
+            );
         }
         return Ok(false);
     }
@@ -169,23 +197,44 @@ fn check_preconditions(target: &Target, kind: Kind, current: &Stored, new: &Valu
 
 /// Counts a change of the spec, for kinds that count and whose strategy has not done so itself.
 fn count_generation(target: &Target, new: &mut Value, old: &Value) {
-    let counts = target.resource.strategy.has_generation() && target.subresource.as_ref().is_none_or(|s| s.name != "status");
+    let counts = target.resource.strategy.has_generation()
+        && target
+            .subresource
+            .as_ref()
+            .is_none_or(|s| s.name != "status");
     let before = meta::generation(old);
     if counts && meta::generation(new) == before && new["spec"] != old["spec"] {
         meta::of(new).insert("generation".into(), (before + 1).into());
     }
 }
 
-fn validate(target: &Target, ctx: &knarr_api::strategy::Context, new: &Value, old: &Value) -> Outcome<()> {
+fn validate(
+    target: &Target,
+    ctx: &knarr_api::strategy::Context,
+    new: &Value,
+    old: &Value,
+) -> Outcome<()> {
     let resource = &target.resource;
     let errors = resource.strategy.validate_update(ctx, new, old);
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(&resource.group, &resource.kind, meta::text(new, "name"), &errors).into())
+    Err(Status::invalid(
+        &resource.group,
+        &resource.kind,
+        meta::text(new, "name"),
+        &errors,
+    )
+    .into())
 }
 
-async fn commit(call: &Call, target: &Target, options: &WriteOptions, current: &Arc<Stored>, mut object: Value) -> Result<Arc<Stored>, Lost> {
+async fn commit(
+    call: &Call,
+    target: &Target,
+    options: &WriteOptions,
+    current: &Arc<Stored>,
+    mut object: Value,
+) -> Result<Arc<Stored>, Lost> {
     let refused = |e: serde_json::Error| Lost::Refused(engine_failure(e));
     let head = meta::head(target, &object);
     meta::of(&mut object).remove("resourceVersion");
@@ -197,14 +246,37 @@ async fn commit(call: &Call, target: &Target, options: &WriteOptions, current: &
     let (key, expect) = (target.key(), current.revision);
     if options.dry_run {
         let json = value.at_revision(current.revision);
-        return Ok(Arc::new(Stored { key: key.into(), revision: current.revision, created: current.created, json, head }));
+        return Ok(Arc::new(Stored {
+            key: key.into(),
+            revision: current.revision,
+            created: current.created,
+            json,
+            hole: value.hole(),
+            head,
+        }));
     }
-    let write = if ends { Write::Delete { key, expect } } else { Write::Update { key, expect, value: value.clone(), head: head.clone() } };
+    let write = if ends {
+        Write::Delete { key, expect }
+    } else {
+        Write::Update {
+            key,
+            expect,
+            value: value.clone(),
+            head: head.clone(),
+        }
+    };
     match call.shared.store.write(write).await {
         Ok(stored) if ends => {
             super::delete::after(call, target, &stored);
             let json = value.at_revision(current.revision);
-            Ok(Arc::new(Stored { key: stored.key.clone(), revision: current.revision, created: current.created, json, head }))
+            Ok(Arc::new(Stored {
+                key: stored.key.clone(),
+                revision: current.revision,
+                created: current.created,
+                json,
+                hole: value.hole(),
+                head,
+            }))
         }
         Ok(stored) => Ok(stored),
         Err(WriteError::Conflict(_)) => Err(Lost::Race),
@@ -215,10 +287,14 @@ async fn commit(call: &Call, target: &Target, options: &WriteOptions, current: &
 
 /// Whether this update took away the last thing that held a deleted object.
 fn ends_deletion(target: &Target, object: &Value) -> bool {
-    let pending = object["metadata"]["deletionGracePeriodSeconds"].as_i64().is_some_and(|s| s > 0);
+    let pending = object["metadata"]["deletionGracePeriodSeconds"]
+        .as_i64()
+        .is_some_and(|s| s > 0);
     let held_namespace = target.resource.kind == "Namespace"
         && target.resource.group.is_empty()
-        && object["spec"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+        && object["spec"]["finalizers"]
+            .as_array()
+            .is_some_and(|f| !f.is_empty());
     meta::is_deleting(object) && !pending && !held_namespace && meta::finalizers(object).is_empty()
 }
 
@@ -230,9 +306,12 @@ pub async fn raw(
     call: &Call,
     target: &Target,
     dry_run: bool,
-    change: impl Fn(&mut Value) -> Outcome<()>,
+    change: &(dyn Fn(&mut Value) -> Outcome<()> + Sync),
 ) -> Outcome<Arc<Stored>> {
-    let options = WriteOptions { dry_run, ..WriteOptions::default() };
+    let options = WriteOptions {
+        dry_run,
+        ..WriteOptions::default()
+    };
     for _ in 0..TRIES {
         let current = target.load(call)?;
         let mut object = parse(&current.json)?;

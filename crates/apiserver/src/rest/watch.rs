@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use knarr_api::Status;
@@ -38,8 +38,12 @@ pub async fn watch(call: &Call, target: &Target) -> Outcome<Response> {
     if !target.name.is_empty() {
         selection = selection.named(&target.name);
     }
-    let from = query::revision(&options.resource_version)
-        .map_err(|why| Box::new(Status { reason: String::new(), ..Status::failure(500, "", why) }))?;
+    let from = query::revision(&options.resource_version).map_err(|why| {
+        Box::new(Status {
+            reason: String::new(),
+            ..Status::failure(500, "", why)
+        })
+    })?;
     let stream = Stream::start(call, target, &accept, &options, selection, from);
     let frames = futures::stream::unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;
@@ -71,10 +75,23 @@ struct Stream {
 }
 
 impl Stream {
-    fn start(call: &Call, target: &Target, accept: &Accept, options: &ListOptions, selection: Selection, from: u64) -> Self {
-        let seconds = options.timeout_seconds.filter(|s| *s > 0).map(|s| u64::try_from(s).unwrap_or(1));
+    fn start(
+        call: &Call,
+        target: &Target,
+        accept: &Accept,
+        options: &ListOptions,
+        selection: Selection,
+        from: u64,
+    ) -> Self {
+        let seconds = options
+            .timeout_seconds
+            .filter(|s| *s > 0)
+            .map(|s| u64::try_from(s).unwrap_or(1));
         let now = Instant::now();
-        let lasts = seconds.map_or_else(|| Duration::from_secs(rand::random_range(1800..3600)), Duration::from_secs);
+        let lasts = seconds.map_or_else(
+            || Duration::from_secs(rand::random_range(1800..3600)),
+            Duration::from_secs,
+        );
         let mut stream = Stream {
             shared: call.shared.clone(),
             target: target.clone(),
@@ -108,7 +125,10 @@ impl Stream {
             let listing = self
                 .shared
                 .store
-                .list(Range { prefix: &prefix, ..Range::default() })
+                .list(Range {
+                    prefix: &prefix,
+                    ..Range::default()
+                })
                 .map_err(|e| Box::new(revision_status(e)))?;
             start = listing.revision;
             self.initial = listing.items.into_iter();
@@ -116,7 +136,12 @@ impl Stream {
         }
         // Without a revision and without the state wanted, only what comes from now on is told.
         let from = if start == 0 { None } else { Some(start) };
-        self.watch = Some(self.shared.store.watch(&prefix, from).map_err(|e| Box::new(revision_status(e)))?);
+        self.watch = Some(
+            self.shared
+                .store
+                .watch(&prefix, from)
+                .map_err(|e| Box::new(revision_status(e)))?,
+        );
         Ok(())
     }
 
@@ -179,8 +204,13 @@ impl Stream {
 
     /// One change, and those that are there already behind it.
     fn piece(&mut self, first: Arc<Event>) -> Bytes {
-        let Some(frame) = self.event_frame(&first) else { return Bytes::new() };
-        let Some(Some(Ok(second))) = self.watch.as_mut().and_then(|w| w.next().now_or_never()) else { return frame };
+        let Some(frame) = self.event_frame(&first) else {
+            return Bytes::new();
+        };
+        let Some(Some(Ok(second))) = self.watch.as_mut().and_then(|w| w.next().now_or_never())
+        else {
+            return frame;
+        };
         let mut out = BytesMut::from(&frame[..]);
         let mut event = second;
         loop {
@@ -208,7 +238,10 @@ impl Stream {
         let now = event.kind != EventKind::Deleted && self.selection.matches(&event.object.head);
         let before = match event.kind {
             EventKind::Added => false,
-            EventKind::Modified => event.previous.as_ref().is_some_and(|p| self.selection.matches(&p.head)),
+            EventKind::Modified => event
+                .previous
+                .as_ref()
+                .is_some_and(|p| self.selection.matches(&p.head)),
             EventKind::Deleted => self.selection.matches(&event.object.head),
         };
         match (event.kind, before, now) {
@@ -227,10 +260,15 @@ impl Stream {
 
     /// The frame that all plain watchers of this change share.
     fn shared_frame(&mut self, kind: &'static str, event: &Event) -> Bytes {
-        if self.accept.shape != Shape::Whole || !present::is_at(&event.object.json, &self.target.api_version()) {
+        if self.accept.shape != Shape::Whole
+            || !present::is_at(&event.object.json, &self.target.api_version())
+        {
             return self.frame(kind, &event.object.json);
         }
-        event.frame.get_or_init(|| plain_frame(kind, &event.object.json)).clone()
+        event
+            .frame
+            .get_or_init(|| plain_frame(kind, &event.object.json))
+            .clone()
     }
 
     /// A frame of this watch's own.
@@ -255,7 +293,8 @@ impl Stream {
                 let include = self.include_object.as_deref().unwrap_or("Metadata");
                 let rows = vec![object];
                 let metadata = json!({"resourceVersion": revision});
-                let mut table = present::table_of(&self.target, include, self.accept.beta, rows, metadata);
+                let mut table =
+                    present::table_of(&self.target, include, self.accept.beta, rows, metadata);
                 // Columns are told once.
                 if std::mem::replace(&mut self.columns_sent, true) {
                     table["columnDefinitions"] = Value::Null;
@@ -271,7 +310,10 @@ impl Stream {
         if ends_initial {
             metadata["annotations"] = json!({END_OF_INITIAL: "true"});
         }
-        let (kind, api_version) = (self.target.resource.kind.as_str(), self.target.api_version());
+        let (kind, api_version) = (
+            self.target.resource.kind.as_str(),
+            self.target.api_version(),
+        );
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
         let shown = match self.accept.shape {
             Shape::Partial => present::partial(object, self.accept.beta),
@@ -296,7 +338,10 @@ fn encode_frame(kind: &str, object: &Value) -> Bytes {
 }
 
 fn error_frame(status: &Status) -> Bytes {
-    plain_frame("ERROR", serde_json::to_string(status).unwrap_or_default().as_bytes())
+    plain_frame(
+        "ERROR",
+        serde_json::to_string(status).unwrap_or_default().as_bytes(),
+    )
 }
 
 fn revision_status(error: RevisionError) -> Status {
@@ -312,5 +357,7 @@ fn revision_status(error: RevisionError) -> Status {
 fn at_revision(json: &[u8], revision: u64) -> Option<Bytes> {
     let mut object = parse(json).ok()?;
     object["metadata"]["resourceVersion"] = revision.to_string().into();
-    knarr_api::head::Encoded::new(&object).ok().map(|e| e.at_revision(revision))
+    knarr_api::head::Encoded::new(&object)
+        .ok()
+        .map(|e| e.at_revision(revision))
 }

@@ -20,38 +20,76 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     let binding = codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
     let name = meta::text(&binding, "name");
     if !name.is_empty() && name != target.name {
-        return Err(Status::bad_request("name in URL does not match name in Binding object").into());
+        return Err(
+            Status::bad_request("name in URL does not match name in Binding object").into(),
+        );
     }
     bind(call, target, &binding, &options).await
 }
 
 /// `POST bindings`, the pod's name in the body.
-pub(crate) async fn create_legacy(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+pub(crate) async fn create_legacy(
+    call: &Call,
+    target: &Target,
+    body: RequestBody,
+) -> Outcome<Response> {
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
     let binding = codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
     let registry = call.shared.registry.load();
-    let pods = registry.get("", "pods").cloned().ok_or_else(respond::no_such_resource)?;
-    let target = Target { resource: pods, name: meta::text(&binding, "name").to_owned(), subresource: None, ..target.clone() };
+    let pods = registry
+        .get("", "pods")
+        .cloned()
+        .ok_or_else(respond::no_such_resource)?;
+    let target = Target {
+        resource: pods,
+        name: meta::text(&binding, "name").to_owned(),
+        subresource: None,
+        ..target.clone()
+    };
     bind(call, &target, &binding, &options).await
 }
 
-async fn bind(call: &Call, target: &Target, binding: &Value, options: &WriteOptions) -> Outcome<Response> {
+async fn bind(
+    call: &Call,
+    target: &Target,
+    binding: &Value,
+    options: &WriteOptions,
+) -> Outcome<Response> {
     let accept = call.negotiate(&[])?;
     let node = node_of(binding)?;
     let uid = meta::text(binding, "uid");
     let change = |pod: &mut Value| assign(target, pod, &node, uid, binding);
-    update::raw(call, target, options.dry_run, change).await?;
-    let done = Status { code: 201, ..Status::success(Default::default()) };
-    Ok(respond::status(&accept, &Status { details: None, ..done }))
+    update::raw(call, target, options.dry_run, &change).await?;
+    let done = Status {
+        code: 201,
+        ..Status::success(Default::default())
+    };
+    Ok(respond::status(
+        &accept,
+        &Status {
+            details: None,
+            ..done
+        },
+    ))
 }
 
 fn node_of(binding: &Value) -> Outcome<String> {
-    let refuse = |error: field::Error| Err(Status { reason: String::new(), ..Status::failure(500, "", error.to_string()) }.into());
+    let refuse = |error: field::Error| {
+        Err(Status {
+            reason: String::new(),
+            ..Status::failure(500, "", error.to_string())
+        }
+        .into())
+    };
     let path = field::Path::new("target");
     let kind = binding["target"]["kind"].as_str().unwrap_or_default();
     if !matches!(kind, "" | "Node") {
-        return refuse(field::Error::not_supported(&path.child("kind"), kind, &["Node", "<empty>"]));
+        return refuse(field::Error::not_supported(
+            &path.child("kind"),
+            kind,
+            &["Node", "<empty>"],
+        ));
     }
     match binding["target"]["name"].as_str() {
         None | Some("") => refuse(field::Error::required(&path.child("name"), "")),
@@ -68,12 +106,17 @@ fn assign(target: &Target, pod: &mut Value, node: &str, uid: &str, binding: &Val
     let name = &target.name;
     let refuse = |why: String| Err(Status::conflict("", "pods/binding", name, &why).into());
     if meta::is_deleting(pod) {
-        return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
+        return refuse(format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        ));
     }
     if let Some(held) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
         return refuse(format!("pod {name} is already assigned to node {held:?}"));
     }
-    if pod["spec"]["schedulingGates"].as_array().is_some_and(|g| !g.is_empty()) {
+    if pod["spec"]["schedulingGates"]
+        .as_array()
+        .is_some_and(|g| !g.is_empty())
+    {
         return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     pod["spec"]["nodeName"] = node.into();

@@ -23,12 +23,15 @@ pub(crate) async fn update(call: &Call, target: &Target, body: RequestBody) -> O
         if !revision.is_empty() && revision != meta::text(namespace, "resourceVersion") {
             return Err(target.conflict(super::super::MODIFIED));
         }
-        match sent["spec"]["finalizers"].as_array().filter(|f| !f.is_empty()) {
+        match sent["spec"]["finalizers"]
+            .as_array()
+            .filter(|f| !f.is_empty())
+        {
             Some(finalizers) => namespace["spec"]["finalizers"] = finalizers.clone().into(),
             None => namespace["spec"] = serde_json::json!({}),
         }
         Ok(())
     };
-    let stored = update::raw(call, target, options.dry_run, change).await?;
+    let stored = update::raw(call, target, options.dry_run, &change).await?;
     present::one(call, target, &accept, 200, &stored.json)
 }

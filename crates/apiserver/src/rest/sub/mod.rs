@@ -19,10 +19,13 @@ use crate::{
 /// # Errors
 /// 405 for verbs that the subresource does not have, and what it answers itself.
 pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
-    let Some(sub) = &target.subresource else { return Err(respond::no_such_resource().into()) };
+    let Some(sub) = &target.subresource else {
+        return Err(respond::no_such_resource().into());
+    };
     let name = sub.name;
     let connects = matches!(name, "log" | "exec" | "attach" | "portforward" | "proxy");
-    let offered = sub.verbs.contains(&call.info.verb.as_str()) || (connects && proxy::takes(name, &call.method));
+    let offered = sub.verbs.contains(&call.info.verb.as_str())
+        || (connects && proxy::takes(name, &call.method));
     if !offered || call.info.verb == "watch" || target.name.is_empty() {
         return Err(respond::not_allowed().into());
     }
@@ -35,7 +38,9 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
         ("pods", "eviction") => eviction::create(call, target, body).await,
         ("serviceaccounts", "token") => token::create(call, target, body).await,
         ("namespaces", "finalize") => finalize::update(call, target, body).await,
-        (_, "log" | "exec" | "attach" | "portforward" | "proxy") => proxy::answer(call, target, body).await,
+        (_, "log" | "exec" | "attach" | "portforward" | "proxy") => {
+            proxy::answer(call, target, body).await
+        }
         _ => view(call, target, body).await,
     }
 }

@@ -29,17 +29,21 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
     let bytes = body::read(body).await?;
     let stored = if call.method == Method::PUT {
         let options = WriteOptions::new(&call.query, OptionsKind::Update)?;
-        let mut scale = codec::decode_as(call, GROUP, "v1", "Scale", &bytes, options.field_validation)?;
+        let mut scale =
+            codec::decode_as(call, GROUP, "v1", "Scale", &bytes, options.field_validation)?;
         meta::settle_namespace(target, &mut scale)?;
         meta::settle_name(target, &scale)?;
-        update::change(call, target, &options, update::Kind::Update, |old| scaled(target, old, &scale)).await?
+        update::change(call, target, &options, update::Kind::Update, &|old| {
+            scaled(target, old, &scale)
+        })
+        .await?
     } else {
         let (patch, options) = patch::Patch::read(call, bytes)?;
         let make = |old: &Value| {
             let scale = patch.apply(call, &scale_of(old), (GROUP, "v1", "Scale"), &options)?;
             scaled(target, old, &scale)
         };
-        update::change(call, target, &options, update::Kind::Patch, make).await?
+        update::change(call, target, &options, update::Kind::Patch, &make).await?
     };
     if accept.shape != Shape::Whole {
         return present::one(call, target, &accept, 200, &stored.json);
@@ -72,7 +76,13 @@ fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
 fn scale_of(object: &Value) -> Value {
     let metadata = &object["metadata"];
     let mut shown = serde_json::Map::new();
-    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+    for key in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
         if !metadata[key].is_null() {
             shown.insert(key.into(), metadata[key].clone());
         }
@@ -92,15 +102,31 @@ fn scale_of(object: &Value) -> Value {
 /// A selector as a query writes it. Old controllers have a plain map of labels.
 fn selector_text(selector: &Value) -> String {
     let plain = selector["matchLabels"].is_null() && selector["matchExpressions"].is_null();
-    let labels = if plain { selector } else { &selector["matchLabels"] };
+    let labels = if plain {
+        selector
+    } else {
+        &selector["matchLabels"]
+    };
     let mut terms: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (key, value) in labels.as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
-        terms.entry(key.clone()).or_default().push(format!("{key}={value}"));
+        terms
+            .entry(key.clone())
+            .or_default()
+            .push(format!("{key}={value}"));
     }
-    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+    for expression in selector["matchExpressions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let key = expression["key"].as_str().unwrap_or_default();
-        let mut values: Vec<&str> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut values: Vec<&str> = expression["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         values.sort_unstable();
         let values = values.join(",");
         let term = match expression["operator"].as_str() {

@@ -31,22 +31,40 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
     let mut request = codec::decode_as(call, GROUP, "v1", KIND, &bytes, options.field_validation)?;
     let account = target.load(call)?;
-    let tokens = call.shared.tokens.as_ref().ok_or_else(respond::no_such_resource)?;
+    let tokens = call
+        .shared
+        .tokens
+        .as_ref()
+        .ok_or_else(respond::no_such_resource)?;
     check_identity(target, &request)?;
     let seconds = check_seconds(&request)?;
     let bound = bind(call, target, &account, &request)?;
     let audiences: Vec<String> = strings(&request["spec"]["audiences"]);
     let (token, lasts) = sign(tokens, audiences.clone(), seconds, bound)?;
-    let shown = if audiences.is_empty() { tokens.audiences.clone() } else { audiences };
+    let shown = if audiences.is_empty() {
+        tokens.audiences.clone()
+    } else {
+        audiences
+    };
     finish(target, &account, &mut request, seconds, &shown);
-    let expires = Timestamp::from_second(Timestamp::now().as_second() + lasts).unwrap_or(Timestamp::MAX);
-    let token = if options.dry_run { String::new() } else { token };
+    let expires =
+        Timestamp::from_second(Timestamp::now().as_second() + lasts).unwrap_or(Timestamp::MAX);
+    let token = if options.dry_run {
+        String::new()
+    } else {
+        token
+    };
     request["status"] = json!({"token": token, "expirationTimestamp": meta::time(expires)});
     Ok(respond::encoded(201, &accept, &request))
 }
 
 fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|v| v.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn check_identity(target: &Target, request: &Value) -> Outcome<()> {
@@ -63,7 +81,9 @@ fn check_identity(target: &Target, request: &Value) -> Outcome<()> {
 }
 
 fn check_seconds(request: &Value) -> Outcome<i64> {
-    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
+    let seconds = request["spec"]["expirationSeconds"]
+        .as_i64()
+        .unwrap_or(DEFAULT_SECONDS);
     let why = if seconds < LEAST_SECONDS {
         "may not specify a duration less than 10 minutes"
     } else if seconds > 1 << 32 {
@@ -71,13 +91,24 @@ fn check_seconds(request: &Value) -> Outcome<i64> {
     } else {
         return Ok(seconds);
     };
-    let error = field::Error::invalid(&field::Path::new("spec").child("expirationSeconds"), seconds, why);
+    let error = field::Error::invalid(
+        &field::Path::new("spec").child("expirationSeconds"),
+        seconds,
+        why,
+    );
     Err(Status::invalid(GROUP, KIND, "", &[error]).into())
 }
 
 fn bind(call: &Call, target: &Target, account: &Stored, request: &Value) -> Outcome<Bound> {
-    let object = |stored: &Stored| Object { name: stored.head.name.clone(), uid: stored.head.uid.clone() };
-    let mut bound = Bound { namespace: target.namespace.clone(), serviceaccount: object(account), ..Bound::default() };
+    let object = |stored: &Stored| Object {
+        name: stored.head.name.clone(),
+        uid: stored.head.uid.clone(),
+    };
+    let mut bound = Bound {
+        namespace: target.namespace.clone(),
+        serviceaccount: object(account),
+        ..Bound::default()
+    };
     let reference = &request["spec"]["boundObjectRef"];
     if reference.is_null() {
         return Ok(bound);
@@ -86,11 +117,22 @@ fn bind(call: &Call, target: &Target, account: &Stored, request: &Value) -> Outc
     let (version, kind, name, uid) = (text("apiVersion"), text("kind"), text("name"), text("uid"));
     let (prefix, plural) = match (version, kind) {
         ("v1" | "", "Pod") => (format!("/registry/pods/{}/", target.namespace), "pods"),
-        ("v1" | "", "Secret") => (format!("/registry/secrets/{}/", target.namespace), "secrets"),
+        ("v1" | "", "Secret") => (
+            format!("/registry/secrets/{}/", target.namespace),
+            "secrets",
+        ),
         ("v1" | "", "Node") => ("/registry/minions/".to_owned(), "nodes"),
         _ => {
-            let shown = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
-            return Err(Status::bad_request(format!("cannot bind token to object of type {}, Kind={kind}", shown)).into());
+            let shown = if version.contains('/') {
+                version.to_owned()
+            } else {
+                format!("/{version}")
+            };
+            return Err(Status::bad_request(format!(
+                "cannot bind token to object of type {}, Kind={kind}",
+                shown
+            ))
+            .into());
         }
     };
     let stored = call.shared.store.get(&format!("{prefix}{name}"));
@@ -118,16 +160,31 @@ fn bind_pod(call: &Call, target: &Target, stored: &Stored, bound: &mut Bound) ->
         );
         return Err(Status::bad_request(why).into());
     }
-    bound.pod = Some(Object { name: stored.head.name.clone(), uid: stored.head.uid.clone() });
+    bound.pod = Some(Object {
+        name: stored.head.name.clone(),
+        uid: stored.head.uid.clone(),
+    });
     if let Some(node) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
-        let uid = call.shared.store.get(&format!("/registry/minions/{node}")).map(|n| n.head.uid.clone());
-        bound.node = Some(Object { name: node.to_owned(), uid: uid.unwrap_or_default() });
+        let uid = call
+            .shared
+            .store
+            .get(&format!("/registry/minions/{node}"))
+            .map(|n| n.head.uid.clone());
+        bound.node = Some(Object {
+            name: node.to_owned(),
+            uid: uid.unwrap_or_default(),
+        });
     }
     Ok(())
 }
 
 /// The token, and how many seconds it lasts.
-fn sign(tokens: &Tokens, audiences: Vec<String>, seconds: i64, mut bound: Bound) -> Outcome<(String, i64)> {
+fn sign(
+    tokens: &Tokens,
+    audiences: Vec<String>,
+    seconds: i64,
+    mut bound: Bound,
+) -> Outcome<(String, i64)> {
     let own = audiences.is_empty() || audiences.iter().all(|a| tokens.audiences.contains(a));
     let extended = seconds == PROJECTED_SECONDS && bound.pod.is_some() && own;
     let lasts = if extended { EXTENDED_SECONDS } else { seconds };
@@ -140,7 +197,13 @@ fn sign(tokens: &Tokens, audiences: Vec<String>, seconds: i64, mut bound: Bound)
     Ok((token, seconds))
 }
 
-fn finish(target: &Target, account: &Stored, request: &mut Value, seconds: i64, audiences: &[String]) {
+fn finish(
+    target: &Target,
+    account: &Stored,
+    request: &mut Value,
+    seconds: i64,
+    audiences: &[String],
+) {
     let metadata = meta::of(request);
     metadata.insert("name".into(), target.name.as_str().into());
     metadata.insert("namespace".into(), target.namespace.as_str().into());
