@@ -98,8 +98,12 @@ impl Encoded {
         let mut hole = 0;
         out.push(b'{');
         // The type comes first, so that lists, which tell it once, find it and leave it out.
-        let first = ["apiVersion", "kind"].into_iter().filter_map(|k| map.get_key_value(k));
-        let rest = map.iter().filter(|(k, _)| *k != "apiVersion" && *k != "kind");
+        let first = ["apiVersion", "kind"]
+            .into_iter()
+            .filter_map(|k| map.get_key_value(k));
+        let rest = map
+            .iter()
+            .filter(|(k, _)| *k != "apiVersion" && *k != "kind");
         for (i, (key, value)) in first.chain(rest).enumerate() {
             if i > 0 {
                 out.push(b',');

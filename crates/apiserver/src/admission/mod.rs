@@ -100,13 +100,20 @@ pub(crate) fn allocate(
 }
 
 /// Settles what of a Service depends on the cluster's address families, before it is validated.
-pub(crate) fn prepare(call: &Call, target: &Target, object: &mut Value, old: Option<&Value>) {
-    if target.subresource.is_none()
-        && target.resource.group.is_empty()
-        && target.resource.plural == "services"
-    {
-        service::families(&call.shared.addresses, object, old);
+///
+/// # Errors
+/// 422 for families that the cluster does not have.
+pub(crate) fn prepare(
+    call: &Call,
+    target: &Target,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Outcome<()> {
+    let service = target.resource.group.is_empty() && target.resource.plural == "services";
+    if target.subresource.is_none() && service {
+        return service::families(&call.shared.addresses, target, object, old);
     }
+    Ok(())
 }
 
 /// # Errors

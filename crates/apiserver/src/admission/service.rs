@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use knarr_api::{Status, field};
+use knarr_api::{Status, field, strategy::service::families};
 use serde_json::{Value, json};
 
 use super::addresses::{Addresses, Held, Lease, Refused};
@@ -45,94 +45,25 @@ fn texts(value: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn family_of(ip: &str) -> Option<&'static str> {
-    ip.parse::<IpAddr>()
-        .ok()
-        .map(|ip| if ip.is_ipv4() { "IPv4" } else { "IPv6" })
-}
-
-/// Fills in families and their policy, and carries allocations over from the Service before the update.
-pub fn families(addresses: &Addresses, service: &mut Value, old: Option<&Value>) {
+/// Settles families and their policy. The strategy has carried over before what an update left out.
+///
+/// # Errors
+/// 422 for families that the cluster does not have.
+pub fn families(
+    addresses: &Addresses,
+    target: &Target,
+    service: &mut Value,
+    old: Option<&Value>,
+) -> Outcome<()> {
     if !service["spec"].is_object() {
-        return;
+        return Ok(());
     }
-    let spec = &mut service["spec"];
-    if let Some(old) = old {
-        carry_over(spec, &old["spec"]);
+    let errors = families::init(service, old, &addresses.families());
+    if errors.is_empty() {
+        return Ok(());
     }
-    if is_external(spec) {
-        return;
-    }
-    // One field is the first of the other.
-    if spec["clusterIPs"].as_array().is_none_or(Vec::is_empty)
-        && spec["clusterIP"].as_str().is_some_and(|s| !s.is_empty())
-    {
-        spec["clusterIPs"] = json!([spec["clusterIP"]]);
-    }
-    let cluster = addresses.families();
-    let bare = is_headless(spec) && spec["selector"].as_object().is_none_or(|s| s.is_empty());
-    if spec["ipFamilyPolicy"].is_null() {
-        let policy = if bare && spec["ipFamilies"].as_array().is_none_or(|f| f.len() != 1) {
-            "RequireDualStack"
-        } else {
-            "SingleStack"
-        };
-        spec["ipFamilyPolicy"] = policy.into();
-    }
-    let mut families: Vec<String> = texts(&spec["ipFamilies"])
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    for ip in texts(&spec["clusterIPs"]).iter().skip(families.len()) {
-        families.extend(family_of(ip).map(str::to_owned));
-    }
-    if families.is_empty() {
-        families.extend(cluster.first().map(|f| (*f).to_owned()));
-    }
-    let dual = matches!(
-        spec["ipFamilyPolicy"].as_str(),
-        Some("PreferDualStack" | "RequireDualStack")
-    );
-    if dual && families.len() == 1 && (cluster.len() > 1 || bare) {
-        families.push(
-            if families[0] == "IPv4" {
-                "IPv6"
-            } else {
-                "IPv4"
-            }
-            .into(),
-        );
-    }
-    spec["ipFamilies"] = families.into();
-}
-
-/// An update that leaves out what was allocated keeps it.
-fn carry_over(spec: &mut Value, old: &Value) {
-    if !is_external(spec) && !is_external(old) {
-        let empty = |v: &Value| v.is_null() || v == "" || v.as_array().is_some_and(Vec::is_empty);
-        let (no_ip, no_ips) = (empty(&spec["clusterIP"]), empty(&spec["clusterIPs"]));
-        if no_ip && no_ips {
-            for key in ["clusterIP", "clusterIPs"] {
-                if !old[key].is_null() {
-                    spec[key] = old[key].clone();
-                }
-            }
-        }
-        for key in ["ipFamilies", "ipFamilyPolicy"] {
-            if spec[key].is_null() && !old[key].is_null() {
-                spec[key] = old[key].clone();
-            }
-        }
-    }
-    if may_have_node_ports(spec) && may_have_node_ports(old) {
-        carry_ports(spec, old);
-    }
-    if needs_health_port(spec)
-        && needs_health_port(old)
-        && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0
-    {
-        spec["healthCheckNodePort"] = old["healthCheckNodePort"].clone();
-    }
+    let (resource, name) = (&target.resource, meta::text(service, "name"));
+    Err(Status::invalid(&resource.group, &resource.kind, name, &errors).into())
 }
 
 fn node_port(port: &Value) -> u64 {
@@ -205,42 +136,11 @@ pub fn allocate(
         ))
     };
     let spec = &mut service["spec"];
-    check_families(addresses, spec).map_err(invalid)?;
     cluster_ips(addresses, spec, &held, leases).map_err(invalid)?;
     node_ports(addresses, spec, &held, leases).map_err(invalid)?;
     health_port(addresses, spec, &held, leases)?;
     let now = Held::of(service);
     leases.extend(held.difference(&now).cloned().map(|h| addresses.let_go(h)));
-    Ok(())
-}
-
-fn check_families(addresses: &Addresses, spec: &Value) -> Result<(), field::Error> {
-    if is_external(spec) {
-        return Ok(());
-    }
-    let cluster = addresses.families();
-    let root = field::Path::new("spec");
-    let bare = is_headless(spec) && spec["selector"].as_object().is_none_or(|s| s.is_empty());
-    if bare {
-        return Ok(());
-    }
-    if spec["ipFamilyPolicy"] == "RequireDualStack" && cluster.len() < 2 {
-        let why = "this cluster is not configured for dual-stack services";
-        return Err(field::Error::invalid(
-            &root.child("ipFamilyPolicy"),
-            "RequireDualStack",
-            why,
-        ));
-    }
-    for (i, family) in texts(&spec["ipFamilies"]).into_iter().enumerate() {
-        if !cluster.contains(&family) {
-            return Err(field::Error::invalid(
-                &root.child("ipFamilies").index(i),
-                family,
-                "not configured on this cluster",
-            ));
-        }
-    }
     Ok(())
 }
 

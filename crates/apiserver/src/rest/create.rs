@@ -89,7 +89,7 @@ async fn attempt(
     if strategy.has_generation() && meta::generation(&object) == 0 {
         meta::of(&mut object).insert("generation".into(), 1.into());
     }
-    admission::prepare(call, &target, &mut object, None);
+    admission::prepare(call, &target, &mut object, None)?;
     validate(&target, &ctx, &object)?;
     admission::allocate(call, &target, &mut object, None, &mut admitted)?;
     call.warn(strategy.warnings(&ctx, &object, None));

@@ -126,7 +126,7 @@ async fn write(
     meta::keep(&mut new, old);
     strategy.prepare_update(&ctx, &mut new, old);
     let mut admitted = admission::mutate(call, target, Action::Update, &mut new, Some(old))?;
-    admission::prepare(call, target, &mut new, Some(old));
+    admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
     validate(target, &ctx, &new, old)?;
     admission::allocate(call, target, &mut new, Some(old), &mut admitted)?;
