@@ -147,6 +147,9 @@ impl State {
             sysctl::set("ipv4/ip_forward", "1").context("cannot turn on IPv4 forwarding")?;
             // 127.0.0.1:<port> leads to pods; the rules keep pods from using it.
             sysctl::try_set(&format!("ipv4/conf/{bridge}/route_localnet"), "1");
+            // Pods reach each other by the gateway on purpose: it must not tell them of a shorter way. The kernel takes
+            // either setting as a yes; other interfaces keep their own.
+            sysctl::try_set("ipv4/conf/all/send_redirects", "0");
             sysctl::try_set(&format!("ipv4/conf/{bridge}/send_redirects"), "0");
         }
         if self.families().contains(&Family::Ipv6) {

@@ -240,7 +240,10 @@ fn sets_and_maps_read_as_meant() {
         assert_eq!(found[0].verdict_of(), Some(&Verdict::Goto("svc".into())));
         assert_eq!(nft.sets(&table).unwrap().len(), 4);
         assert_eq!(nft.chains(&table).unwrap().len(), 2);
-        assert_eq!(nft.tables(Family::Ipv4).unwrap(), std::slice::from_ref(&table));
+        assert_eq!(
+            nft.tables(Family::Ipv4).unwrap(),
+            std::slice::from_ref(&table)
+        );
         let rules = nft.rules(&table).unwrap();
         assert_eq!(rules.iter().filter(|r| r.chain == "pre").count(), 2);
         assert_eq!(nft.rules(&Table::new(Family::Ipv4, "nothing")).unwrap(), []);

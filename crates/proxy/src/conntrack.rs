@@ -32,18 +32,32 @@ impl Fronts {
         let mut fronts = Fronts::default();
         let udp = |p: &&ServicePort| p.protocol == Protocol::Udp && p.family == family;
         for change in diff.changes.iter().filter(|c| c.old != c.new) {
-            change.old.iter().filter(udp).for_each(|p| fronts.add(p, &[]));
-            change.new.iter().filter(udp).for_each(|p| fronts.add(p, &p.all_endpoints()));
+            change
+                .old
+                .iter()
+                .filter(udp)
+                .for_each(|p| fronts.add(p, &[]));
+            change
+                .new
+                .iter()
+                .filter(udp)
+                .for_each(|p| fronts.add(p, &p.all_endpoints()));
         }
         fronts
     }
 
     fn add(&mut self, port: &ServicePort, endpoints: &[Endpoint]) {
         for ip in port.all_external_ips().chain([port.cluster_ip]) {
-            self.by_ip.entry((ip, port.port)).or_default().extend(endpoints);
+            self.by_ip
+                .entry((ip, port.port))
+                .or_default()
+                .extend(endpoints);
         }
         if let Some(node_port) = port.node_port {
-            self.by_node_port.entry(node_port).or_default().extend(endpoints);
+            self.by_node_port
+                .entry(node_port)
+                .or_default()
+                .extend(endpoints);
         }
     }
 
@@ -56,9 +70,21 @@ impl Fronts {
         if orig.proto != UDP {
             return false;
         }
-        let by_node_port = || self.by_node_port.get(&orig.dst_port).filter(|_| local.contains(&orig.dst));
-        let endpoints = self.by_ip.get(&(orig.dst, orig.dst_port)).or_else(by_node_port);
-        endpoints.is_some_and(|e| !e.contains(&Endpoint { ip: reply.src, port: reply.src_port }))
+        let by_node_port = || {
+            self.by_node_port
+                .get(&orig.dst_port)
+                .filter(|_| local.contains(&orig.dst))
+        };
+        let endpoints = self
+            .by_ip
+            .get(&(orig.dst, orig.dst_port))
+            .or_else(by_node_port);
+        endpoints.is_some_and(|e| {
+            !e.contains(&Endpoint {
+                ip: reply.src,
+                port: reply.src_port,
+            })
+        })
     }
 }
 
@@ -76,7 +102,11 @@ pub fn forget_stale(nft: &mut Connection, families: &[IpFamily], diff: &Diff) {
 }
 
 fn forget(nft: &mut Connection, family: IpFamily, fronts: &Fronts) -> knarr_nft::Result<()> {
-    let local = if fronts.by_node_port.is_empty() { HashSet::new() } else { local_addresses() };
+    let local = if fronts.by_node_port.is_empty() {
+        HashSet::new()
+    } else {
+        local_addresses()
+    };
     let stale: Vec<Flow> = nft
         .flows(nftables_family(family))?
         .into_iter()
@@ -86,7 +116,9 @@ fn forget(nft: &mut Connection, family: IpFamily, fronts: &Fronts) -> knarr_nft:
 }
 
 fn local_addresses() -> HashSet<IpAddr> {
-    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return HashSet::new() };
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
+        return HashSet::new();
+    };
     interfaces
         .filter_map(|i| {
             let address = i.address?;

@@ -30,7 +30,11 @@ pub struct Wanted<'a> {
 }
 
 /// The endpoints for the whole cluster and those of this node.
-pub fn select<'a>(slices: impl Iterator<Item = &'a EndpointSlice>, wanted: Wanted, node: &Node) -> (Routing, Routing) {
+pub fn select<'a>(
+    slices: impl Iterator<Item = &'a EndpointSlice>,
+    wanted: Wanted,
+    node: &Node,
+) -> (Routing, Routing) {
     let candidates = candidates(slices, wanted, node);
     let everywhere = usable(by_topology(&candidates, node).into_iter());
     let here = usable(candidates.iter().filter(|c| c.local));
@@ -49,12 +53,17 @@ fn routing(endpoints: Vec<Endpoint>, exist_elsewhere: bool) -> Routing {
 /// The ready ones; when there is none, those that end but still answer.
 fn usable<'a>(candidates: impl Iterator<Item = &'a Candidate> + Clone) -> Vec<Endpoint> {
     let pick = |of: fn(&Candidate) -> bool| -> Vec<Endpoint> {
-        let mut endpoints: Vec<Endpoint> = candidates.clone().filter(|c| of(c)).map(|c| c.at).collect();
+        let mut endpoints: Vec<Endpoint> =
+            candidates.clone().filter(|c| of(c)).map(|c| c.at).collect();
         endpoints.sort();
         endpoints
     };
     let ready = pick(|c| c.ready);
-    if ready.is_empty() { pick(|c| c.serving_to_the_end) } else { ready }
+    if ready.is_empty() {
+        pick(|c| c.serving_to_the_end)
+    } else {
+        ready
+    }
 }
 
 /// Follows the hints of the slices: those for this node, else those for its zone; all when hints are incomplete or would
@@ -63,7 +72,11 @@ fn by_topology<'a>(candidates: &'a [Candidate], node: &Node) -> Vec<&'a Candidat
     let ready: Vec<&Candidate> = candidates.iter().filter(|c| c.ready).collect();
     let hinted = |hints: fn(&Candidate) -> &Vec<String>, name: &str| {
         let complete = !ready.is_empty() && ready.iter().all(|c| !hints(c).is_empty());
-        let ours: Vec<&Candidate> = ready.iter().copied().filter(|c| hints(c).iter().any(|h| h == name)).collect();
+        let ours: Vec<&Candidate> = ready
+            .iter()
+            .copied()
+            .filter(|c| hints(c).iter().any(|h| h == name))
+            .collect();
         (complete && !ours.is_empty()).then_some(ours)
     };
     hinted(|c| &c.nodes, &node.name)
@@ -72,7 +85,11 @@ fn by_topology<'a>(candidates: &'a [Candidate], node: &Node) -> Vec<&'a Candidat
 }
 
 /// Slices may repeat an endpoint while it moves between them: one that is ready wins.
-fn candidates<'a>(slices: impl Iterator<Item = &'a EndpointSlice>, wanted: Wanted, node: &Node) -> Vec<Candidate> {
+fn candidates<'a>(
+    slices: impl Iterator<Item = &'a EndpointSlice>,
+    wanted: Wanted,
+    node: &Node,
+) -> Vec<Candidate> {
     let mut found: BTreeMap<Endpoint, Candidate> = BTreeMap::new();
     for slice in slices.filter(|s| family(s) == Some(wanted.family)) {
         for port in ports(slice, wanted) {
@@ -109,15 +126,29 @@ fn ports(slice: &EndpointSlice, wanted: Wanted) -> Vec<u16> {
         .collect()
 }
 
-fn candidate(endpoint: &SliceEndpoint, port: u16, family: IpFamily, node: &Node) -> Option<Candidate> {
-    let ip = endpoint.addresses.first()?.parse().ok().filter(|ip| IpFamily::of(*ip) == family)?;
+fn candidate(
+    endpoint: &SliceEndpoint,
+    port: u16,
+    family: IpFamily,
+    node: &Node,
+) -> Option<Candidate> {
+    let ip = endpoint
+        .addresses
+        .first()?
+        .parse()
+        .ok()
+        .filter(|ip| IpFamily::of(*ip) == family)?;
     let conditions = endpoint.conditions.as_ref();
     let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
     let serving = conditions.and_then(|c| c.serving).unwrap_or(ready);
     let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
     let hints = endpoint.hints.as_ref();
-    let zones = hints.and_then(|h| h.for_zones.as_deref()).unwrap_or_default();
-    let nodes = hints.and_then(|h| h.for_nodes.as_deref()).unwrap_or_default();
+    let zones = hints
+        .and_then(|h| h.for_zones.as_deref())
+        .unwrap_or_default();
+    let nodes = hints
+        .and_then(|h| h.for_nodes.as_deref())
+        .unwrap_or_default();
     Some(Candidate {
         at: Endpoint { ip, port },
         ready,

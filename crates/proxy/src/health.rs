@@ -30,10 +30,20 @@ pub struct HealthChecks {
 impl HealthChecks {
     /// Starts, changes or stops the server of a Service.
     pub async fn set(&mut self, service: &Key, wanted: Option<HealthCheck>) {
-        if self.running.get(service).is_some_and(|r| Some(r.port) != wanted.as_ref().map(|w| w.port)) {
+        if self
+            .running
+            .get(service)
+            .is_some_and(|r| Some(r.port) != wanted.as_ref().map(|w| w.port))
+        {
             self.running.remove(service);
         }
-        let Some(HealthCheck { port, local_endpoints }) = wanted else { return };
+        let Some(HealthCheck {
+            port,
+            local_endpoints,
+        }) = wanted
+        else {
+            return;
+        };
         if let Some(running) = self.running.get(service) {
             running.local_endpoints.send_replace(local_endpoints);
             return;
@@ -42,9 +52,18 @@ impl HealthChecks {
             Ok(listener) => {
                 let (sender, receiver) = watch::channel(local_endpoints);
                 let task = tokio::spawn(serve(listener, service.clone(), receiver));
-                self.running.insert(service.clone(), Running { port, local_endpoints: sender, task });
+                self.running.insert(
+                    service.clone(),
+                    Running {
+                        port,
+                        local_endpoints: sender,
+                        task,
+                    },
+                );
             }
-            Err(error) => tracing::warn!(%service, port, %error, "cannot serve the Service's health check node port"),
+            Err(error) => {
+                tracing::warn!(%service, port, %error, "cannot serve the Service's health check node port")
+            }
         }
     }
 }
@@ -58,7 +77,9 @@ impl Drop for Running {
 /// On all addresses; without IPv6 in the kernel, on those of IPv4.
 async fn listen(port: u16) -> std::io::Result<TcpListener> {
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Err(e) if e.raw_os_error() == Some(libc::EAFNOSUPPORT) => TcpListener::bind(("0.0.0.0", port)).await,
+        Err(e) if e.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            TcpListener::bind(("0.0.0.0", port)).await
+        }
         other => other,
     }
 }
@@ -87,7 +108,9 @@ async fn connection(stream: TcpStream, service: Arc<Key>, local_endpoints: watch
         async move { Ok::<_, Infallible>(response) }
     });
     // A client that goes away is no error.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), respond).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), respond)
+        .await;
 }
 
 fn answer(service: &Key, local_endpoints: usize) -> Response<Full<Bytes>> {
@@ -101,8 +124,17 @@ fn answer(service: &Key, local_endpoints: usize) -> Response<Full<Bytes>> {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    headers.insert("x-content-type-options", header::HeaderValue::from_static("nosniff"));
-    headers.insert("x-load-balancing-endpoint-weight", header::HeaderValue::from(local_endpoints));
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
+    headers.insert(
+        "x-content-type-options",
+        header::HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        "x-load-balancing-endpoint-weight",
+        header::HeaderValue::from(local_endpoints),
+    );
     response
 }

@@ -54,7 +54,10 @@ pub struct ServiceMap {
 
 impl ServiceMap {
     pub fn new(node: Node) -> Self {
-        ServiceMap { node, ..ServiceMap::default() }
+        ServiceMap {
+            node,
+            ..ServiceMap::default()
+        }
     }
 
     /// A new zone can change the endpoints of every Service.
@@ -82,13 +85,20 @@ impl ServiceMap {
         if let Some(old) = old.filter(|old| service_of(old) != service_of(&new)) {
             self.delete_slice(old);
         }
-        let Some(service) = service_of(&new) else { return };
+        let Some(service) = service_of(&new) else {
+            return;
+        };
         self.changed.insert(service.clone());
-        self.slices.entry(service).or_default().insert(new.name_any(), new);
+        self.slices
+            .entry(service)
+            .or_default()
+            .insert(new.name_any(), new);
     }
 
     pub fn delete_slice(&mut self, slice: &EndpointSlice) {
-        let Some(service) = service_of(slice) else { return };
+        let Some(service) = service_of(slice) else {
+            return;
+        };
         if let Some(slices) = self.slices.get_mut(&service) {
             slices.remove(&slice.name_any());
             if slices.is_empty() {
@@ -105,7 +115,11 @@ impl ServiceMap {
 
     /// All ports of a Service in all of its families; empty when it is not routed or not there.
     pub fn ports(&self, key: &Key) -> Vec<ServicePort> {
-        let Some((service, spec)) = self.services.get(key).and_then(|s| Some((s, s.spec.as_ref()?))) else {
+        let Some((service, spec)) = self
+            .services
+            .get(key)
+            .and_then(|s| Some((s, s.spec.as_ref()?)))
+        else {
             return Vec::new();
         };
         if !is_routed(service, spec) {
@@ -113,15 +127,36 @@ impl ServiceMap {
         }
         let ips = cluster_ips(spec);
         let ports = spec.ports.as_deref().unwrap_or_default();
-        ports.iter().flat_map(|port| ips.iter().filter_map(|ip| self.port(key, spec, port, *ip))).collect()
+        ports
+            .iter()
+            .flat_map(|port| ips.iter().filter_map(|ip| self.port(key, spec, port, *ip)))
+            .collect()
     }
 
-    fn port(&self, key: &Key, spec: &ServiceSpec, port: &ApiPort, cluster_ip: IpAddr) -> Option<ServicePort> {
+    fn port(
+        &self,
+        key: &Key,
+        spec: &ServiceSpec,
+        port: &ApiPort,
+        cluster_ip: IpAddr,
+    ) -> Option<ServicePort> {
         let family = IpFamily::of(cluster_ip);
         let protocol = Protocol::parse(port.protocol.as_deref())?;
         let port_name = port.name.clone().unwrap_or_default();
-        let slices = self.slices.get(key).into_iter().flat_map(|s| s.values().map(|slice| &**slice));
-        let (cluster, local) = select(slices, Wanted { family, protocol, port_name: &port_name }, &self.node);
+        let slices = self
+            .slices
+            .get(key)
+            .into_iter()
+            .flat_map(|s| s.values().map(|slice| &**slice));
+        let (cluster, local) = select(
+            slices,
+            Wanted {
+                family,
+                protocol,
+                port_name: &port_name,
+            },
+            &self.node,
+        );
         Some(ServicePort {
             namespace: key.namespace.clone(),
             service: key.name.clone(),
@@ -147,10 +182,18 @@ impl ServiceMap {
         if spec.type_.as_deref() != Some("LoadBalancer") {
             return Vec::new();
         }
-        let status = self.services.get(key).and_then(|s| s.status.as_ref()?.load_balancer.as_ref());
-        let ingress = status.and_then(|lb| lb.ingress.as_deref()).unwrap_or_default();
-        let ips: Vec<String> =
-            ingress.iter().filter(|i| i.ip_mode.as_deref() != Some("Proxy")).filter_map(|i| i.ip.clone()).collect();
+        let status = self
+            .services
+            .get(key)
+            .and_then(|s| s.status.as_ref()?.load_balancer.as_ref());
+        let ingress = status
+            .and_then(|lb| lb.ingress.as_deref())
+            .unwrap_or_default();
+        let ips: Vec<String> = ingress
+            .iter()
+            .filter(|i| i.ip_mode.as_deref() != Some("Proxy"))
+            .filter_map(|i| i.ip.clone())
+            .collect();
         parse_ips(&ips, family)
     }
 
@@ -159,12 +202,22 @@ impl ServiceMap {
         let spec = self.services.get(key)?.spec.as_ref()?;
         let local = spec.type_.as_deref() == Some("LoadBalancer")
             && spec.external_traffic_policy.as_deref() == Some("Local");
-        let port = spec.health_check_node_port.and_then(number).filter(|_| local)?;
+        let port = spec
+            .health_check_node_port
+            .and_then(number)
+            .filter(|_| local)?;
         let ports = self.ports(key);
-        let mut ips: Vec<IpAddr> = ports.iter().flat_map(|p| p.local.endpoints()).map(|e| e.ip).collect();
+        let mut ips: Vec<IpAddr> = ports
+            .iter()
+            .flat_map(|p| p.local.endpoints())
+            .map(|e| e.ip)
+            .collect();
         ips.sort();
         ips.dedup();
-        Some(HealthCheck { port, local_endpoints: ips.len() })
+        Some(HealthCheck {
+            port,
+            local_endpoints: ips.len(),
+        })
     }
 }
 
@@ -184,29 +237,48 @@ fn is_routed(service: &Service, spec: &ServiceSpec) -> bool {
 /// One cluster IP of each family; none for a headless Service.
 fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
     let several = spec.cluster_ips.as_deref().unwrap_or_default();
-    let names = if several.is_empty() { spec.cluster_ip.as_slice() } else { several };
+    let names = if several.is_empty() {
+        spec.cluster_ip.as_slice()
+    } else {
+        several
+    };
     names.iter().filter_map(|ip| ip.parse().ok()).collect()
 }
 
 fn parse_ips(ips: &[String], family: IpFamily) -> Vec<IpAddr> {
-    let mut ips: Vec<IpAddr> =
-        ips.iter().filter_map(|ip| ip.parse().ok()).filter(|ip| IpFamily::of(*ip) == family).collect();
+    let mut ips: Vec<IpAddr> = ips
+        .iter()
+        .filter_map(|ip| ip.parse().ok())
+        .filter(|ip| IpFamily::of(*ip) == family)
+        .collect();
     ips.sort();
     ips.dedup();
     ips
 }
 
 fn source_ranges(spec: &ServiceSpec, family: IpFamily) -> Vec<IpNet> {
-    let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+    let ranges = spec
+        .load_balancer_source_ranges
+        .as_deref()
+        .unwrap_or_default();
     let nets = ranges.iter().filter_map(|r| r.trim().parse::<IpNet>().ok());
-    nets.filter(|net| IpFamily::of(net.addr()) == family).map(|net| net.trunc()).collect()
+    nets.filter(|net| IpFamily::of(net.addr()) == family)
+        .map(|net| net.trunc())
+        .collect()
 }
 
 fn affinity(spec: &ServiceSpec) -> Option<Duration> {
     if spec.session_affinity.as_deref() != Some("ClientIP") {
         return None;
     }
-    let config = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
-    let seconds = config.and_then(|c| c.timeout_seconds).and_then(|s| u64::try_from(s).ok());
-    Some(Duration::from_secs(seconds.filter(|s| *s > 0).unwrap_or(AFFINITY_SECONDS)))
+    let config = spec
+        .session_affinity_config
+        .as_ref()
+        .and_then(|c| c.client_ip.as_ref());
+    let seconds = config
+        .and_then(|c| c.timeout_seconds)
+        .and_then(|s| u64::try_from(s).ok());
+    Some(Duration::from_secs(
+        seconds.filter(|s| *s > 0).unwrap_or(AFFINITY_SECONDS),
+    ))
 }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use ipnet::IpNet;
-use k8s_openapi::api::{core::v1::Service, core::v1::Node as ApiNode, discovery::v1::EndpointSlice};
+use k8s_openapi::api::{
+    core::v1::Node as ApiNode, core::v1::Service, discovery::v1::EndpointSlice,
+};
 use knarr_client::{Change, Informers, informer::Key};
 use kube::ResourceExt;
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
@@ -39,7 +41,9 @@ impl std::str::FromStr for Mode {
     fn from_str(name: &str) -> Result<Self, String> {
         match name {
             "nftables" => Ok(Mode::Nftables),
-            other => Err(format!("proxy mode {other:?} is not known: use \"nftables\"")),
+            other => Err(format!(
+                "proxy mode {other:?} is not known: use \"nftables\""
+            )),
         }
     }
 }
@@ -59,16 +63,25 @@ impl Config {
     /// The address families to route; IPv4 when nothing is known.
     fn families(&self) -> Vec<IpFamily> {
         let nodes = self.node_ips.iter().copied();
-        let mut families: Vec<IpFamily> =
-            nodes.chain(self.cluster_cidrs.iter().map(IpNet::addr)).map(IpFamily::of).collect();
+        let mut families: Vec<IpFamily> = nodes
+            .chain(self.cluster_cidrs.iter().map(IpNet::addr))
+            .map(IpFamily::of)
+            .collect();
         families.sort();
         families.dedup();
-        if families.is_empty() { vec![IpFamily::V4] } else { families }
+        if families.is_empty() {
+            vec![IpFamily::V4]
+        } else {
+            families
+        }
     }
 
     fn backend(&self) -> anyhow::Result<Box<dyn Backend>> {
         match self.mode {
-            Mode::Nftables => Ok(Box::new(Nftables::open(self.families(), self.cluster_cidrs.clone())?)),
+            Mode::Nftables => Ok(Box::new(Nftables::open(
+                self.families(),
+                self.cluster_cidrs.clone(),
+            )?)),
         }
     }
 }
@@ -82,24 +95,33 @@ pub async fn run(informers: Informers, config: Config) -> anyhow::Result<()> {
     let sources = Sources::subscribe(&informers, &config.node_name);
     let (stop, stopped) = oneshot::channel::<()>();
     let (done, result) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("knarr-proxy".into()).spawn(move || {
-        let outcome = runtime.block_on(async {
-            tokio::select! {
-                outcome = work(sources, config) => outcome,
-                _ = stopped => Ok(()),
-            }
-        });
-        let _ = done.send(outcome);
-    })?;
-    let outcome = result.await.map_err(|_| anyhow::anyhow!("the service proxy's thread has died"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name("knarr-proxy".into())
+        .spawn(move || {
+            let outcome = runtime.block_on(async {
+                tokio::select! {
+                    outcome = work(sources, config) => outcome,
+                    _ = stopped => Ok(()),
+                }
+            });
+            let _ = done.send(outcome);
+        })?;
+    let outcome = result
+        .await
+        .map_err(|_| anyhow::anyhow!("the service proxy's thread has died"));
     drop(stop);
     outcome?
 }
 
 /// Where events come from.
 struct Sources {
-    informers: (knarr_client::Informer<Service>, knarr_client::Informer<EndpointSlice>),
+    informers: (
+        knarr_client::Informer<Service>,
+        knarr_client::Informer<EndpointSlice>,
+    ),
     services: UnboundedReceiver<Change<Service>>,
     slices: UnboundedReceiver<Change<EndpointSlice>>,
     node: UnboundedReceiver<Change<ApiNode>>,
@@ -138,7 +160,10 @@ impl Sources {
     fn next_if_there(&mut self) -> Option<Event> {
         let service = self.services.try_recv().map(Event::Service);
         let mut slice = || self.slices.try_recv().map(Event::Slice);
-        service.or_else(|_| slice()).or_else(|_| self.node.try_recv().map(Event::Node)).ok()
+        service
+            .or_else(|_| slice())
+            .or_else(|_| self.node.try_recv().map(Event::Node))
+            .ok()
     }
 }
 
@@ -151,7 +176,11 @@ async fn work(mut sources: Sources, config: Config) -> anyhow::Result<()> {
         router.note(event);
     }
     router.apply_until_done(&mut sources).await;
-    tracing::info!(mode = router.backend.name(), services = router.routed.len(), "service proxy is routing");
+    tracing::info!(
+        mode = router.backend.name(),
+        services = router.routed.len(),
+        "service proxy is routing"
+    );
     while let Some(event) = sources.next().await {
         router.note(event);
         tokio::time::sleep(COALESCE).await;
@@ -170,7 +199,10 @@ struct Router {
 
 impl Router {
     fn new(config: &Config) -> anyhow::Result<Self> {
-        let node = Node { name: config.node_name.clone(), zone: None };
+        let node = Node {
+            name: config.node_name.clone(),
+            zone: None,
+        };
         Ok(Router {
             map: ServiceMap::new(node),
             routed: HashMap::new(),
@@ -186,7 +218,10 @@ impl Router {
             Event::Slice(Change::Applied { old, new }) => self.map.apply_slice(old.as_deref(), new),
             Event::Slice(Change::Deleted(gone)) => self.map.delete_slice(&gone),
             Event::Node(Change::Applied { new, .. }) => {
-                self.map.set_node(Node { name: new.name_any(), zone: new.labels().get(ZONE).cloned() });
+                self.map.set_node(Node {
+                    name: new.name_any(),
+                    zone: new.labels().get(ZONE).cloned(),
+                });
             }
             // The node's zone does not change when its object goes.
             Event::Node(Change::Deleted(_)) => {}
@@ -207,7 +242,10 @@ impl Router {
             }
             match self.backend.apply(&diff) {
                 Ok(()) => return,
-                Err(error) => tracing::error!(error = format!("{error:#}"), "service rules not installed, trying again"),
+                Err(error) => tracing::error!(
+                    error = format!("{error:#}"),
+                    "service rules not installed, trying again"
+                ),
             }
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(LAST_RETRY);
@@ -221,7 +259,10 @@ impl Router {
             let new = self.map.ports(key);
             let old = match new.is_empty() {
                 true => self.routed.remove(key).unwrap_or_default(),
-                false => self.routed.insert(key.clone(), new.clone()).unwrap_or_default(),
+                false => self
+                    .routed
+                    .insert(key.clone(), new.clone())
+                    .unwrap_or_default(),
             };
             if old != new {
                 changes.push(ServiceChange { old, new });

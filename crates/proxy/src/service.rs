@@ -13,7 +13,11 @@ pub enum IpFamily {
 
 impl IpFamily {
     pub fn of(ip: IpAddr) -> Self {
-        if ip.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 }
+        if ip.is_ipv4() {
+            IpFamily::V4
+        } else {
+            IpFamily::V6
+        }
     }
 }
 
@@ -111,17 +115,28 @@ pub struct ServicePort {
 impl ServicePort {
     /// For connections to the cluster IP.
     pub fn internal(&self) -> &Routing {
-        if self.internal_local { &self.local } else { &self.cluster }
+        if self.internal_local {
+            &self.local
+        } else {
+            &self.cluster
+        }
     }
 
     /// For connections from outside to external addresses and node ports.
     pub fn external(&self) -> &Routing {
-        if self.external_local { &self.local } else { &self.cluster }
+        if self.external_local {
+            &self.local
+        } else {
+            &self.cluster
+        }
     }
 
     /// External addresses, those of load balancers included.
     pub fn all_external_ips(&self) -> impl Iterator<Item = IpAddr> {
-        self.external_ips.iter().chain(&self.load_balancer_ips).copied()
+        self.external_ips
+            .iter()
+            .chain(&self.load_balancer_ips)
+            .copied()
     }
 
     pub fn is_external(&self) -> bool {
@@ -138,6 +153,12 @@ impl ServicePort {
 
     /// `namespace/service/protocol/port`: unique within a family.
     pub fn id(&self) -> String {
-        format!("{}/{}/{}/{}", self.namespace, self.service, self.protocol.name(), self.port)
+        format!(
+            "{}/{}/{}/{}",
+            self.namespace,
+            self.service,
+            self.protocol.name(),
+            self.port
+        )
     }
 }

@@ -14,10 +14,22 @@ fn service(name: &str, spec: Value) -> Arc<Service> {
 }
 
 fn slice(name: &str, service: &str, endpoints: Value) -> Arc<EndpointSlice> {
-    slice_of(name, service, "IPv4", endpoints, json!([{ "name": "http", "port": 8080, "protocol": "TCP" }]))
+    slice_of(
+        name,
+        service,
+        "IPv4",
+        endpoints,
+        json!([{ "name": "http", "port": 8080, "protocol": "TCP" }]),
+    )
 }
 
-fn slice_of(name: &str, service: &str, family: &str, endpoints: Value, ports: Value) -> Arc<EndpointSlice> {
+fn slice_of(
+    name: &str,
+    service: &str,
+    family: &str,
+    endpoints: Value,
+    ports: Value,
+) -> Arc<EndpointSlice> {
     let labels = json!({ "kubernetes.io/service-name": service });
     let metadata = json!({ "namespace": "default", "name": name, "labels": labels });
     let object = json!({ "metadata": metadata, "addressType": family, "endpoints": endpoints, "ports": ports });
@@ -30,12 +42,17 @@ fn web() -> Value {
 }
 
 fn with(mut base: Value, more: Value) -> Value {
-    base.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    base.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     base
 }
 
 fn map() -> ServiceMap {
-    ServiceMap::new(Node { name: "n1".into(), zone: Some("z1".into()) })
+    ServiceMap::new(Node {
+        name: "n1".into(),
+        zone: Some("z1".into()),
+    })
 }
 
 fn key(name: &str) -> Key {
@@ -53,7 +70,10 @@ fn ending(ip: &str, node: &str, serving: bool) -> Value {
 
 fn hinted(ip: &str, zone: &str, node: Option<&str>) -> Value {
     let nodes = node.map(|n| json!([{ "name": n }])).unwrap_or(Value::Null);
-    with(ready(ip, "other"), json!({ "hints": { "forZones": [{ "name": zone }], "forNodes": nodes } }))
+    with(
+        ready(ip, "other"),
+        json!({ "hints": { "forZones": [{ "name": zone }], "forNodes": nodes } }),
+    )
 }
 
 fn only_port(map: &ServiceMap, name: &str) -> ServicePort {
@@ -63,13 +83,22 @@ fn only_port(map: &ServiceMap, name: &str) -> ServicePort {
 }
 
 fn ips(routing: &Routing) -> Vec<String> {
-    routing.endpoints().iter().map(|e| e.ip.to_string()).collect()
+    routing
+        .endpoints()
+        .iter()
+        .map(|e| e.ip.to_string())
+        .collect()
 }
 
 #[test]
 fn endpoints_by_state_and_topology() {
     let cases: [(&str, Value, &[&str], &[&str]); 9] = [
-        ("ready ones", json!([ready("10.0.0.1", "n1"), ready("10.0.0.2", "n2")]), &["10.0.0.1", "10.0.0.2"], &["10.0.0.1"]),
+        (
+            "ready ones",
+            json!([ready("10.0.0.1", "n1"), ready("10.0.0.2", "n2")]),
+            &["10.0.0.1", "10.0.0.2"],
+            &["10.0.0.1"],
+        ),
         (
             "those that end are passed over",
             json!([ready("10.0.0.1", "n2"), ending("10.0.0.2", "n2", true)]),
@@ -78,7 +107,10 @@ fn endpoints_by_state_and_topology() {
         ),
         (
             "until there is no other",
-            json!([ending("10.0.0.1", "n2", true), ending("10.0.0.2", "n2", false)]),
+            json!([
+                ending("10.0.0.1", "n2", true),
+                ending("10.0.0.2", "n2", false)
+            ]),
             &["10.0.0.1"],
             &[],
         ),
@@ -88,7 +120,12 @@ fn endpoints_by_state_and_topology() {
             &["10.0.0.2"],
             &["10.0.0.1"],
         ),
-        ("no conditions means ready", json!([{ "addresses": ["10.0.0.1"] }]), &["10.0.0.1"], &[]),
+        (
+            "no conditions means ready",
+            json!([{ "addresses": ["10.0.0.1"] }]),
+            &["10.0.0.1"],
+            &[],
+        ),
         (
             "not ready and not ending is never used",
             json!([{ "addresses": ["10.0.0.1"], "conditions": { "ready": false, "serving": false } }]),
@@ -97,13 +134,19 @@ fn endpoints_by_state_and_topology() {
         ),
         (
             "hints for the zone",
-            json!([hinted("10.0.0.1", "z1", None), hinted("10.0.0.2", "z2", None)]),
+            json!([
+                hinted("10.0.0.1", "z1", None),
+                hinted("10.0.0.2", "z2", None)
+            ]),
             &["10.0.0.1"],
             &[],
         ),
         (
             "hints for the node come first",
-            json!([hinted("10.0.0.1", "z1", Some("n2")), hinted("10.0.0.2", "z2", Some("n1"))]),
+            json!([
+                hinted("10.0.0.1", "z1", Some("n2")),
+                hinted("10.0.0.2", "z2", Some("n1"))
+            ]),
             &["10.0.0.2"],
             &[],
         ),
@@ -119,7 +162,11 @@ fn endpoints_by_state_and_topology() {
         map.apply_service(service("web", web()));
         map.apply_slice(None, slice("web-1", "web", endpoints));
         let port = only_port(&map, "web");
-        assert_eq!((ips(&port.cluster), ips(&port.local)), (owned(cluster), owned(local)), "{name}");
+        assert_eq!(
+            (ips(&port.cluster), ips(&port.local)),
+            (owned(cluster), owned(local)),
+            "{name}"
+        );
     }
 }
 
@@ -130,22 +177,40 @@ fn owned(list: &[&str]) -> Vec<String> {
 #[test]
 fn nobody_here_is_not_nobody_at_all() {
     let mut map = map();
-    map.apply_service(service("web", with(web(), json!({ "internalTrafficPolicy": "Local" }))));
+    map.apply_service(service(
+        "web",
+        with(web(), json!({ "internalTrafficPolicy": "Local" })),
+    ));
     assert_eq!(*only_port(&map, "web").internal(), Routing::Reject);
-    map.apply_slice(None, slice("web-1", "web", json!([ready("10.0.0.1", "n2")])));
+    map.apply_slice(
+        None,
+        slice("web-1", "web", json!([ready("10.0.0.1", "n2")])),
+    );
     assert_eq!(*only_port(&map, "web").internal(), Routing::Drop);
-    map.apply_slice(None, slice("web-2", "web", json!([ready("10.0.0.2", "n1")])));
+    map.apply_slice(
+        None,
+        slice("web-2", "web", json!([ready("10.0.0.2", "n1")])),
+    );
     assert_eq!(ips(only_port(&map, "web").internal()), ["10.0.0.2"]);
-    assert_eq!(ips(only_port(&map, "web").external()), ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(
+        ips(only_port(&map, "web").external()),
+        ["10.0.0.1", "10.0.0.2"]
+    );
 }
 
 #[test]
 fn what_is_not_routed() {
     let specs = [
         json!({ "type": "ExternalName", "externalName": "example.org", "clusterIP": "10.96.0.1", "ports": [{ "port": 80 }] }),
-        with(web(), json!({ "clusterIP": "None", "clusterIPs": ["None"] })),
+        with(
+            web(),
+            json!({ "clusterIP": "None", "clusterIPs": ["None"] }),
+        ),
         with(web(), json!({ "clusterIP": "", "clusterIPs": [] })),
-        with(web(), json!({ "ports": [{ "port": 0 }, { "port": 70000 }, { "port": 80, "protocol": "QUIC" }] })),
+        with(
+            web(),
+            json!({ "ports": [{ "port": 0 }, { "port": 70000 }, { "port": 80, "protocol": "QUIC" }] }),
+        ),
         with(web(), json!({ "ports": null })),
     ];
     for spec in specs {
@@ -155,7 +220,13 @@ fn what_is_not_routed() {
     }
     let mut map = map();
     let mut other = (*service("x", web())).clone();
-    other.metadata.labels = Some([("service.kubernetes.io/service-proxy-name".to_owned(), "mesh".to_owned())].into());
+    other.metadata.labels = Some(
+        [(
+            "service.kubernetes.io/service-proxy-name".to_owned(),
+            "mesh".to_owned(),
+        )]
+        .into(),
+    );
     map.apply_service(Arc::new(other));
     assert_eq!(map.ports(&key("x")), []);
     assert_eq!(map.ports(&key("missing")), []);
@@ -170,19 +241,44 @@ fn ports_are_matched_by_name_and_protocol_in_each_family() {
                 "ports": [{ "name": "dns", "port": 53, "protocol": "UDP" }, { "name": "dns-tcp", "port": 53, "protocol": "TCP" }] }),
     ));
     let ports = json!([{ "name": "dns", "port": 5353, "protocol": "UDP" }, { "name": "dns-tcp", "port": 5354, "protocol": "TCP" }]);
-    map.apply_slice(None, slice_of("a", "dns", "IPv4", json!([ready("10.0.0.1", "n1")]), ports.clone()));
-    map.apply_slice(None, slice_of("b", "dns", "IPv6", json!([ready("fd00::1", "n1")]), ports));
+    map.apply_slice(
+        None,
+        slice_of(
+            "a",
+            "dns",
+            "IPv4",
+            json!([ready("10.0.0.1", "n1")]),
+            ports.clone(),
+        ),
+    );
+    map.apply_slice(
+        None,
+        slice_of("b", "dns", "IPv6", json!([ready("fd00::1", "n1")]), ports),
+    );
     let found: Vec<(Protocol, IpFamily, String)> = map
         .ports(&key("dns"))
         .iter()
-        .map(|p| (p.protocol, p.family, format!("{}:{}", p.cluster.endpoints()[0].ip, p.cluster.endpoints()[0].port)))
+        .map(|p| {
+            (
+                p.protocol,
+                p.family,
+                format!(
+                    "{}:{}",
+                    p.cluster.endpoints()[0].ip,
+                    p.cluster.endpoints()[0].port
+                ),
+            )
+        })
         .collect();
-    assert_eq!(found, [
-        (Protocol::Udp, IpFamily::V4, "10.0.0.1:5353".to_owned()),
-        (Protocol::Udp, IpFamily::V6, "fd00::1:5353".to_owned()),
-        (Protocol::Tcp, IpFamily::V4, "10.0.0.1:5354".to_owned()),
-        (Protocol::Tcp, IpFamily::V6, "fd00::1:5354".to_owned()),
-    ]);
+    assert_eq!(
+        found,
+        [
+            (Protocol::Udp, IpFamily::V4, "10.0.0.1:5353".to_owned()),
+            (Protocol::Udp, IpFamily::V6, "fd00::1:5353".to_owned()),
+            (Protocol::Tcp, IpFamily::V4, "10.0.0.1:5354".to_owned()),
+            (Protocol::Tcp, IpFamily::V6, "fd00::1:5354".to_owned()),
+        ]
+    );
 }
 
 #[test]
@@ -199,14 +295,36 @@ fn outside_addresses_and_options() {
     let ingress = json!({ "loadBalancer": { "ingress": [{ "ip": "198.51.100.9" }, { "ip": "198.51.100.10", "ipMode": "Proxy" }] } });
     web.status = serde_json::from_value(ingress).unwrap();
     map.apply_service(Arc::new(web));
-    map.apply_slice(None, slice("a", "web", json!([ready("10.0.0.1", "n1"), ready("10.0.0.2", "n2")])));
+    map.apply_slice(
+        None,
+        slice(
+            "a",
+            "web",
+            json!([ready("10.0.0.1", "n1"), ready("10.0.0.2", "n2")]),
+        ),
+    );
     let port = only_port(&map, "web");
-    assert_eq!(port.external_ips, ["203.0.113.7".parse::<IpAddr>().unwrap()]);
-    assert_eq!(port.load_balancer_ips, ["198.51.100.9".parse::<IpAddr>().unwrap()]);
+    assert_eq!(
+        port.external_ips,
+        ["203.0.113.7".parse::<IpAddr>().unwrap()]
+    );
+    assert_eq!(
+        port.load_balancer_ips,
+        ["198.51.100.9".parse::<IpAddr>().unwrap()]
+    );
     assert_eq!(port.source_ranges.len(), 1);
-    assert_eq!((port.node_port, port.affinity), (Some(30080), Some(Duration::from_secs(60))));
+    assert_eq!(
+        (port.node_port, port.affinity),
+        (Some(30080), Some(Duration::from_secs(60)))
+    );
     assert_eq!(ips(port.external()), ["10.0.0.1"]);
-    assert_eq!(map.health_check(&key("web")), Some(HealthCheck { port: 31000, local_endpoints: 1 }));
+    assert_eq!(
+        map.health_check(&key("web")),
+        Some(HealthCheck {
+            port: 31000,
+            local_endpoints: 1
+        })
+    );
 }
 
 #[test]
@@ -223,12 +341,21 @@ fn changes_name_the_services_they_touch() {
     let of_a = slice("s", "a", json!([ready("10.0.0.1", "n1")]));
     map.apply_slice(None, of_a.clone());
     assert_eq!(changed(&mut map), ["a"]);
-    map.apply_slice(Some(&of_a), slice("s", "b", json!([ready("10.0.0.1", "n1")])));
+    map.apply_slice(
+        Some(&of_a),
+        slice("s", "b", json!([ready("10.0.0.1", "n1")])),
+    );
     assert_eq!(changed(&mut map), ["a", "b"]);
     assert_eq!(*only_port(&map, "a").internal(), Routing::Reject);
-    map.set_node(Node { name: "n1".into(), zone: Some("z1".into()) });
+    map.set_node(Node {
+        name: "n1".into(),
+        zone: Some("z1".into()),
+    });
     assert_eq!(changed(&mut map), Vec::<String>::new());
-    map.set_node(Node { name: "n1".into(), zone: Some("z2".into()) });
+    map.set_node(Node {
+        name: "n1".into(),
+        zone: Some("z2".into()),
+    });
     assert_eq!(changed(&mut map), ["a", "b"]);
     map.delete_service(&service("a", web()));
     assert_eq!(changed(&mut map), ["a"]);

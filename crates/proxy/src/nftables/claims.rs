@@ -30,7 +30,10 @@ pub struct Change {
 
 impl Claims {
     fn holder(&self, slot: &Slot) -> Option<Option<Verdict>> {
-        self.wanted.get(slot)?.first_key_value().map(|(_, verdict)| verdict.clone())
+        self.wanted
+            .get(slot)?
+            .first_key_value()
+            .map(|(_, verdict)| verdict.clone())
     }
 
     fn remember(&mut self, slot: &Slot) {
@@ -43,7 +46,10 @@ impl Claims {
     pub fn add(&mut self, family: IpFamily, id: &str, claim: &Claim) {
         let slot = (family, claim.map, claim.key.clone());
         self.remember(&slot);
-        self.wanted.entry(slot).or_default().insert(id.to_owned(), claim.verdict.clone());
+        self.wanted
+            .entry(slot)
+            .or_default()
+            .insert(id.to_owned(), claim.verdict.clone());
     }
 
     pub fn remove(&mut self, family: IpFamily, id: &str, claim: &Claim) {
@@ -63,7 +69,13 @@ impl Claims {
         let change = |(slot, old): (Slot, Option<Option<Verdict>>)| {
             let new = self.holder(&slot);
             let (family, map, key) = slot;
-            (old != new).then_some(Change { family, map, key, old, new })
+            (old != new).then_some(Change {
+                family,
+                map,
+                key,
+                old,
+                new,
+            })
         };
         before.into_iter().filter_map(change).collect()
     }
@@ -72,7 +84,13 @@ impl Claims {
     pub fn all(&self) -> Vec<Change> {
         let change = |slot: &Slot| {
             let (family, map, key) = slot.clone();
-            Change { family, map, key, old: None, new: self.holder(slot) }
+            Change {
+                family,
+                map,
+                key,
+                old: None,
+                new: self.holder(slot),
+            }
         };
         self.wanted.keys().map(change).collect()
     }
@@ -83,12 +101,25 @@ mod tests {
     use super::*;
 
     fn claim(to: &str) -> Claim {
-        Claim { map: Map::ServiceIps, key: Key::new().port(80), verdict: Some(Verdict::Goto(to.into())) }
+        Claim {
+            map: Map::ServiceIps,
+            key: Key::new().port(80),
+            verdict: Some(Verdict::Goto(to.into())),
+        }
     }
 
     fn changes(claims: &mut Claims) -> Vec<(Option<String>, Option<String>)> {
-        let to = |v: Option<Option<Verdict>>| v.map(|v| v.and_then(|v| v.chain().map(str::to_owned)).unwrap_or_default());
-        claims.take_changes().into_iter().map(|c| (to(c.old), to(c.new))).collect()
+        let to = |v: Option<Option<Verdict>>| {
+            v.map(|v| {
+                v.and_then(|v| v.chain().map(str::to_owned))
+                    .unwrap_or_default()
+            })
+        };
+        claims
+            .take_changes()
+            .into_iter()
+            .map(|c| (to(c.old), to(c.new)))
+            .collect()
     }
 
     #[test]

@@ -28,7 +28,12 @@ pub struct Piece {
 
 /// `masquerade_outside` is whether cluster CIDRs are known, so that clients outside of them can be told.
 pub fn compile(port: &ServicePort, masquerade_outside: bool) -> Piece {
-    let mut c = Compiler { port, chains: Chains::of(port), masquerade_outside, piece: Piece::default() };
+    let mut c = Compiler {
+        port,
+        chains: Chains::of(port),
+        masquerade_outside,
+        piece: Piece::default(),
+    };
     c.endpoints();
     c.cluster_ip();
     c.external();
@@ -61,11 +66,16 @@ impl Compiler<'_> {
     }
 
     fn ip_key(&self, ip: IpAddr) -> Key {
-        Key::new().ip(ip).proto(self.port.protocol.number()).port(self.port.port)
+        Key::new()
+            .ip(ip)
+            .proto(self.port.protocol.number())
+            .port(self.port.port)
     }
 
     fn node_port_key(&self, node_port: u16) -> Key {
-        Key::new().proto(self.port.protocol.number()).port(node_port)
+        Key::new()
+            .proto(self.port.protocol.number())
+            .port(node_port)
     }
 
     fn endpoints(&mut self) {
@@ -74,7 +84,9 @@ impl Compiler<'_> {
             let name = self.chains.endpoint(&endpoint);
             self.chain(&name, rules);
             if let Some(timeout) = self.port.affinity {
-                self.piece.affinity.insert(self.chains.affinity(&endpoint), timeout);
+                self.piece
+                    .affinity
+                    .insert(self.chains.affinity(&endpoint), timeout);
             }
         }
     }
@@ -84,9 +96,16 @@ impl Compiler<'_> {
         // An endpoint that reaches itself would otherwise see its own address as the client's.
         rules.push(self.masquerade(self.rule().saddr(IpNet::from(endpoint.ip))));
         if self.port.affinity.is_some() {
-            rules.push(self.rule().update(&[Field::Saddr], &self.chains.affinity(endpoint)));
+            rules.push(
+                self.rule()
+                    .update(&[Field::Saddr], &self.chains.affinity(endpoint)),
+            );
         }
-        rules.push(self.rule().l4proto(self.port.protocol.number()).dnat(endpoint.ip, Some(endpoint.port)));
+        rules.push(
+            self.rule()
+                .l4proto(self.port.protocol.number())
+                .dnat(endpoint.ip, Some(endpoint.port)),
+        );
         rules
     }
 
@@ -95,7 +114,11 @@ impl Compiler<'_> {
         let goto = |e: &Endpoint| Verdict::Goto(self.chains.endpoint(e));
         let mut rules: Vec<Rule> = Vec::new();
         if self.port.affinity.is_some() {
-            let sticky = |e| self.rule().is_in(&[Field::Saddr], &self.chains.affinity(e)).verdict(goto(e));
+            let sticky = |e| {
+                self.rule()
+                    .is_in(&[Field::Saddr], &self.chains.affinity(e))
+                    .verdict(goto(e))
+            };
             rules.extend(endpoints.iter().map(sticky));
         }
         rules.push(match endpoints {
@@ -110,19 +133,35 @@ impl Compiler<'_> {
         let cluster_chain_used = !self.port.internal_local || self.port.is_external();
         if let (Routing::To(endpoints), true) = (&self.port.cluster, cluster_chain_used) {
             let (name, mut rules) = (self.chains.cluster.clone(), self.choice(endpoints));
-            rules.splice(..0, self.masquerade_clients_outside(!self.port.internal_local));
+            rules.splice(
+                ..0,
+                self.masquerade_clients_outside(!self.port.internal_local),
+            );
             self.chain(&name, rules);
         }
-        let local_chain_used = self.port.internal_local || (self.port.external_local && self.port.is_external());
+        let local_chain_used =
+            self.port.internal_local || (self.port.external_local && self.port.is_external());
         if let (Routing::To(endpoints), true) = (&self.port.local, local_chain_used) {
             let (name, mut rules) = (self.chains.local.clone(), self.choice(endpoints));
-            rules.splice(..0, self.masquerade_clients_outside(self.port.internal_local));
+            rules.splice(
+                ..0,
+                self.masquerade_clients_outside(self.port.internal_local),
+            );
             self.chain(&name, rules);
         }
-        let internal = if self.port.internal_local { &self.chains.local } else { &self.chains.cluster };
+        let internal = if self.port.internal_local {
+            &self.chains.local
+        } else {
+            &self.chains.cluster
+        };
         let verdict = Verdict::Goto(internal.clone());
         self.claim(Map::ClusterIps, Key::new().ip(self.port.cluster_ip), None);
-        self.route(self.ip_key(self.port.cluster_ip), verdict, self.port.internal().clone(), false);
+        self.route(
+            self.ip_key(self.port.cluster_ip),
+            verdict,
+            self.port.internal().clone(),
+            false,
+        );
     }
 
     /// Clients outside of the cluster that use the cluster IP get answers by this node only when it masquerades.
@@ -150,7 +189,8 @@ impl Compiler<'_> {
         if !self.port.is_external() {
             return;
         }
-        let reachable = matches!(self.port.cluster, Routing::To(_)) || matches!(self.port.local, Routing::To(_));
+        let reachable = matches!(self.port.cluster, Routing::To(_))
+            || matches!(self.port.local, Routing::To(_));
         if reachable {
             let name = self.chains.external.clone();
             let rules = self.external_rules();
@@ -182,7 +222,11 @@ impl Compiler<'_> {
         let mut rules = Vec::new();
         if cluster {
             if self.masquerade_outside {
-                rules.push(self.rule().is_in(&[Field::Saddr], CLUSTER_CIDRS).goto(&self.chains.cluster));
+                rules.push(
+                    self.rule()
+                        .is_in(&[Field::Saddr], CLUSTER_CIDRS)
+                        .goto(&self.chains.cluster),
+                );
             }
             rules.push(self.masquerade(self.rule().saddr_local()));
             rules.push(self.rule().saddr_local().goto(&self.chains.cluster));
@@ -198,15 +242,23 @@ impl Compiler<'_> {
         if self.port.source_ranges.is_empty() || self.port.load_balancer_ips.is_empty() {
             return;
         }
-        let mut rules: Vec<Rule> =
-            self.port.source_ranges.iter().map(|net| self.rule().saddr(*net).verdict(Verdict::Return)).collect();
+        let mut rules: Vec<Rule> = self
+            .port
+            .source_ranges
+            .iter()
+            .map(|net| self.rule().saddr(*net).verdict(Verdict::Return))
+            .collect();
         // A node that balances load itself uses the address from itself.
         rules.push(self.rule().saddr_local().verdict(Verdict::Return));
         rules.push(self.rule().drop());
         let name = self.chains.firewall.clone();
         self.chain(&name, rules);
         for ip in self.port.load_balancer_ips.clone() {
-            self.claim(Map::Firewall, self.ip_key(ip), Some(Verdict::Goto(name.clone())));
+            self.claim(
+                Map::Firewall,
+                self.ip_key(ip),
+                Some(Verdict::Goto(name.clone())),
+            );
         }
     }
 }

@@ -24,8 +24,8 @@ use crate::{
 };
 use claims::Claims;
 use compile::{Piece, compile};
-pub(crate) use names::family as nftables_family;
 pub use names::TABLE;
+pub(crate) use names::family as nftables_family;
 use update::PieceChange;
 
 /// A Service port within our tables.
@@ -64,7 +64,11 @@ impl Nftables {
     }
 
     fn compile_all<'a>(&self, ports: impl Iterator<Item = &'a ServicePort>) -> HashMap<Id, Piece> {
-        let known = |family| self.cluster_cidrs.iter().any(|net| IpFamily::of(net.addr()) == family);
+        let known = |family| {
+            self.cluster_cidrs
+                .iter()
+                .any(|net| IpFamily::of(net.addr()) == family)
+        };
         ports
             .filter(|p| self.families.contains(&p.family))
             .map(|p| ((p.family, p.id()), compile(p, known(p.family))))
@@ -89,9 +93,13 @@ impl Nftables {
     fn adopt_one(&mut self, id: Id, new: Option<Piece>) -> Option<PieceChange> {
         let old = self.wanted.remove(&id).unwrap_or_default();
         let family = id.0;
-        old.claims.iter().for_each(|c| self.claims.remove(family, &id.1, c));
+        old.claims
+            .iter()
+            .for_each(|c| self.claims.remove(family, &id.1, c));
         if let Some(new) = &new {
-            new.claims.iter().for_each(|c| self.claims.add(family, &id.1, c));
+            new.claims
+                .iter()
+                .for_each(|c| self.claims.add(family, &id.1, c));
             self.wanted.insert(id, new.clone());
         }
         let new = new.unwrap_or_default();
@@ -107,11 +115,16 @@ impl Nftables {
         let pieces: Vec<PieceChange> = self
             .wanted
             .iter()
-            .map(|((family, _), piece)| PieceChange { family: *family, old: Piece::default(), new: piece.clone() })
+            .map(|((family, _), piece)| PieceChange {
+                family: *family,
+                old: Piece::default(),
+                new: piece.clone(),
+            })
             .collect();
         update::write(&mut batch, &pieces, &self.claims.all());
         self.installed = false;
-        self.commit(&batch).context("cannot install the service rules")?;
+        self.commit(&batch)
+            .context("cannot install the service rules")?;
         self.installed = true;
         Ok(())
     }
@@ -160,5 +173,6 @@ pub fn teardown(nft: &mut Connection) -> anyhow::Result<()> {
             batch.delete_table(&table);
         }
     }
-    nft.commit(&batch).context("cannot remove the service rules")
+    nft.commit(&batch)
+        .context("cannot remove the service rules")
 }

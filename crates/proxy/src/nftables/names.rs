@@ -92,7 +92,12 @@ impl Chains {
 
     // Colons of IPv6 addresses would need quotes in what `nft` prints.
     fn suffix(&self, endpoint: &Endpoint) -> String {
-        format!("{}-{}/{}", self.id, endpoint.ip.to_string().replace(':', "."), endpoint.port)
+        format!(
+            "{}-{}/{}",
+            self.id,
+            endpoint.ip.to_string().replace(':', "."),
+            endpoint.port
+        )
     }
 
     pub fn endpoint(&self, endpoint: &Endpoint) -> String {

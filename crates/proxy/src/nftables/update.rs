@@ -30,17 +30,33 @@ fn make(batch: &mut Batch, change: &PieceChange) {
     let table = table(change.family);
     let client = [KeyType::address(family(change.family))];
     // A set's timeout cannot be changed: with a new one the set is made anew, once its users are gone.
-    for (name, timeout) in change.new.affinity.iter().filter(|(n, _)| !change.old.affinity.contains_key(*n)) {
+    for (name, timeout) in change
+        .new
+        .affinity
+        .iter()
+        .filter(|(n, _)| !change.old.affinity.contains_key(*n))
+    {
         batch.add_set(&table, &Set::new(name, &client).dynamic(*timeout));
     }
-    for name in change.new.chains.keys().filter(|n| !change.old.chains.contains_key(*n)) {
+    for name in change
+        .new
+        .chains
+        .keys()
+        .filter(|n| !change.old.chains.contains_key(*n))
+    {
         batch.add_chain(&table, &Chain::regular(name));
     }
 }
 
 /// Whether clients are remembered for another time than before.
 fn new_timeout(change: &PieceChange) -> bool {
-    change.new.affinity.iter().any(|(name, timeout)| change.old.affinity.get(name).is_some_and(|old| old != timeout))
+    change.new.affinity.iter().any(|(name, timeout)| {
+        change
+            .old
+            .affinity
+            .get(name)
+            .is_some_and(|old| old != timeout)
+    })
 }
 
 fn fill(batch: &mut Batch, change: &PieceChange) {
@@ -52,22 +68,39 @@ fn fill(batch: &mut Batch, change: &PieceChange) {
     }
     if renew {
         let client = [KeyType::address(family(change.family))];
-        for (name, timeout) in change.new.affinity.iter().filter(|(n, _)| change.old.affinity.contains_key(*n)) {
+        for (name, timeout) in change
+            .new
+            .affinity
+            .iter()
+            .filter(|(n, _)| change.old.affinity.contains_key(*n))
+        {
             batch.delete_set(&table, name);
             batch.add_set(&table, &Set::new(name, &client).dynamic(*timeout));
         }
     }
     for (name, rules) in change.new.chains.iter().filter(|(n, _)| !same(n)) {
-        rules.iter().for_each(|rule| batch.add_rule(&table, name, rule));
+        rules
+            .iter()
+            .for_each(|rule| batch.add_rule(&table, name, rule));
     }
 }
 
 fn discard(batch: &mut Batch, change: &PieceChange) {
     let table = table(change.family);
-    for name in change.old.chains.keys().filter(|n| !change.new.chains.contains_key(*n)) {
+    for name in change
+        .old
+        .chains
+        .keys()
+        .filter(|n| !change.new.chains.contains_key(*n))
+    {
         batch.delete_chain(&table, name);
     }
-    for name in change.old.affinity.keys().filter(|n| !change.new.affinity.contains_key(*n)) {
+    for name in change
+        .old
+        .affinity
+        .keys()
+        .filter(|n| !change.new.affinity.contains_key(*n))
+    {
         batch.delete_set(&table, name);
     }
 }
@@ -77,7 +110,9 @@ type Grouped = BTreeMap<(IpFamily, Map), Vec<Element>>;
 fn delete_elements(batch: &mut Batch, changes: &[Change]) {
     let mut gone: Grouped = BTreeMap::new();
     for change in changes.iter().filter(|c| c.old.is_some()) {
-        gone.entry((change.family, change.map)).or_default().push(Element::key(&change.key));
+        gone.entry((change.family, change.map))
+            .or_default()
+            .push(Element::key(&change.key));
     }
     for ((family, map), elements) in gone {
         batch.delete_elements(&table(family), map.name(), &elements);
@@ -92,7 +127,10 @@ fn add_elements(batch: &mut Batch, changes: &[Change]) {
             Some(None) => Element::key(&change.key),
             Some(Some(verdict)) => Element::verdict(&change.key, verdict.clone()),
         };
-        added.entry((change.family, change.map)).or_default().push(element);
+        added
+            .entry((change.family, change.map))
+            .or_default()
+            .push(element);
     }
     for ((family, map), elements) in added {
         batch.add_elements(&table(family), map.name(), &elements);

@@ -31,7 +31,11 @@ pub struct Machine {
 
 impl Machine {
     fn new(name: &str) -> Self {
-        Machine { name: name.to_owned(), netns: netns::create().unwrap(), ips: Vec::new() }
+        Machine {
+            name: name.to_owned(),
+            netns: netns::create().unwrap(),
+            ips: Vec::new(),
+        }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -45,7 +49,12 @@ impl Machine {
     /// Answers TCP and UDP on port 80 with the client's address and its own name. A TCP connection that sends lines gets
     /// one answer for each.
     fn serve(&self) {
-        let (tcp, udp) = self.inside(|| (TcpListener::bind(("::", 80)).unwrap(), UdpSocket::bind(("::", 80)).unwrap()));
+        let (tcp, udp) = self.inside(|| {
+            (
+                TcpListener::bind(("::", 80)).unwrap(),
+                UdpSocket::bind(("::", 80)).unwrap(),
+            )
+        });
         let name = self.name.clone();
         std::thread::spawn(move || {
             for stream in tcp.incoming().flatten() {
@@ -56,18 +65,27 @@ impl Machine {
         let name = self.name.clone();
         std::thread::spawn(move || {
             while let Ok((_, from)) = udp.recv_from(&mut [0; 64]) {
-                let _ = udp.send_to(format!("{} {name}", from.ip().to_canonical()).as_bytes(), from);
+                let _ = udp.send_to(
+                    format!("{} {name}", from.ip().to_canonical()).as_bytes(),
+                    from,
+                );
             }
         });
     }
 }
 
 fn answer_lines(mut stream: TcpStream, name: &str) {
-    let peer = stream.peer_addr().map(|a| a.ip().to_canonical().to_string()).unwrap_or_default();
+    let peer = stream
+        .peer_addr()
+        .map(|a| a.ip().to_canonical().to_string())
+        .unwrap_or_default();
     let mut buffer = [0; 64];
     while stream.read(&mut buffer).is_ok_and(|n| n > 0) {
         // In one piece, so that the client reads it in one.
-        if stream.write_all(format!("{peer} {name}").as_bytes()).is_err() {
+        if stream
+            .write_all(format!("{peer} {name}").as_bytes())
+            .is_err()
+        {
             return;
         }
     }
@@ -101,7 +119,10 @@ impl Line {
 fn parse(bytes: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(bytes);
     let (client, server) = text.split_once(' ').unwrap_or_default();
-    Answer { client: client.to_owned(), server: server.to_owned() }
+    Answer {
+        client: client.to_owned(),
+        server: server.to_owned(),
+    }
 }
 
 /// One question over TCP.
@@ -136,7 +157,11 @@ pub fn spread(mut ask: impl FnMut() -> std::io::Result<Answer>) -> BTreeMap<Stri
 
 pub fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().expect(program);
-    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -151,10 +176,16 @@ pub struct Proxy {
 impl Proxy {
     pub fn open() -> Self {
         let families = vec![IpFamily::V4, IpFamily::V6];
-        let cidrs = vec!["10.42.0.0/16".parse().unwrap(), "fd42::/64".parse().unwrap()];
+        let cidrs = vec![
+            "10.42.0.0/16".parse().unwrap(),
+            "fd42::/64".parse().unwrap(),
+        ];
         Proxy {
             backend: Nftables::open(families, cidrs).unwrap(),
-            map: ServiceMap::new(knarr_proxy::Node { name: "n1".into(), zone: None }),
+            map: ServiceMap::new(knarr_proxy::Node {
+                name: "n1".into(),
+                zone: None,
+            }),
             routed: HashMap::new(),
             slices: HashMap::new(),
         }
@@ -164,7 +195,9 @@ impl Proxy {
     pub fn service(&mut self, name: &str, ip: &str, more: Value) -> &mut Self {
         let mut spec = json!({ "clusterIP": ip, "clusterIPs": [ip], "ports": [
             { "name": "tcp", "port": 80, "protocol": "TCP" }, { "name": "udp", "port": 80, "protocol": "UDP" }] });
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let object = json!({ "metadata": { "namespace": "default", "name": name }, "spec": spec });
         let service: Service = serde_json::from_value(object).unwrap();
         self.map.apply_service(Arc::new(service));
@@ -173,7 +206,8 @@ impl Proxy {
 
     pub fn delete_service(&mut self, name: &str) -> &mut Self {
         let object = json!({ "metadata": { "namespace": "default", "name": name } });
-        self.map.delete_service(&serde_json::from_value(object).unwrap());
+        self.map
+            .delete_service(&serde_json::from_value(object).unwrap());
         self
     }
 
@@ -187,8 +221,10 @@ impl Proxy {
             let of_family: Vec<&IpAddr> = ips.iter().filter(|ip| ip.is_ipv4() == v4).collect();
             let family = if v4 { "IPv4" } else { "IPv6" };
             let name = format!("{service}-{family}");
-            let endpoints: Vec<Value> =
-                of_family.iter().map(|ip| json!({ "addresses": [ip.to_string()], "nodeName": node })).collect();
+            let endpoints: Vec<Value> = of_family
+                .iter()
+                .map(|ip| json!({ "addresses": [ip.to_string()], "nodeName": node }))
+                .collect();
             let labels = json!({ "kubernetes.io/service-name": service });
             let object = json!({
                 "metadata": { "namespace": "default", "name": name, "labels": labels }, "addressType": family,
@@ -238,7 +274,10 @@ pub fn on_a_node(test: impl FnOnce(World) + Send) {
     }
     let dir = tempfile::tempdir().unwrap();
     netns::fresh(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         test(runtime.block_on(build(dir.path())));
     })
     .unwrap();
@@ -249,9 +288,18 @@ async fn build(state_dir: &std::path::Path) -> World {
     let outside = connect_outside();
     let config = knarr_network::Config {
         bridge: "knarr0".into(),
-        pod_cidrs: vec!["10.42.0.0/24".parse().unwrap(), "fd42::/112".parse().unwrap()],
-        cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap(), "fd42::/64".parse().unwrap()],
-        service_cidrs: vec!["10.96.0.0/16".parse().unwrap(), "fd96::/112".parse().unwrap()],
+        pod_cidrs: vec![
+            "10.42.0.0/24".parse().unwrap(),
+            "fd42::/112".parse().unwrap(),
+        ],
+        cluster_cidrs: vec![
+            "10.42.0.0/16".parse().unwrap(),
+            "fd42::/64".parse().unwrap(),
+        ],
+        service_cidrs: vec![
+            "10.96.0.0/16".parse().unwrap(),
+            "fd96::/112".parse().unwrap(),
+        ],
         mtu: None,
         state_dir: state_dir.to_owned(),
         hairpin: true,
@@ -260,19 +308,41 @@ async fn build(state_dir: &std::path::Path) -> World {
     let mut pods = Vec::new();
     for name in ["a", "b", "client"] {
         let mut pod = Machine::new(name);
-        pod.ips = network.attach(name, &pod.path(), &SandboxConfig::default()).await.unwrap();
+        pod.ips = network
+            .attach(name, &pod.path(), &SandboxConfig::default())
+            .await
+            .unwrap();
         pods.push(pod);
     }
     let [a, b, client] = <[Machine; 3]>::try_from(pods).ok().unwrap();
     a.serve();
     b.serve();
-    World { a, b, client, outside, proxy: Proxy::open(), _network: network }
+    World {
+        a,
+        b,
+        client,
+        outside,
+        proxy: Proxy::open(),
+        _network: network,
+    }
 }
 
 fn connect_outside() -> Machine {
     let outside = Machine::new("outside");
-    run("ip", &["link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
-    run("ip", &["link", "set", "up1", "netns", outside.path().to_str().unwrap()]);
+    run(
+        "ip",
+        &["link", "add", "up0", "type", "veth", "peer", "name", "up1"],
+    );
+    run(
+        "ip",
+        &[
+            "link",
+            "set",
+            "up1",
+            "netns",
+            outside.path().to_str().unwrap(),
+        ],
+    );
     run("ip", &["address", "add", "198.51.100.1/24", "dev", "up0"]);
     run("ip", &["link", "set", "up0", "up"]);
     outside.inside(|| {

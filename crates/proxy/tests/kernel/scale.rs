@@ -7,8 +7,11 @@ fn fill(proxy: &mut Proxy, services: u32) {
     for n in 0..services {
         let name = format!("svc-{n}");
         let ip = std::net::Ipv4Addr::from(0x0a61_0000 + n);
-        let endpoints = [0x0a2a_8000u32, 0x0a2b_0000].map(|base| std::net::IpAddr::V4((base + n).into()));
-        proxy.service(&name, &ip.to_string(), json!({})).endpoints(&name, &endpoints);
+        let endpoints =
+            [0x0a2a_8000u32, 0x0a2b_0000].map(|base| std::net::IpAddr::V4((base + n).into()));
+        proxy
+            .service(&name, &ip.to_string(), json!({}))
+            .endpoints(&name, &endpoints);
     }
     proxy.apply();
 }
@@ -20,7 +23,9 @@ fn a_change_costs_the_same_with_ten_thousand_services() {
         let mut costs = Vec::new();
         for services in [10, 10_000] {
             w.proxy = Proxy::open();
-            w.proxy.service("web", "10.96.0.10", json!({})).endpoints("web", &a);
+            w.proxy
+                .service("web", "10.96.0.10", json!({}))
+                .endpoints("web", &a);
             let start = std::time::Instant::now();
             fill(&mut w.proxy, services);
             eprintln!("{services} services installed in {:?}", start.elapsed());
@@ -45,14 +50,36 @@ fn differences_end_where_a_new_start_would() {
     on_a_node(|mut w| {
         let both = w.both();
         let steps: [&dyn Fn(&mut Proxy); 7] = [
-            &|p| { p.service("x", "10.96.0.1", json!({})).endpoints("x", &both); },
-            &|p| { p.service("y", "10.96.0.2", json!({ "externalIPs": ["203.0.113.1"], "sessionAffinity": "ClientIP" })); },
-            &|p| { p.endpoints("y", &both[..1]); },
-            &|p| { p.service("x", "10.96.0.3", json!({ "type": "NodePort", "externalTrafficPolicy": "Local",
-                     "ports": [{ "name": "tcp", "port": 81, "nodePort": 31000 }] })); },
-            &|p| { p.endpoints("x", &both[1..]); },
-            &|p| { p.endpoints_on("y", "n2", &both); },
-            &|p| { p.delete_service("x"); },
+            &|p| {
+                p.service("x", "10.96.0.1", json!({})).endpoints("x", &both);
+            },
+            &|p| {
+                p.service(
+                    "y",
+                    "10.96.0.2",
+                    json!({ "externalIPs": ["203.0.113.1"], "sessionAffinity": "ClientIP" }),
+                );
+            },
+            &|p| {
+                p.endpoints("y", &both[..1]);
+            },
+            &|p| {
+                p.service(
+                    "x",
+                    "10.96.0.3",
+                    json!({ "type": "NodePort", "externalTrafficPolicy": "Local",
+                     "ports": [{ "name": "tcp", "port": 81, "nodePort": 31000 }] }),
+                );
+            },
+            &|p| {
+                p.endpoints("x", &both[1..]);
+            },
+            &|p| {
+                p.endpoints_on("y", "n2", &both);
+            },
+            &|p| {
+                p.delete_service("x");
+            },
         ];
         for n in 0..steps.len() {
             steps[n](&mut w.proxy);
@@ -69,15 +96,24 @@ fn differences_end_where_a_new_start_would() {
 /// The ruleset, each chain and set on its own, in an order that does not depend on how it came about.
 fn sorted_ruleset() -> Vec<String> {
     let listing = run("nft", &["list", "ruleset"]);
-    let mut blocks: Vec<String> = listing.split("\n\n").flat_map(|b| b.split("\n}\n")).map(sorted_elements).collect();
+    let mut blocks: Vec<String> = listing
+        .split("\n\n")
+        .flat_map(|b| b.split("\n}\n"))
+        .map(sorted_elements)
+        .collect();
     blocks.sort();
     blocks
 }
 
 fn sorted_elements(block: &str) -> String {
-    let Some((head, elements)) = block.split_once("elements = {") else { return block.trim().to_owned() };
-    let mut elements: Vec<&str> =
-        elements.split([',', '}']).map(str::trim).filter(|e| !e.is_empty()).collect();
+    let Some((head, elements)) = block.split_once("elements = {") else {
+        return block.trim().to_owned();
+    };
+    let mut elements: Vec<&str> = elements
+        .split([',', '}'])
+        .map(str::trim)
+        .filter(|e| !e.is_empty())
+        .collect();
     elements.sort();
     format!("{} {}", head.trim(), elements.join(", "))
 }
