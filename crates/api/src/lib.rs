@@ -6,6 +6,7 @@
 pub mod builtin;
 pub mod decode;
 pub mod field;
+pub mod fields;
 pub mod head;
 pub mod names;
 pub mod openapi;

@@ -54,7 +54,7 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let closed = || WriteError::Engine("the store is closed".into());
         self.jobs
-            .send(Job::Write(write, reply))
+            .send(Job::Write(Box::new(write), reply))
             .map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }

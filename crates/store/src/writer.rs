@@ -28,7 +28,7 @@ const TRIM: Duration = Duration::from_secs(30);
 pub(crate) type Reply = oneshot::Sender<Result<Arc<Stored>, WriteError>>;
 
 pub(crate) enum Job {
-    Write(Write, Reply),
+    Write(Box<Write>, Reply),
     Close(oneshot::Sender<()>),
 }
 
@@ -94,12 +94,12 @@ impl Writer {
         ControlFlow::Continue(())
     }
 
-    fn write(&mut self, batch: Vec<(Write, Reply)>) {
+    fn write(&mut self, batch: Vec<(Box<Write>, Reply)>) {
         let (mut map, mut revision) = self.model.snapshot();
         let mut events = Vec::with_capacity(batch.len());
         let mut answers = Vec::with_capacity(batch.len());
         for (write, reply) in batch {
-            let decided = decide(&map, write, revision + 1).map(|event| {
+            let decided = decide(&map, *write, revision + 1).map(|event| {
                 revision += 1;
                 apply(&mut map, &event);
                 let stored = event.object.clone();

@@ -1,0 +1,138 @@
+//! One step of a path into an object, as field sets name it.
+//!
+//! An element is kept in the form it has in `fieldsV1`: `f:spec`, `k:{"name":"web"}`, `v:"a"`, `i:0`. That form is
+//! canonical (keys sorted, no spaces), so elements compare as text and sets encode without work.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde_json::Value;
+
+/// A step: a field, the element of a list with these keys, the element of a set with this value, or an index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Element(Box<str>);
+
+impl Element {
+    /// The field `name` of an object.
+    pub fn field(name: &str) -> Self {
+        Element(format!("f:{name}").into())
+    }
+
+    /// The element of an associative list whose key fields have these values.
+    pub fn keys<'a>(keys: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        let sorted: BTreeMap<&str, Value> = keys.into_iter().collect();
+        Element(format!("k:{}", canonical_map(sorted.iter().map(|(k, v)| (*k, v)))).into())
+    }
+
+    /// The element of a set list with this value.
+    pub fn value(value: &Value) -> Self {
+        Element(format!("v:{}", canonical(value)).into())
+    }
+
+    /// Reads the form it has in `fieldsV1`. `None` when it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        match kind {
+            "f" => Some(Element(text.into())),
+            "i" => rest
+                .parse::<i64>()
+                .ok()
+                .map(|i| Element(format!("i:{i}").into())),
+            "v" => serde_json::from_str(rest)
+                .ok()
+                .map(|value| Element::value(&value)),
+            "k" => match serde_json::from_str(rest).ok()? {
+                Value::Object(keys) => Some(Element::keys(
+                    keys.iter().map(|(k, v)| (k.as_str(), v.clone())),
+                )),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The form it has in `fieldsV1`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name, when it is a field.
+    pub fn field_name(&self) -> Option<&str> {
+        self.0.strip_prefix("f:")
+    }
+}
+
+/// As conflicts show it: `.spec`, `[name="web"]`, `[="a"]`, `[0]`.
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, rest) = self.0.split_once(':').unwrap_or_default();
+        match kind {
+            "f" => write!(f, ".{rest}"),
+            "v" => write!(f, "[={rest}]"),
+            "k" => {
+                let keys: BTreeMap<String, Value> = serde_json::from_str(rest).unwrap_or_default();
+                let shown: Vec<String> = keys
+                    .iter()
+                    .map(|(k, v)| format!("{k}={}", canonical(v)))
+                    .collect();
+                write!(f, "[{}]", shown.join(","))
+            }
+            _ => write!(f, "[{rest}]"),
+        }
+    }
+}
+
+/// A path as conflicts show it.
+pub fn show(path: &[Element]) -> String {
+    path.iter().map(Element::to_string).collect()
+}
+
+/// JSON with sorted keys and without spaces.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<&str, &Value> = map.iter().map(|(k, v)| (k.as_str(), v)).collect();
+            canonical_map(sorted.into_iter())
+        }
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(canonical).collect::<Vec<_>>().join(",")
+        ),
+        other => other.to_string(),
+    }
+}
+
+fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
+    let parts: Vec<String> = sorted
+        .map(|(k, v)| format!("{}:{}", Value::from(k), canonical(v)))
+        .collect();
+    format!("{{{}}}", parts.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_canonical_and_readable() {
+        for (given, kept, shown) in [
+            ("f:spec", "f:spec", ".spec"),
+            ("f:a:b", "f:a:b", ".a:b"),
+            (
+                r#"k:{"protocol": "TCP", "port":80}"#,
+                r#"k:{"port":80,"protocol":"TCP"}"#,
+                r#"[port=80,protocol="TCP"]"#,
+            ),
+            (r#"v:"a""#, r#"v:"a""#, r#"[="a"]"#),
+            ("i:3", "i:3", "[3]"),
+        ] {
+            let element = Element::parse(given).unwrap();
+            assert_eq!(
+                (element.as_str(), element.to_string().as_str()),
+                (kept, shown)
+            );
+        }
+        for bad in ["spec", "x:y", "k:7", "i:x", "v:"] {
+            assert_eq!(Element::parse(bad), None, "{bad}");
+        }
+    }
+}

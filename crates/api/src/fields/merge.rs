@@ -1,0 +1,186 @@
+//! What a write does to the entries of all managers.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    Scope,
+    element::{Element, show},
+    managed::{Entry, Identity, Managed},
+    set::Set,
+    typed::{self, Comparison},
+};
+use crate::{
+    schema::Type,
+    status::{Cause, Details, Status},
+};
+
+/// Paths that an apply would take from other managers, sorted by manager.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Conflicts(pub BTreeMap<Identity, Set>);
+
+impl Conflicts {
+    pub(super) fn paths(&self) -> Set {
+        self.0
+            .values()
+            .fold(Set::default(), |all, set| all.union(set))
+    }
+
+    /// Without those on `allowed` paths.
+    pub(super) fn without(&self, allowed: &Set) -> Conflicts {
+        let left = self
+            .0
+            .iter()
+            .map(|(id, set)| (id.clone(), set.difference(allowed)));
+        Conflicts(left.filter(|(_, set)| !set.is_empty()).collect())
+    }
+
+    /// The answer: 409 with a cause for each path.
+    pub(super) fn status(&self) -> Status {
+        let all: Vec<(&Identity, Vec<Element>)> = self
+            .0
+            .iter()
+            .flat_map(|(id, set)| set.paths().into_iter().map(move |path| (id, path)))
+            .collect();
+        let cause = |(id, path): &(&Identity, Vec<Element>)| Cause {
+            reason: "FieldManagerConflict".into(),
+            message: format!("conflict with {}", id.show()),
+            field: show(path),
+        };
+        let message = match &all[..] {
+            [(id, path)] => format!(
+                "Apply failed with 1 conflict: conflict with {}: {}",
+                id.show(),
+                show(path)
+            ),
+            _ => {
+                let mut lines = Vec::new();
+                for (id, set) in &self.0 {
+                    lines.push(format!("conflicts with {}:", id.show()));
+                    lines.extend(set.paths().iter().map(|path| format!("- {}", show(path))));
+                }
+                format!(
+                    "Apply failed with {} conflicts: {}",
+                    all.len(),
+                    lines.join("\n")
+                )
+            }
+        };
+        let mut status = Status::failure(409, "Conflict", message);
+        status.details = Some(Details {
+            causes: all.iter().map(cause).collect(),
+            ..Details::default()
+        });
+        status
+    }
+}
+
+/// Takes what changed from `old` to `new` away from everybody but `own`. Gives what changed, at the version of the request.
+/// Without `force`, changes to what others own are conflicts and nothing is taken.
+pub(super) fn settle(
+    scope: &Scope<'_>,
+    old: &Value,
+    new: &Value,
+    managed: &mut Managed,
+    own: &Identity,
+    force: bool,
+) -> Result<Comparison, Conflicts> {
+    let comparison = typed::compare(scope.ty, old, new);
+    let comparison = comparison.without(scope.reset);
+    let mut versions = BTreeMap::from([(scope.api_version.to_owned(), Some(comparison.clone()))]);
+    let mut conflicts = Conflicts::default();
+    let mut left = Managed::default();
+    for (id, entry) in &managed.0 {
+        if id == own {
+            left.0.insert(id.clone(), entry.clone());
+            continue;
+        }
+        let version = versions
+            .entry(entry.api_version.clone())
+            .or_insert_with(|| at_version(scope, old, new, &entry.api_version));
+        // An entry of a version that is no longer served says nothing any more.
+        let Some(comparison) = version else { continue };
+        let taken = entry
+            .set
+            .intersection(&comparison.modified.union(&comparison.added));
+        let set = entry.set.difference(&taken).difference(&comparison.removed);
+        if !taken.is_empty() {
+            conflicts.0.insert(id.clone(), taken);
+        }
+        if !set.is_empty() {
+            left.0.insert(
+                id.clone(),
+                Entry {
+                    set,
+                    ..entry.clone()
+                },
+            );
+        }
+    }
+    if !force && !conflicts.0.is_empty() {
+        return Err(conflicts);
+    }
+    *managed = left;
+    Ok(comparison)
+}
+
+fn at_version(
+    scope: &Scope<'_>,
+    old: &Value,
+    new: &Value,
+    api_version: &str,
+) -> Option<Comparison> {
+    let (ty, old) = scope.at_version(old, api_version)?;
+    let (_, new) = scope.at_version(new, api_version)?;
+    Some(typed::compare(&ty, &old, &new).without(scope.reset))
+}
+
+/// Takes out of `merged` what this applier applied last time (`last`), does not apply now, and nobody else owns.
+pub(super) fn prune(
+    scope: &Scope<'_>,
+    merged: Value,
+    managed: &Managed,
+    last: Option<&Entry>,
+) -> Value {
+    let Some(last) = last.filter(|last| !last.set.is_empty()) else {
+        return merged;
+    };
+    if last.api_version != scope.api_version {
+        return prune_at_version(scope, &merged, managed, last).unwrap_or(merged);
+    }
+    prune_typed(scope.ty, &merged, managed, last)
+}
+
+fn prune_at_version(
+    scope: &Scope<'_>,
+    merged: &Value,
+    managed: &Managed,
+    last: &Entry,
+) -> Option<Value> {
+    let (ty, converted) = scope.at_version(merged, &last.api_version)?;
+    let pruned = prune_typed(&ty, &converted, managed, last);
+    scope
+        .at_version(&pruned, scope.api_version)
+        .map(|(_, back)| back)
+}
+
+fn prune_typed(ty: &Type, merged: &Value, managed: &Managed, last: &Entry) -> Value {
+    // Owners at other versions name the same fields wherever the versions do; there is nothing better to go by.
+    let owned = managed
+        .0
+        .values()
+        .fold(Set::default(), |all, entry| all.union(&entry.set))
+        .with_named_fields(ty);
+    let last = last.set.with_named_fields(ty);
+    let everything = typed::set_of(ty, merged).with_named_fields(ty);
+    let pruned = typed::set_of(ty, &typed::remove(ty, merged, &last)).with_named_fields(ty);
+    let kept = typed::remove(ty, merged, &everything.difference(&pruned.union(&owned)));
+    let kept = typed::set_of(ty, &kept).with_named_fields(ty);
+    // Only what this applier owned may go, not what nobody owns.
+    typed::remove(
+        ty,
+        merged,
+        &everything.difference(&kept).intersection(&last),
+    )
+}

@@ -1,0 +1,112 @@
+//! Field ownership: `metadata.managedFields` for every write, and server-side apply.
+//!
+//! Pure functions over decoded objects and their types. The API server calls [`update`] for every create, update and patch
+//! after decoding and defaulting and before admission; [`apply`] in place of a patch for server-side apply; and
+//! [`keep_times`] right before the store, so that a write that only moves times of managedFields is none.
+//!
+//! The rules are those of Kubernetes: see [`typed`] for what is owned how.
+
+mod apply;
+mod element;
+mod managed;
+mod merge;
+mod set;
+mod shape;
+pub mod typed;
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::apply;
+pub use element::Element;
+pub use managed::{Managed, Operation};
+pub use set::Set;
+pub use update::{keep_times, update};
+
+use serde_json::Value;
+
+use crate::schema::{Schemas, Type};
+
+/// What a write is done on.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub schemas: &'a Schemas,
+    /// The type of the object at the version of the request.
+    pub ty: &'a Type,
+    /// `apps/v1`: group and version of the request.
+    pub api_version: &'a str,
+    pub kind: &'a str,
+    /// Empty for the object itself.
+    pub subresource: &'a str,
+    /// What this kind of write cannot change, whatever it sends: see [`reset_fields`].
+    pub reset: &'a Set,
+    pub now: jiff::Timestamp,
+    /// Brings an object to another version of its group; `None` when that is not served.
+    pub convert: &'a dyn Fn(&Value, &str) -> Option<Value>,
+}
+
+impl Scope<'_> {
+    fn at_version(&self, object: &Value, api_version: &str) -> Option<(Type, Value)> {
+        if api_version == self.api_version {
+            return Some((self.ty.clone(), object.clone()));
+        }
+        let ty = Type::Struct(self.schemas.by_api_version(api_version, self.kind)?);
+        Some((ty, (self.convert)(object, api_version)?))
+    }
+
+    fn time(&self) -> String {
+        self.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+}
+
+/// What never belongs to anybody: identity and what the server decides.
+fn stripped() -> Set {
+    Set::of_fields([
+        "apiVersion",
+        "kind",
+        "metadata",
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.creationTimestamp",
+        "metadata.selfLink",
+        "metadata.uid",
+        "metadata.clusterName",
+        "metadata.generation",
+        "metadata.managedFields",
+        "metadata.resourceVersion",
+    ])
+}
+
+/// The fields that a write to the object (`subresource` empty) or to one of its subresources leaves as they are.
+/// `has_status` tells whether the kind has a status subresource.
+pub fn reset_fields(kind: &str, subresource: &str, has_status: bool, custom: bool) -> Set {
+    match (subresource, kind) {
+        ("status", _) if custom => Set::of_fields(["metadata", "spec"]),
+        ("status", "Pod") => Set::of_fields([
+            "spec",
+            "metadata.deletionTimestamp",
+            "metadata.ownerReferences",
+        ]),
+        ("status", "Deployment") => Set::of_fields(["spec", "metadata.labels"]),
+        ("status", _) => Set::of_fields(["spec"]),
+        _ if has_status => Set::of_fields(["status"]),
+        _ => Set::default(),
+    }
+}
+
+/// The manager of a write: the `fieldManager` option, or else what the User-Agent begins with.
+pub fn manager_name(option: &str, user_agent: &str) -> String {
+    if !option.is_empty() {
+        return option.to_owned();
+    }
+    let prefix = user_agent.split('/').next().unwrap_or_default();
+    let mut name = String::new();
+    for c in prefix.chars().filter(|c| !c.is_control()) {
+        if name.len() + c.len_utf8() > 128 {
+            break;
+        }
+        name.push(c);
+    }
+    name
+}
