@@ -3,6 +3,7 @@
 //! The kubelet talks only to the trait. `embedded` makes containers itself (one shim process per pod, so that pods outlive
 //! a restart of Knarr). `images` pulls, imports, unpacks and collects images. `shim` is the process that holds one pod.
 
+mod beneath;
 pub mod cgroup;
 mod disk;
 pub mod embedded;

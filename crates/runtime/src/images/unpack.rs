@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    fcntl::{AtFlags, OFlag, openat},
     sys::{
         stat::{
             FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstatat, makedev,
@@ -29,6 +29,8 @@ use nix::{
 };
 use tar::{Archive, Entry, EntryType};
 
+use crate::beneath::Beneath;
+
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
@@ -37,9 +39,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// # Errors
 /// When the stream is no tar archive or is cut short, or when the disk refuses.
 pub fn unpack(reader: impl Read, dest: &Path) -> anyhow::Result<u64> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = nix::fcntl::open(dest, flags, Mode::empty())
-        .with_context(|| format!("open {}", dest.display()))?;
+    let root = Beneath::open(dest).with_context(|| format!("open {}", dest.display()))?;
     let mut layer = Layer {
         root,
         parent: None,
@@ -59,7 +59,7 @@ pub fn unpack(reader: impl Read, dest: &Path) -> anyhow::Result<u64> {
 }
 
 struct Layer {
-    root: OwnedFd,
+    root: Beneath,
     /// The directory of the last entry: archives list a directory's entries together.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Set last, because creating entries changes them.
@@ -90,7 +90,7 @@ impl Layer {
     /// `./` carries the mode and owner of the image's root directory.
     fn root_entry(&mut self, entry: &mut Entry<'_, impl Read>) -> anyhow::Result<()> {
         if entry.header().entry_type().is_dir() {
-            let root = self.root.try_clone()?;
+            let root = self.root.root().try_clone()?;
             self.metadata(entry, &root, OsStr::new("."), Path::new("."))?;
         }
         Ok(())
@@ -102,7 +102,10 @@ impl Layer {
         {
             return Ok(fd.try_clone()?);
         }
-        let fd = open_or_create_dir(&self.root, dir)?;
+        let fd = self
+            .root
+            .make_dir(dir)
+            .with_context(|| format!("open directory {}", dir.display()))?;
         self.parent = Some((dir.to_owned(), fd.try_clone()?));
         Ok(fd)
     }
@@ -187,7 +190,9 @@ impl Layer {
         let Some((dir, file)) = split(Path::new(OsStr::from_bytes(&target)))? else {
             bail!("hard link to the root")
         };
-        let from = open_in(&self.root, &dir)
+        let from = self
+            .root
+            .dir(&dir)
             .with_context(|| format!("hard link to {}", dir.join(&file).display()))?;
         linkat(&from, file.as_os_str(), parent, name, AtFlags::empty())
             .with_context(|| format!("hard link to {}", dir.join(&file).display()))
@@ -232,7 +237,7 @@ impl Layer {
     fn finish(&mut self) -> anyhow::Result<()> {
         for (path, seconds) in std::mem::take(&mut self.directory_times) {
             // A later entry may have replaced the directory.
-            let Ok(fd) = open_in(&self.root, &path) else {
+            let Ok(fd) = self.root.dir(&path) else {
                 continue;
             };
             let time = TimeSpec::new(seconds, 0);
@@ -262,46 +267,6 @@ fn split(path: &Path) -> anyhow::Result<Option<(PathBuf, std::ffi::OsString)>> {
     };
     clean.pop();
     Ok(Some((clean, name)))
-}
-
-fn open_in(root: &OwnedFd, dir: &Path) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let path = if dir.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        dir
-    };
-    openat2(root, path, how)
-}
-
-/// Layers may leave out the entries of directories that lower layers have.
-fn open_or_create_dir(root: &OwnedFd, dir: &Path) -> anyhow::Result<OwnedFd> {
-    match open_in(root, dir) {
-        Ok(fd) => return Ok(fd),
-        Err(Errno::ENOENT) => {}
-        Err(error) => {
-            return Err(error).with_context(|| format!("open directory {}", dir.display()));
-        }
-    }
-    let mut at = root.try_clone()?;
-    let mut so_far = PathBuf::new();
-    for part in dir {
-        so_far.push(part);
-        at = match open_in(root, &so_far) {
-            Ok(fd) => fd,
-            Err(Errno::ENOENT) => {
-                mkdirat(&at, part, Mode::from_bits_truncate(0o755))
-                    .with_context(|| format!("create directory {}", so_far.display()))?;
-                open_in(root, &so_far)?
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("open directory {}", so_far.display()));
-            }
-        };
-    }
-    Ok(at)
 }
 
 /// What overlayfs takes as "not there": a character device 0/0.

@@ -19,7 +19,12 @@ use nix::{
 };
 use seccompiler::BpfProgram;
 
-use super::{process::become_program, rootfs, sys::fork_into, terminal::Terminal};
+use super::{
+    process::become_program,
+    rootfs,
+    sys::{close_others, fork_into},
+    terminal::Terminal,
+};
 use crate::{
     cgroup::Cgroups,
     spec::{ContainerSpec, PidNamespace, ProcessSpec},
@@ -113,6 +118,8 @@ impl Home {
         // SAFETY: the shim has one thread.
         let pid = unsafe {
             fork_into(CloneFlags::CLONE_NEWPID.bits(), || {
+                // Held open here, the shim's pipes and sockets would never seem closed.
+                close_others();
                 let _ = reset_signals();
                 let _ = nix::sys::prctl::set_name(c"pause");
                 let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);

@@ -149,26 +149,31 @@ struct CapabilityHeader {
 }
 
 #[repr(C)]
+#[derive(Default)]
 struct CapabilityWord {
     effective: u32,
     permitted: u32,
     inheritable: u32,
 }
 
+/// Knarr may lack a capability itself, e.g. CAP_SYS_RESOURCE in a container: it cannot be handed on then.
 fn set_capabilities(keep: u64) -> nix::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
-    let keep = keep & ((1u64 << (last_capability() + 1)) - 1);
     let header = CapabilityHeader {
         version: VERSION_3,
         pid: 0,
     };
-    let word = |bits: u32| CapabilityWord {
-        effective: bits,
-        permitted: bits,
-        inheritable: 0,
-    };
-    let words = [word(keep as u32), word((keep >> 32) as u32)];
+    let mut words = [CapabilityWord::default(), CapabilityWord::default()];
     // SAFETY: the layout is the kernel's for version 3: two words.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_capget, &raw const header, words.as_mut_ptr())
+    })?;
+    for (word, bits) in words.iter_mut().zip([keep as u32, (keep >> 32) as u32]) {
+        word.permitted &= bits;
+        word.effective = word.permitted;
+        word.inheritable = 0;
+    }
+    // SAFETY: as above.
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw const header, words.as_ptr()) })
         .map(drop)
 }

@@ -12,13 +12,13 @@ use std::{
             fs::{FileTypeExt, MetadataExt},
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context, bail};
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2},
+    fcntl::{AtFlags, OFlag, openat},
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat},
     unistd::{fchdir, pivot_root, symlinkat},
@@ -26,6 +26,7 @@ use nix::{
 
 use super::sys::{attach_mount, attr, clone_mount, clone_tree, new_mount, set_mount};
 use crate::{
+    beneath::{Beneath, parent_and_name},
     cgroup::{Cgroups, Version},
     spec::ContainerSpec,
     types::Propagation,
@@ -196,12 +197,12 @@ fn cgroup_mounts(
         root.bind(&hierarchy.mount, &tree, true)
             .context("mount own cgroup")?;
     }
-    let all = root.open_dir(Path::new("/sys/fs/cgroup"))?;
+    let all = root.0.dir(Path::new("/sys/fs/cgroup"))?;
     Ok(set_mount(&all, attributes, 0, false)?)
 }
 
 fn make_devices(spec: &ContainerSpec, root: &Root) -> anyhow::Result<()> {
-    let dev = root.open_dir(Path::new("/dev"))?;
+    let dev = root.0.dir(Path::new("/dev"))?;
     let mode = |bits: u32| Mode::from_bits_truncate(bits);
     for (name, major, minor) in DEVICES {
         mknodat(
@@ -274,12 +275,12 @@ fn copy_device(root: &Root, host: &Path, inside: &Path) -> anyhow::Result<()> {
         bail!("{} is not a device node", host.display());
     }
     let (dir, name) = parent_and_name(inside)?;
-    Ok(make_node(&root.make_dir(dir)?, name, &like)?)
+    Ok(make_node(&root.0.make_dir(dir)?, name, &like)?)
 }
 
 /// Makes the tree the root and lets go of the old one.
 fn change_root(root: &Root) -> anyhow::Result<()> {
-    fchdir(&root.0)?;
+    fchdir(root.0.root())?;
     pivot_root(".", ".").context("pivot_root")?;
     // The old root now lies on top of the new one.
     mount(
@@ -303,14 +304,14 @@ fn protect(spec: &ContainerSpec) -> anyhow::Result<()> {
         mask(&root, Path::new(path)).with_context(|| format!("mask {path}"))?;
     }
     if spec.readonly_rootfs {
-        set_mount(&root.0, attr::RDONLY, 0, false)
+        set_mount(root.0.root(), attr::RDONLY, 0, false)
             .context("make the root file system read-only")?;
     }
     Ok(())
 }
 
 fn make_readonly(root: &Root, path: &Path) -> anyhow::Result<()> {
-    let Some(target) = root.find(path)? else {
+    let Some(target) = root.0.find(path)? else {
         return Ok(());
     };
     let tree = clone_mount(&target)?;
@@ -319,7 +320,7 @@ fn make_readonly(root: &Root, path: &Path) -> anyhow::Result<()> {
 }
 
 fn mask(root: &Root, path: &Path) -> anyhow::Result<()> {
-    let Some(target) = root.find(path)? else {
+    let Some(target) = root.0.find(path)? else {
         return Ok(());
     };
     let stat = fstatat(&target, "", AtFlags::AT_EMPTY_PATH)?;
@@ -337,80 +338,22 @@ fn mask(root: &Root, path: &Path) -> anyhow::Result<()> {
 }
 
 /// The tree under construction.
-struct Root(OwnedFd);
+struct Root(Beneath);
 
 impl Root {
     fn open(path: &Path) -> anyhow::Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self(
-            nix::fcntl::open(path, flags, Mode::empty())
-                .with_context(|| format!("open {}", path.display()))?,
-        ))
+        Beneath::open(path)
+            .map(Self)
+            .with_context(|| format!("open {}", path.display()))
     }
 
-    fn resolve(&self, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | flags)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        openat2(&self.0, path, how)
-    }
-
-    fn open_dir(&self, path: &Path) -> nix::Result<OwnedFd> {
-        self.resolve(path, OFlag::O_DIRECTORY)
-    }
-
-    fn find(&self, path: &Path) -> nix::Result<Option<OwnedFd>> {
-        match self.resolve(path, OFlag::empty()) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Opens a directory, creating what is missing.
-    fn make_dir(&self, path: &Path) -> nix::Result<OwnedFd> {
-        match self.open_dir(path) {
-            Err(Errno::ENOENT) => {}
-            done => return done,
-        }
-        let mut at = self.0.try_clone().map_err(|_| Errno::EMFILE)?;
-        let mut so_far = PathBuf::from("/");
-        for part in path.components().filter(|c| {
-            matches!(
-                c,
-                std::path::Component::Normal(_) | std::path::Component::ParentDir
-            )
-        }) {
-            so_far.push(part);
-            at = match self.open_dir(&so_far) {
-                Err(Errno::ENOENT) => {
-                    mkdirat(&at, part.as_os_str(), Mode::from_bits_truncate(0o755))?;
-                    self.open_dir(&so_far)?
-                }
-                done => done?,
-            };
-        }
-        Ok(at)
-    }
-
-    fn make_file(&self, path: &Path) -> anyhow::Result<OwnedFd> {
-        if let Some(found) = self.find(path)? {
-            return Ok(found);
-        }
-        let (dir, name) = parent_and_name(path)?;
-        let dir = self.make_dir(dir)?;
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        openat(&dir, name, flags, Mode::from_bits_truncate(0o644))?;
-        Ok(self.resolve(path, OFlag::empty())?)
-    }
-
-    fn bind(&self, path: &Path, tree: impl AsFd, directory: bool) -> anyhow::Result<()> {
+    fn bind(&self, path: &Path, tree: impl AsFd, directory: bool) -> nix::Result<()> {
         let target = if directory {
-            self.make_dir(path)?
+            self.0.make_dir(path)?
         } else {
-            self.make_file(path)?
+            self.0.make_file(path)?
         };
-        Ok(attach_mount(tree, &target)?)
+        attach_mount(tree, &target)
     }
 
     fn mount(
@@ -420,18 +363,13 @@ impl Root {
         options: &[(&CStr, Option<&CStr>)],
         attributes: u64,
     ) -> anyhow::Result<()> {
-        let attach = || -> anyhow::Result<()> {
-            let mount = new_mount(kind, options, attributes)?;
-            Ok(attach_mount(&mount, &self.make_dir(Path::new(path))?)?)
+        let attach = || {
+            attach_mount(
+                new_mount(kind, options, attributes)?,
+                self.0.make_dir(Path::new(path))?,
+            )
         };
         attach().with_context(|| format!("mount {path}"))
-    }
-}
-
-fn parent_and_name(path: &Path) -> anyhow::Result<(&Path, &std::ffi::OsStr)> {
-    match (path.parent(), path.file_name()) {
-        (Some(dir), Some(name)) => Ok((dir, name)),
-        _ => bail!("{} cannot be a mount point", path.display()),
     }
 }
 

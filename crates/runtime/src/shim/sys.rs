@@ -229,3 +229,9 @@ pub(super) fn close_others_at_exec() -> nix::Result<()> {
     };
     Errno::result(done).map(drop)
 }
+
+/// Closes all descriptors from 3 on.
+pub(super) fn close_others() {
+    // SAFETY: whoever calls this owns none of them any more.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+}

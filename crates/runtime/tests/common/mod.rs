@@ -76,7 +76,6 @@ pub struct Fixture {
     pub runtime: Embedded,
     pub config: Config,
     pub dir: PathBuf,
-    keep: bool,
 }
 
 pub fn unique() -> String {
@@ -133,8 +132,41 @@ impl Fixture {
             runtime,
             config,
             dir,
-            keep: false,
         }
+    }
+
+    /// Opens what an earlier process left.
+    pub async fn adopt(dir: &Path) -> Self {
+        let config = config_in(dir);
+        let runtime = Embedded::open(config.clone()).await.unwrap();
+        Self {
+            runtime,
+            config,
+            dir: dir.to_owned(),
+        }
+    }
+
+    pub fn kill_shim(&self, sandbox: &str) {
+        let path = self
+            .config
+            .state
+            .join("sandboxes")
+            .join(sandbox)
+            .join("shim.json");
+        let record: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let pid = i32::try_from(record["pid"].as_i64().unwrap()).unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
+    }
+
+    /// A second runtime on the same state, after a shim died unseen.
+    pub async fn reopen_without(&self, sandbox: &str) -> Embedded {
+        self.kill_shim(sandbox);
+        Embedded::open(self.config.clone()).await.unwrap()
     }
 
     pub fn sandbox_config(&self, name: &str) -> SandboxConfig {
