@@ -1,0 +1,121 @@
+//! Store, certificates and API server: what `knarr up` and `knarr apiserver` share.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use knarr_api::{Registry, builtin};
+use knarr_apiserver::{ApiServer, Config, KubeletClient, Tls, TokenConfig};
+use knarr_bootstrap::{
+    addons, files,
+    kubeconfig::Entry,
+    pki::{Names, Pair, Pki},
+};
+use knarr_store::Store;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::net::TcpListener;
+
+use crate::paths::Paths;
+
+/// What the control plane is told.
+pub struct Options {
+    pub port: u16,
+    pub service_cidrs: Vec<IpNet>,
+    pub node_name: String,
+    /// Addresses of this machine, primary first.
+    pub node_ips: Vec<IpAddr>,
+    pub cluster_domain: String,
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    pub api: ApiServer,
+    pub store: Store,
+    pub pki: Pki,
+    pub server: String,
+}
+
+impl ControlPlane {
+    /// Opens the store, starts the API server, listens, and writes the admin kubeconfig.
+    pub async fn start(paths: &Paths, options: &Options) -> Result<Self> {
+        let pki = Pki::load_or_create(&paths.pki(), &names(options)).context("certificates")?;
+        let registry = builtin::registry();
+        let heads = knarr_apiserver::head_of(&registry);
+        let store = Store::open(knarr_store::Options::new(&paths.store()), heads).await?;
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.port));
+        let listener = TcpListener::bind(any).await.with_context(|| {
+            format!("port {} for the API server is taken; free it or choose another", options.port)
+        })?;
+        let port = listener.local_addr()?.port();
+        let api = ApiServer::new(config(options, &pki, store.clone(), registry, port)?).await?;
+        let tls = Tls { certificates: certificates(&pki.apiserver)?, key: key(&pki.apiserver)? };
+        let serving = api.clone();
+        tokio::spawn(async move {
+            if let Err(error) = serving.serve(listener, tls).await {
+                tracing::error!(%error, "the API server stopped serving");
+            }
+        });
+        let server = format!("https://127.0.0.1:{port}");
+        let plane = ControlPlane { api, store, pki, server };
+        let text = plane.kubeconfig_entry().render()?;
+        files::write(&paths.admin_kubeconfig(), text.as_bytes(), 0o600)?;
+        Ok(plane)
+    }
+
+    /// The admin's entry for kubeconfigs.
+    pub fn kubeconfig_entry(&self) -> Entry<'_> {
+        Entry {
+            name: crate::kubeconfig::NAME,
+            user: crate::kubeconfig::USER,
+            server: &self.server,
+            ca: &self.pki.ca,
+            client: &self.pki.admin,
+        }
+    }
+
+    /// Ends requests, then makes the store whole.
+    pub async fn stop(self) {
+        self.api.stop().await;
+        self.store.close().await;
+    }
+}
+
+fn names(options: &Options) -> Names {
+    Names {
+        node_name: options.node_name.clone(),
+        node_ips: options.node_ips.clone(),
+        service_ips: options.service_cidrs.iter().map(|range| addons::api_address(*range)).collect(),
+        cluster_domain: options.cluster_domain.clone(),
+    }
+}
+
+fn config(options: &Options, pki: &Pki, store: Store, registry: Registry, port: u16) -> Result<Config> {
+    let issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    let ca = CertificateDer::from_pem_slice(pki.ca.as_bytes()).map_err(|e| anyhow::anyhow!("ca.crt: {e}"))?;
+    let mut config = Config::new(store, registry, options.service_cidrs.clone());
+    config.advertise = options.node_ips.first().map(|ip| SocketAddr::new(*ip, port));
+    config.client_cas = vec![ca.clone()];
+    config.tokens = Some(TokenConfig {
+        signing_key_pem: pki.service_account_key.clone(),
+        audiences: vec![issuer.clone()],
+        issuer,
+    });
+    config.kubelet = Some(KubeletClient {
+        certificates: certificates(&pki.apiserver_kubelet_client)?,
+        key: key(&pki.apiserver_kubelet_client)?,
+        cas: vec![ca],
+    });
+    Ok(config)
+}
+
+/// The certificates of a pair, for rustls.
+pub fn certificates(pair: &Pair) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|e| anyhow::anyhow!("certificate: {e}"))
+}
+
+/// The key of a pair, for rustls.
+pub fn key(pair: &Pair) -> Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|e| anyhow::anyhow!("key: {e}"))
+}
