@@ -29,9 +29,13 @@ impl Certificates {
     /// When the fallback certificate cannot be made.
     pub fn new() -> Result<Self> {
         let made = rcgen::generate_simple_self_signed(vec!["ingress.knarr.invalid".to_owned()])?;
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+            .map_err(|e| anyhow::anyhow!("{e}"))?;
         let fallback = certified(vec![made.cert.der().clone()], key)?;
-        Ok(Certificates { by_host: ArcSwap::default(), fallback: Arc::new(fallback) })
+        Ok(Certificates {
+            by_host: ArcSwap::default(),
+            fallback: Arc::new(fallback),
+        })
     }
 
     pub fn replace(&self, by_host: ByHost) {
@@ -41,7 +45,10 @@ impl Certificates {
     fn pick(&self, name: Option<&str>) -> Arc<CertifiedKey> {
         let by_host = self.by_host.load();
         let found = name.and_then(|name| {
-            let wildcard = || name.find('.').and_then(|dot| by_host.get(&format!("*{}", &name[dot..])));
+            let wildcard = || {
+                name.find('.')
+                    .and_then(|dot| by_host.get(&format!("*{}", &name[dot..])))
+            };
             by_host.get(name).or_else(wildcard)
         });
         found.unwrap_or(&self.fallback).clone()
@@ -74,15 +81,20 @@ pub fn server_config(certificates: Arc<Certificates>) -> Result<ServerConfig> {
 pub fn from_secret(secret: &Secret) -> Result<Arc<CertifiedKey>> {
     let field = |name: &str| {
         let data = secret.data.as_ref().and_then(|d| d.get(name));
-        data.map(|bytes| bytes.0.as_slice()).with_context(|| format!("no {name}"))
+        data.map(|bytes| bytes.0.as_slice())
+            .with_context(|| format!("no {name}"))
     };
     let chain = CertificateDer::pem_slice_iter(field("tls.crt")?).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|e| anyhow::anyhow!("tls.crt: {e}"))?;
-    let key = PrivateKeyDer::from_pem_slice(field("tls.key")?).map_err(|e| anyhow::anyhow!("tls.key: {e}"))?;
+    let key = PrivateKeyDer::from_pem_slice(field("tls.key")?)
+        .map_err(|e| anyhow::anyhow!("tls.key: {e}"))?;
     Ok(Arc::new(certified(chain, key)?))
 }
 
-fn certified(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<CertifiedKey> {
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey> {
     let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?;
     certified.keys_match().context("key and certificate")?;
     Ok(certified)
@@ -95,19 +107,40 @@ mod tests {
 
     fn secret(host: &str) -> Secret {
         let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
-        let data = [("tls.crt", made.cert.pem()), ("tls.key", made.signing_key.serialize_pem())];
-        Secret { data: Some(data.map(|(k, v)| (k.to_owned(), ByteString(v.into_bytes()))).into()), ..Secret::default() }
+        let data = [
+            ("tls.crt", made.cert.pem()),
+            ("tls.key", made.signing_key.serialize_pem()),
+        ];
+        Secret {
+            data: Some(
+                data.map(|(k, v)| (k.to_owned(), ByteString(v.into_bytes())))
+                    .into(),
+            ),
+            ..Secret::default()
+        }
     }
 
     #[test]
     fn names_pick_exact_then_wildcard_then_fallback() {
         let certificates = Certificates::new().unwrap();
-        let (exact, wild) = (from_secret(&secret("a.test")).unwrap(), from_secret(&secret("*.test")).unwrap());
-        certificates.replace([("a.test".to_owned(), exact.clone()), ("*.test".to_owned(), wild.clone())].into());
+        let (exact, wild) = (
+            from_secret(&secret("a.test")).unwrap(),
+            from_secret(&secret("*.test")).unwrap(),
+        );
+        certificates.replace(
+            [
+                ("a.test".to_owned(), exact.clone()),
+                ("*.test".to_owned(), wild.clone()),
+            ]
+            .into(),
+        );
         assert!(Arc::ptr_eq(&certificates.pick(Some("a.test")), &exact));
         assert!(Arc::ptr_eq(&certificates.pick(Some("b.test")), &wild));
         for other in [Some("b.c.test"), Some("test"), None] {
-            assert!(Arc::ptr_eq(&certificates.pick(other), &certificates.fallback), "{other:?}");
+            assert!(
+                Arc::ptr_eq(&certificates.pick(other), &certificates.fallback),
+                "{other:?}"
+            );
         }
     }
 

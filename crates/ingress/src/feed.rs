@@ -86,21 +86,39 @@ impl Feed<'_> {
     /// Makes the routing table anew. Backends that are still used keep their turn and their connections.
     fn reroute(&mut self) {
         let (ingresses, classes) = (self.ingresses.list(), self.classes.list());
-        let served = |i: &&Ingress| is_served(i, classes.iter().map(|c| &**c), &self.config.class, &self.config.controller);
+        let served = |i: &&Ingress| {
+            is_served(
+                i,
+                classes.iter().map(|c| &**c),
+                &self.config.class,
+                &self.config.controller,
+            )
+        };
         let routes = Arc::new(Routes::new(ingresses.iter().map(|i| &**i).filter(served)));
         let wanted: HashSet<Arc<BackendRef>> = routes.backends().cloned().collect();
         let missing: Vec<Arc<BackendRef>> = {
             let known = self.state.proxy.backends.read();
-            wanted.iter().filter(|r| !known.contains_key(*r)).cloned().collect()
+            wanted
+                .iter()
+                .filter(|r| !known.contains_key(*r))
+                .cloned()
+                .collect()
         };
-        let made: Vec<(Arc<BackendRef>, Shared)> = missing.into_iter().map(|r| (r.clone(), self.shared(&r))).collect();
+        let made: Vec<(Arc<BackendRef>, Shared)> = missing
+            .into_iter()
+            .map(|r| (r.clone(), self.shared(&r)))
+            .collect();
         {
             let mut known = self.state.proxy.backends.write();
             known.extend(made);
         }
         // New routes only once their backends are there, old backends only as long as routes lead to them.
         self.state.proxy.routes.store(routes.clone());
-        self.state.proxy.backends.write().retain(|r, _| wanted.contains(r));
+        self.state
+            .proxy
+            .backends
+            .write()
+            .retain(|r, _| wanted.contains(r));
         self.routes = routes;
         self.recertify();
     }
@@ -108,11 +126,17 @@ impl Feed<'_> {
     fn recertify(&self) {
         let mut by_host = certificate::ByHost::new();
         for tls in &self.routes.tls {
-            let Some(secret) = self.secrets.get(&tls.namespace, &tls.secret) else { continue };
+            let Some(secret) = self.secrets.get(&tls.namespace, &tls.secret) else {
+                continue;
+            };
             match certificate::from_secret(&secret) {
                 Ok(key) => drop(by_host.insert(tls.host.clone(), key)),
                 Err(error) => {
-                    tracing::warn!(secret = format!("{}/{}", tls.namespace, tls.secret), error = format!("{error:#}"), "not a usable certificate");
+                    tracing::warn!(
+                        secret = format!("{}/{}", tls.namespace, tls.secret),
+                        error = format!("{error:#}"),
+                        "not a usable certificate"
+                    );
                 }
             }
         }
@@ -120,7 +144,12 @@ impl Feed<'_> {
     }
 
     fn take_slice(&mut self, change: &Change<EndpointSlice>) -> HashSet<ServiceKey> {
-        let key = |slice: &EndpointSlice| Some((slice.namespace()?, slice.labels().get(SERVICE_LABEL)?.clone()));
+        let key = |slice: &EndpointSlice| {
+            Some((
+                slice.namespace()?,
+                slice.labels().get(SERVICE_LABEL)?.clone(),
+            ))
+        };
         let mut touched = HashSet::new();
         if let Change::Applied { old: Some(old), .. } | Change::Deleted(old) = change
             && let Some(key) = key(old)
@@ -136,7 +165,10 @@ impl Feed<'_> {
         if let Change::Applied { new, .. } = change
             && let Some(key) = key(new)
         {
-            self.slices.entry(key.clone()).or_default().insert(new.name_any(), new.clone());
+            self.slices
+                .entry(key.clone())
+                .or_default()
+                .insert(new.name_any(), new.clone());
             touched.insert(key);
         }
         touched
@@ -146,7 +178,9 @@ impl Feed<'_> {
     fn reconnect(&self, key: &ServiceKey) {
         let backends: Vec<(Arc<BackendRef>, Shared)> = {
             let known = self.state.proxy.backends.read();
-            let of_service = known.iter().filter(|(r, _)| r.namespace == key.0 && r.service == key.1);
+            let of_service = known
+                .iter()
+                .filter(|(r, _)| r.namespace == key.0 && r.service == key.1);
             of_service.map(|(r, b)| (r.clone(), b.clone())).collect()
         };
         for (reference, shared) in backends {
@@ -162,7 +196,13 @@ impl Feed<'_> {
         let Some(service) = self.services.get(&reference.namespace, &reference.service) else {
             return backend::Backend::default();
         };
-        let slices = self.slices.get(&(reference.namespace.clone(), reference.service.clone()));
-        backend::resolve(reference, &service, slices.into_iter().flat_map(HashMap::values).map(|s| &**s))
+        let slices = self
+            .slices
+            .get(&(reference.namespace.clone(), reference.service.clone()));
+        backend::resolve(
+            reference,
+            &service,
+            slices.into_iter().flat_map(HashMap::values).map(|s| &**s),
+        )
     }
 }

@@ -68,10 +68,18 @@ impl Default for Proxy {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_PATIENCE));
         let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(IDLE_PER_ENDPOINT);
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_PER_ENDPOINT);
         let http1 = builder.build(connector.clone());
         let http2 = builder.http2_only(true).build(connector);
-        Proxy { routes: ArcSwap::default(), backends: RwLock::default(), http1, http2 }
+        Proxy {
+            routes: ArcSwap::default(),
+            backends: RwLock::default(),
+            http1,
+            http2,
+        }
     }
 }
 
@@ -79,13 +87,24 @@ impl Proxy {
     /// Answers a request with what its endpoint answers, or with why there is none.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<AnyBody> {
         let host = host(&request).unwrap_or_default();
-        let backend = self.routes.load().find(&host, request.uri().path()).cloned();
-        let Some(reference) = backend else { return plain(StatusCode::NOT_FOUND, "no Ingress leads there\n") };
+        let backend = self
+            .routes
+            .load()
+            .find(&host, request.uri().path())
+            .cloned();
+        let Some(reference) = backend else {
+            return plain(StatusCode::NOT_FOUND, "no Ingress leads there\n");
+        };
         let backend = self.backends.read().get(&reference).map(|b| b.load_full());
         match backend {
-            Some(backend) if !backend.endpoints.is_empty() => self.forward(request, &backend, peer).await,
+            Some(backend) if !backend.endpoints.is_empty() => {
+                self.forward(request, &backend, peer).await
+            }
             _ => {
-                let text = format!("no endpoint of Service {}/{} is ready\n", reference.namespace, reference.service);
+                let text = format!(
+                    "no endpoint of Service {}/{} is ready\n",
+                    reference.namespace, reference.service
+                );
                 plain(StatusCode::SERVICE_UNAVAILABLE, text)
             }
         }
@@ -93,14 +112,30 @@ impl Proxy {
 
     /// Tries the endpoints in turn. An endpoint that was never reached, or a safe request that got no answer, is no reason
     /// to fail: it may just have ended.
-    async fn forward(&self, mut request: Request<Incoming>, backend: &Backend, peer: Peer) -> Response<AnyBody> {
+    async fn forward(
+        &self,
+        mut request: Request<Incoming>,
+        backend: &Backend,
+        peer: Peer,
+    ) -> Response<AnyBody> {
         let upgrade = upgrade_of(&request);
         let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        prepare_headers(&mut parts.headers, &parts.uri, parts.version, peer, upgrade.as_ref());
+        prepare_headers(
+            &mut parts.headers,
+            &parts.uri,
+            parts.version,
+            peer,
+            upgrade.as_ref(),
+        );
         let body = SharedBody::new(body);
-        let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) && body.is_end_stream();
-        let client = if backend.http2 { &self.http2 } else { &self.http1 };
+        let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS)
+            && body.is_end_stream();
+        let client = if backend.http2 {
+            &self.http2
+        } else {
+            &self.http1
+        };
         let mut last = None;
         for endpoint in backend.in_turn() {
             let mut outgoing = Request::new(body.again());
@@ -112,7 +147,9 @@ impl Proxy {
             }
             match client.request(outgoing).await {
                 Ok(response) => return finish(response, client_side),
-                Err(error) if (error.is_connect() || safe) && body.is_untouched() => last = Some(error),
+                Err(error) if (error.is_connect() || safe) && body.is_untouched() => {
+                    last = Some(error)
+                }
                 Err(error) => {
                     last = Some(error);
                     break;
@@ -126,12 +163,19 @@ impl Proxy {
 }
 
 /// Passes the answer on; an accepted upgrade joins the two connections.
-fn finish(mut response: Response<Incoming>, client_side: Option<hyper::upgrade::OnUpgrade>) -> Response<AnyBody> {
+fn finish(
+    mut response: Response<Incoming>,
+    client_side: Option<hyper::upgrade::OnUpgrade>,
+) -> Response<AnyBody> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client_side) = client_side else { return plain(StatusCode::BAD_GATEWAY, "unasked upgrade\n") };
+        let Some(client_side) = client_side else {
+            return plain(StatusCode::BAD_GATEWAY, "unasked upgrade\n");
+        };
         let endpoint_side = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
-            let (Ok(client), Ok(endpoint)) = tokio::join!(client_side, endpoint_side) else { return };
+            let (Ok(client), Ok(endpoint)) = tokio::join!(client_side, endpoint_side) else {
+                return;
+            };
             let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
             let _ = tokio::io::copy_bidirectional(&mut client, &mut endpoint).await;
         });
@@ -149,7 +193,10 @@ fn finish(mut response: Response<Incoming>, client_side: Option<hyper::upgrade::
 fn host<B>(request: &Request<B>) -> Option<String> {
     let authority = match request.uri().authority() {
         Some(authority) => authority.clone(),
-        None => Authority::from_maybe_shared(Bytes::copy_from_slice(request.headers().get(HOST)?.as_bytes())).ok()?,
+        None => Authority::from_maybe_shared(Bytes::copy_from_slice(
+            request.headers().get(HOST)?.as_bytes(),
+        ))
+        .ok()?,
     };
     Some(authority.host().to_owned())
 }
@@ -158,18 +205,37 @@ fn uri(original: &Uri, endpoint: SocketAddr) -> Uri {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Authority::try_from(endpoint.to_string()).ok();
-    parts.path_and_query = Some(original.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    parts.path_and_query = Some(
+        original
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/")),
+    );
     Uri::from_parts(parts).unwrap_or_default()
 }
 
 /// The protocol a client wants to change to.
 fn upgrade_of<B>(request: &Request<B>) -> Option<HeaderValue> {
-    let asks = request.headers().get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok());
-    let wanted = asks.flat_map(|v| v.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
-    wanted.then(|| request.headers().get(UPGRADE).cloned()).flatten()
+    let asks = request
+        .headers()
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
+    let wanted = asks
+        .flat_map(|v| v.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    wanted
+        .then(|| request.headers().get(UPGRADE).cloned())
+        .flatten()
 }
 
-fn prepare_headers(headers: &mut HeaderMap, uri: &Uri, version: Version, peer: Peer, upgrade: Option<&HeaderValue>) {
+fn prepare_headers(
+    headers: &mut HeaderMap,
+    uri: &Uri,
+    version: Version,
+    peer: Peer,
+    upgrade: Option<&HeaderValue>,
+) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -185,7 +251,9 @@ fn prepare_headers(headers: &mut HeaderMap, uri: &Uri, version: Version, peer: P
         headers.insert(UPGRADE, protocol.clone());
     }
     if version == Version::HTTP_2
-        && let Some(host) = uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok())
+        && let Some(host) = uri
+            .authority()
+            .and_then(|a| HeaderValue::from_str(a.as_str()).ok())
     {
         headers.insert(HOST, host);
     }
@@ -197,7 +265,11 @@ fn prepare_headers(headers: &mut HeaderMap, uri: &Uri, version: Version, peer: P
     // Clients are not believed: what they claim about those before them is replaced.
     set(headers, "x-forwarded-for", peer.address.to_string());
     set(headers, "x-real-ip", peer.address.to_string());
-    set(headers, "x-forwarded-proto", if peer.tls { "https" } else { "http" }.to_owned());
+    set(
+        headers,
+        "x-forwarded-proto",
+        if peer.tls { "https" } else { "http" }.to_owned(),
+    );
     set(headers, "x-forwarded-port", peer.port.to_string());
     if let Some(host) = headers.get(HOST).cloned() {
         headers.insert(HeaderName::from_static("x-forwarded-host"), host);
@@ -205,10 +277,15 @@ fn prepare_headers(headers: &mut HeaderMap, uri: &Uri, version: Version, peer: P
 }
 
 fn plain(code: StatusCode, text: impl Into<String>) -> Response<AnyBody> {
-    let body = Full::from(text.into()).map_err(|never| match never {}).boxed();
+    let body = Full::from(text.into())
+        .map_err(|never| match never {})
+        .boxed();
     let mut response = Response::new(body);
     *response.status_mut() = code;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -222,7 +299,10 @@ pub struct SharedBody(Arc<Mutex<BodyState>>);
 
 impl SharedBody {
     fn new(body: Incoming) -> Self {
-        SharedBody(Arc::new(Mutex::new(BodyState { body, touched: false })))
+        SharedBody(Arc::new(Mutex::new(BodyState {
+            body,
+            touched: false,
+        })))
     }
 
     fn again(&self) -> Self {
@@ -239,7 +319,10 @@ impl Body for SharedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut state = self.0.lock();
         state.touched = true;
         Pin::new(&mut state.body).poll_frame(cx)

@@ -48,13 +48,18 @@ pub struct Server {
 /// When an address cannot be bound.
 pub async fn bind(config: &Config) -> Result<Server> {
     let listen = async |address: SocketAddr| {
-        TcpListener::bind(address).await.with_context(|| format!("Ingress cannot listen on {address}"))
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("Ingress cannot listen on {address}"))
     };
     let certificates = Arc::new(Certificates::new()?);
     Ok(Server {
         http: listen(config.http).await?,
         https: listen(config.https).await?,
-        state: State { proxy: Arc::default(), certificates },
+        state: State {
+            proxy: Arc::default(),
+            certificates,
+        },
     })
 }
 
@@ -72,17 +77,29 @@ impl Server {
     }
 
     pub(crate) async fn serve(self) -> Result<()> {
-        let acceptor = TlsAcceptor::from(Arc::new(certificate::server_config(self.state.certificates.clone())?));
+        let acceptor = TlsAcceptor::from(Arc::new(certificate::server_config(
+            self.state.certificates.clone(),
+        )?));
         let (http, https) = self.addresses()?;
         let plain = accept(&self.http, |stream, from| {
-            let peer = Peer { address: from, tls: false, port: http.port() };
+            let peer = Peer {
+                address: from,
+                tls: false,
+                port: http.port(),
+            };
             tokio::spawn(connection(stream, self.state.proxy.clone(), peer));
         });
         let secure = accept(&self.https, |stream, from| {
-            let peer = Peer { address: from, tls: true, port: https.port() };
+            let peer = Peer {
+                address: from,
+                tls: true,
+                port: https.port(),
+            };
             let (acceptor, proxy) = (acceptor.clone(), self.state.proxy.clone());
             tokio::spawn(async move {
-                if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                if let Ok(Ok(stream)) =
+                    tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
+                {
                     connection(stream, proxy, peer).await;
                 }
             });
@@ -105,14 +122,26 @@ async fn accept(listener: &TcpListener, start: impl Fn(TcpStream, IpAddr)) {
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, proxy: Arc<Proxy>, peer: Peer) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    proxy: Arc<Proxy>,
+    peer: Peer,
+) {
     let service = service_fn(move |request| {
         let proxy = proxy.clone();
         async move { Ok::<_, std::convert::Infallible>(proxy.handle(request, peer).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD);
     // A connection that breaks off is the client's affair.
-    let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+    let _ = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await;
 }

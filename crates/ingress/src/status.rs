@@ -49,20 +49,30 @@ struct Worker {
 
 impl Worker {
     async fn reconcile(&self, key: &Key) -> anyhow::Result<Option<Duration>> {
-        let Some(ingress) = self.ingresses.get_key(key) else { return Ok(None) };
+        let Some(ingress) = self.ingresses.get_key(key) else {
+            return Ok(None);
+        };
         let classes = self.classes.list();
-        let Config { class, controller, .. } = &self.config;
+        let Config {
+            class, controller, ..
+        } = &self.config;
         if !is_served(&ingress, classes.iter().map(|c| &**c), class, controller) {
             return Ok(None);
         }
-        let wanted: Vec<Value> = self.config.addresses.iter().map(|ip| json!({"ip": ip.to_string()})).collect();
+        let wanted: Vec<Value> = self
+            .config
+            .addresses
+            .iter()
+            .map(|ip| json!({"ip": ip.to_string()}))
+            .collect();
         let current = serde_json::to_value(&ingress.status)?["loadBalancer"]["ingress"].clone();
         if current == Value::Array(wanted.clone()) {
             return Ok(None);
         }
         let api: Api<Ingress> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": wanted}}}));
-        api.patch_status(&key.name, &PatchParams::default(), &patch).await?;
+        api.patch_status(&key.name, &PatchParams::default(), &patch)
+            .await?;
         Ok(None)
     }
 }

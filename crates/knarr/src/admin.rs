@@ -9,7 +9,10 @@ use knarr_runtime::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    io::{
+        AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt,
+        BufReader,
+    },
     net::UnixListener,
     sync::mpsc,
 };
@@ -40,13 +43,19 @@ pub struct Images {
 
 impl Images {
     fn of(runtime: &Embedded) -> Result<Self> {
-        Ok(Images { store: runtime.image_store().clone(), puller: Arc::new(Puller::new(RegistryConfig::default())?) })
+        Ok(Images {
+            store: runtime.image_store().clone(),
+            puller: Arc::new(Puller::new(RegistryConfig::default())?),
+        })
     }
 
     /// The store below a runtime's root while no Knarr has it open.
     pub fn open(root: &Path) -> Result<Self> {
         let store = Arc::new(ImageStore::open(&root.join("images"))?);
-        Ok(Images { store, puller: Arc::new(Puller::new(RegistryConfig::default())?) })
+        Ok(Images {
+            store,
+            puller: Arc::new(Puller::new(RegistryConfig::default())?),
+        })
     }
 }
 
@@ -54,7 +63,8 @@ impl Images {
 pub async fn serve(socket: PathBuf, runtime: Embedded) -> Result<()> {
     let images = Images::of(&runtime)?;
     let _ = std::fs::remove_file(&socket);
-    let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+    let listener = UnixListener::bind(&socket)
+        .with_context(|| format!("cannot listen on {}", socket.display()))?;
     loop {
         let (stream, _) = listener.accept().await?;
         let images = images.clone();
@@ -67,7 +77,10 @@ pub async fn serve(socket: PathBuf, runtime: Embedded) -> Result<()> {
 }
 
 /// Answers one request.
-pub async fn answer(stream: impl AsyncRead + AsyncWrite + Send + 'static, images: &Images) -> Result<()> {
+pub async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    images: &Images,
+) -> Result<()> {
     let (read, mut write) = tokio::io::split(stream);
     let mut read = BufReader::new(Box::pin(read));
     let mut line = String::new();
@@ -114,7 +127,12 @@ async fn carry_out(
                 // A slow reader misses some; the next one says more.
                 let _ = report.try_send(Answer::Progress { done, total });
             });
-            vec![images.puller.pull(&store, &image, None, Some(progress)).await?]
+            vec![
+                images
+                    .puller
+                    .pull(&store, &image, None, Some(progress))
+                    .await?,
+            ]
         }
     };
     for image in found {
@@ -124,7 +142,11 @@ async fn carry_out(
 }
 
 /// Sends a request, then the archive that belongs to it.
-pub async fn send(to: &mut (impl AsyncWrite + Unpin), request: &Request, archive: Option<Box<dyn AsyncRead + Send + Unpin>>) -> Result<()> {
+pub async fn send(
+    to: &mut (impl AsyncWrite + Unpin),
+    request: &Request,
+    archive: Option<Box<dyn AsyncRead + Send + Unpin>>,
+) -> Result<()> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     to.write_all(&line).await?;
@@ -137,7 +159,9 @@ pub async fn send(to: &mut (impl AsyncWrite + Unpin), request: &Request, archive
 }
 
 /// The next answer; `None` when the other side is gone.
-pub async fn receive(from: &mut (impl AsyncBufRead + AsyncReadExt + Unpin)) -> Result<Option<Answer>> {
+pub async fn receive(
+    from: &mut (impl AsyncBufRead + AsyncReadExt + Unpin),
+) -> Result<Option<Answer>> {
     let mut line = String::new();
     if from.read_line(&mut line).await? == 0 {
         return Ok(None);

@@ -36,7 +36,11 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
         },
     )
     .await?;
-    eprintln!("API server at {}; its kubeconfig is {}", plane.server, paths.admin_kubeconfig().display());
+    eprintln!(
+        "API server at {}; its kubeconfig is {}",
+        plane.server,
+        paths.admin_kubeconfig().display()
+    );
     wait_for_signal().await?;
     plane.stop().await;
     Ok(())

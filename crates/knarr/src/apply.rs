@@ -21,7 +21,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for path in paths {
         for file in files(path)? {
-            let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
             objects.extend(parse(&text).with_context(|| file.display().to_string())?);
         }
     }
@@ -32,9 +33,16 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let wanted = |p: &PathBuf| p.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|w| e == *w));
-    let mut found: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).filter(wanted).collect();
+    let entries =
+        std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let wanted = |p: &PathBuf| {
+        p.extension()
+            .is_some_and(|e| ["yaml", "yml", "json"].iter().any(|w| e == *w))
+    };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|e| e.ok().map(|e| e.path()))
+        .filter(wanted)
+        .collect();
     found.sort();
     if found.is_empty() {
         bail!("{} holds no .yaml, .yml or .json file", path.display());
@@ -48,7 +56,13 @@ pub fn parse(text: &str) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for document in documents {
         match document["items"].as_array() {
-            Some(items) if document["kind"].as_str().is_some_and(|k| k.ends_with("List")) => objects.extend(items.clone()),
+            Some(items)
+                if document["kind"]
+                    .as_str()
+                    .is_some_and(|k| k.ends_with("List")) =>
+            {
+                objects.extend(items.clone())
+            }
             _ if document.is_null() => {}
             _ => objects.push(document),
         }
@@ -68,9 +82,15 @@ pub async fn apply(client: &Client, objects: &[Value]) -> Result<()> {
     for object in objects {
         let what = describe(object);
         let (api, object) = target(client, object).await.with_context(|| what.clone())?;
-        let name = object.metadata.name.clone().with_context(|| format!("{what} has no name"))?;
+        let name = object
+            .metadata
+            .name
+            .clone()
+            .with_context(|| format!("{what} has no name"))?;
         let params = PatchParams::apply(MANAGER).force();
-        api.patch(&name, &params, &Patch::Apply(&object)).await.with_context(|| what)?;
+        api.patch(&name, &params, &Patch::Apply(&object))
+            .await
+            .with_context(|| what)?;
     }
     Ok(())
 }
@@ -79,7 +99,11 @@ pub async fn apply(client: &Client, objects: &[Value]) -> Result<()> {
 pub async fn create_missing(client: &Client, objects: &[Value]) {
     for object in objects {
         while let Err(error) = create(client, object).await {
-            tracing::debug!(object = describe(object), error = format!("{error:#}"), "creating; trying again");
+            tracing::debug!(
+                object = describe(object),
+                error = format!("{error:#}"),
+                "creating; trying again"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -95,14 +119,19 @@ async fn create(client: &Client, object: &Value) -> Result<()> {
 
 fn describe(object: &Value) -> String {
     let text = |v: &Value| v.as_str().unwrap_or("?").to_owned();
-    format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
+    format!(
+        "{} {}",
+        text(&object["kind"]),
+        text(&object["metadata"]["name"])
+    )
 }
 
 async fn target(client: &Client, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject)> {
     let object: DynamicObject = serde_json::from_value(object.clone())?;
     let types = object.types.clone().context("no apiVersion and kind")?;
     let kind = GroupVersionKind::try_from(&types)?;
-    let (resource, capabilities): (ApiResource, ApiCapabilities) = discovery::pinned_kind(client, &kind).await?;
+    let (resource, capabilities): (ApiResource, ApiCapabilities) =
+        discovery::pinned_kind(client, &kind).await?;
     let api = match capabilities.scope {
         Scope::Cluster => Api::all_with(client.clone(), &resource),
         Scope::Namespaced => {

@@ -56,10 +56,23 @@ impl Settings {
             }
             None => crate::node::default_name()?,
         };
-        let pod_cidrs: Vec<IpNet> = options.pod_cidr.iter().map(|range| node_share(*range)).collect();
+        let pod_cidrs: Vec<IpNet> = options
+            .pod_cidr
+            .iter()
+            .map(|range| node_share(*range))
+            .collect();
         // The node's end of the pod network: every pod reaches it, nothing outside does.
-        let dns_listen = pod_cidrs.iter().filter_map(|net| net.hosts().next()).map(|ip| SocketAddr::new(ip, 53)).collect();
-        Ok(Settings { node_name, node_ips: crate::node::addresses(&options.node_ip)?, pod_cidrs, dns_listen })
+        let dns_listen = pod_cidrs
+            .iter()
+            .filter_map(|net| net.hosts().next())
+            .map(|ip| SocketAddr::new(ip, 53))
+            .collect();
+        Ok(Settings {
+            node_name,
+            node_ips: crate::node::addresses(&options.node_ip)?,
+            pod_cidrs,
+            dns_listen,
+        })
     }
 }
 
@@ -108,7 +121,9 @@ impl Cluster {
     }
 
     fn start_controllers(&mut self, options: &Options) {
-        let config = knarr_controllers::Config { root_ca: self.plane.pki.ca.clone() };
+        let config = knarr_controllers::Config {
+            root_ca: self.plane.pki.ca.clone(),
+        };
         let informers = self.informers.clone();
         self.tasks.spawn(async move {
             knarr_controllers::run(informers, config).await;
@@ -121,7 +136,10 @@ impl Cluster {
         });
         let (client, ranges) = (self.client.clone(), options.service_cidr.clone());
         self.tasks.spawn(async move {
-            let manifests = ranges.first().map(|range| addons::manifests(*range)).unwrap_or_default();
+            let manifests = ranges
+                .first()
+                .map(|range| addons::manifests(*range))
+                .unwrap_or_default();
             crate::apply::create_missing(&client, &manifests).await;
             std::future::pending().await
         });
@@ -129,14 +147,20 @@ impl Cluster {
 
     fn start_node(&mut self, paths: &Paths, options: &Options, settings: &Settings) -> Result<()> {
         let manifests = paths.manifests();
-        std::fs::create_dir_all(&manifests).with_context(|| format!("cannot make {}", manifests.display()))?;
+        std::fs::create_dir_all(&manifests)
+            .with_context(|| format!("cannot make {}", manifests.display()))?;
         let kubelet = Kubelet::new(knarr_kubelet::Config {
             node_name: settings.node_name.clone(),
             node_ips: settings.node_ips.clone(),
             root_dir: paths.kubelet(),
             log_dir: paths.pod_logs(),
             static_pod_dir: Some(manifests),
-            cluster_dns: options.service_cidr.iter().take(1).map(|range| addons::dns_address(*range)).collect(),
+            cluster_dns: options
+                .service_cidr
+                .iter()
+                .take(1)
+                .map(|range| addons::dns_address(*range))
+                .collect(),
             cluster_domain: options.cluster_domain.clone(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             runtime: Arc::new(self.runtime.clone()),
@@ -159,13 +183,17 @@ impl Cluster {
     fn kubelet_tls(&self) -> Result<Arc<rustls::ServerConfig>> {
         use rustls_pki_types::{CertificateDer, pem::PemObject};
         let mut roots = rustls::RootCertStore::empty();
-        let ca = CertificateDer::from_pem_slice(self.plane.pki.ca.as_bytes()).map_err(|e| anyhow::anyhow!("ca.crt: {e}"))?;
+        let ca = CertificateDer::from_pem_slice(self.plane.pki.ca.as_bytes())
+            .map_err(|e| anyhow::anyhow!("ca.crt: {e}"))?;
         roots.add(ca)?;
         let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
         let pair = &self.plane.pki.kubelet;
         let mut config = rustls::ServerConfig::builder()
             .with_client_cert_verifier(verifier)
-            .with_single_cert(control_plane::certificates(pair)?, control_plane::key(pair)?)?;
+            .with_single_cert(
+                control_plane::certificates(pair)?,
+                control_plane::key(pair)?,
+            )?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -177,7 +205,8 @@ impl Cluster {
             cluster_cidrs: options.pod_cidr.clone(),
             mode: knarr_proxy::Mode::Nftables,
         };
-        self.tasks.spawn(knarr_proxy::run(self.informers.clone(), proxy));
+        self.tasks
+            .spawn(knarr_proxy::run(self.informers.clone(), proxy));
         let dns = knarr_dns::Config {
             domain: options.cluster_domain.clone(),
             listen: settings.dns_listen.clone(),
@@ -185,7 +214,8 @@ impl Cluster {
             node_name: settings.node_name.clone(),
         };
         let server = knarr_dns::bind(&dns).await?;
-        self.tasks.spawn(knarr_dns::run(self.informers.clone(), dns, server));
+        self.tasks
+            .spawn(knarr_dns::run(self.informers.clone(), dns, server));
         let ingress = knarr_ingress::Config {
             http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.http_port)),
             https: SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.https_port)),
@@ -194,13 +224,17 @@ impl Cluster {
             addresses: settings.node_ips.clone(),
         };
         let server = knarr_ingress::bind(&ingress).await?;
-        self.tasks.spawn(knarr_ingress::run(self.informers.clone(), ingress, server));
+        self.tasks
+            .spawn(knarr_ingress::run(self.informers.clone(), ingress, server));
         Ok(())
     }
 
     /// Waits until the node says that it is Ready.
     pub async fn ready(&mut self, patience: Duration) -> Result<()> {
-        let mut changes = self.informers.selected::<Node>(&format!("metadata.name={}", self.node_name)).subscribe();
+        let mut changes = self
+            .informers
+            .selected::<Node>(&format!("metadata.name={}", self.node_name))
+            .subscribe();
         let ready = async {
             while let Some(change) = changes.recv().await {
                 if let Change::Applied { new, .. } = change
@@ -231,8 +265,13 @@ impl Cluster {
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 async fn failure(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
@@ -253,7 +292,11 @@ fn plane_options(options: &Options, settings: &Settings) -> control_plane::Optio
     }
 }
 
-async fn open_network(paths: &Paths, options: &Options, settings: &Settings) -> Result<Arc<BridgeNetwork>> {
+async fn open_network(
+    paths: &Paths,
+    options: &Options,
+    settings: &Settings,
+) -> Result<Arc<BridgeNetwork>> {
     let config = knarr_network::Config {
         bridge: BRIDGE.to_owned(),
         pod_cidrs: settings.pod_cidrs.clone(),
@@ -263,11 +306,15 @@ async fn open_network(paths: &Paths, options: &Options, settings: &Settings) -> 
         state_dir: paths.network(),
         hairpin: true,
     };
-    Ok(Arc::new(BridgeNetwork::open(config).await.context("pod network")?))
+    Ok(Arc::new(
+        BridgeNetwork::open(config).await.context("pod network")?,
+    ))
 }
 
 async fn open_runtime(paths: &Paths, network: Arc<BridgeNetwork>) -> Result<Embedded> {
-    Embedded::open(runtime_config(paths, network)).await.context("container runtime")
+    Embedded::open(runtime_config(paths, network))
+        .await
+        .context("container runtime")
 }
 
 /// How the runtime is opened, also by `knarr down`.

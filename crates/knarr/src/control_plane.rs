@@ -44,11 +44,17 @@ impl ControlPlane {
         let store = Store::open(knarr_store::Options::new(&paths.store()), heads).await?;
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.port));
         let listener = TcpListener::bind(any).await.with_context(|| {
-            format!("port {} for the API server is taken; free it or choose another", options.port)
+            format!(
+                "port {} for the API server is taken; free it or choose another",
+                options.port
+            )
         })?;
         let port = listener.local_addr()?.port();
         let api = ApiServer::new(config(options, &pki, store.clone(), registry, port)?).await?;
-        let tls = Tls { certificates: certificates(&pki.apiserver)?, key: key(&pki.apiserver)? };
+        let tls = Tls {
+            certificates: certificates(&pki.apiserver)?,
+            key: key(&pki.apiserver)?,
+        };
         let serving = api.clone();
         tokio::spawn(async move {
             if let Err(error) = serving.serve(listener, tls).await {
@@ -56,7 +62,12 @@ impl ControlPlane {
             }
         });
         let server = format!("https://127.0.0.1:{port}");
-        let plane = ControlPlane { api, store, pki, server };
+        let plane = ControlPlane {
+            api,
+            store,
+            pki,
+            server,
+        };
         let text = plane.kubeconfig_entry().render()?;
         files::write(&paths.admin_kubeconfig(), text.as_bytes(), 0o600)?;
         Ok(plane)
@@ -84,16 +95,30 @@ fn names(options: &Options) -> Names {
     Names {
         node_name: options.node_name.clone(),
         node_ips: options.node_ips.clone(),
-        service_ips: options.service_cidrs.iter().map(|range| addons::api_address(*range)).collect(),
+        service_ips: options
+            .service_cidrs
+            .iter()
+            .map(|range| addons::api_address(*range))
+            .collect(),
         cluster_domain: options.cluster_domain.clone(),
     }
 }
 
-fn config(options: &Options, pki: &Pki, store: Store, registry: Registry, port: u16) -> Result<Config> {
+fn config(
+    options: &Options,
+    pki: &Pki,
+    store: Store,
+    registry: Registry,
+    port: u16,
+) -> Result<Config> {
     let issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
-    let ca = CertificateDer::from_pem_slice(pki.ca.as_bytes()).map_err(|e| anyhow::anyhow!("ca.crt: {e}"))?;
+    let ca = CertificateDer::from_pem_slice(pki.ca.as_bytes())
+        .map_err(|e| anyhow::anyhow!("ca.crt: {e}"))?;
     let mut config = Config::new(store, registry, options.service_cidrs.clone());
-    config.advertise = options.node_ips.first().map(|ip| SocketAddr::new(*ip, port));
+    config.advertise = options
+        .node_ips
+        .first()
+        .map(|ip| SocketAddr::new(*ip, port));
     config.client_cas = vec![ca.clone()];
     config.tokens = Some(TokenConfig {
         signing_key_pem: pki.service_account_key.clone(),

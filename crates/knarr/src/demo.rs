@@ -34,7 +34,10 @@ pub async fn deploy(cluster: &Cluster) -> Result<()> {
     apply::apply(&cluster.client, &apply::parse(MANIFESTS)?).await?;
     let api: Api<Deployment> = Api::default_namespaced(cluster.client.clone());
     let available = kube::runtime::wait::await_condition(api, "demo", |d: Option<&Deployment>| {
-        d.and_then(|d| d.status.as_ref()).and_then(|s| s.available_replicas).unwrap_or(0) >= 2
+        d.and_then(|d| d.status.as_ref())
+            .and_then(|s| s.available_replicas)
+            .unwrap_or(0)
+            >= 2
     });
     let waited = tokio::time::timeout(PATIENCE, available).await;
     waited.context("the demo's pods are not ready; `kubectl describe pods` says why")??;
@@ -43,6 +46,10 @@ pub async fn deploy(cluster: &Cluster) -> Result<()> {
 
 /// Lines that tell the user where the demo answers.
 pub fn how_to_reach(http_port: u16) -> String {
-    let port = if http_port == 80 { String::new() } else { format!(":{http_port}") };
+    let port = if http_port == 80 {
+        String::new()
+    } else {
+        format!(":{http_port}")
+    };
     format!("  curl http://{HOST}{port}/              the demo, through its Ingress")
 }

@@ -30,7 +30,11 @@ pub async fn down(paths: &Paths) -> Result<()> {
     let sandboxes = runtime.sandboxes().await?;
     stop_pods(&runtime).await?;
     clear_network(paths).await?;
-    eprintln!("stopped; {} pods ended, data stays in {}", sandboxes.len(), paths.data.display());
+    eprintln!(
+        "stopped; {} pods ended, data stays in {}",
+        sandboxes.len(),
+        paths.data.display()
+    );
     Ok(())
 }
 
@@ -38,7 +42,10 @@ pub async fn down(paths: &Paths) -> Result<()> {
 pub async fn reset(paths: &Paths, yes: bool) -> Result<()> {
     require_root()?;
     if !yes {
-        bail!("this removes the cluster and all data in {}; say `knarr reset --yes` if you mean it", paths.data.display());
+        bail!(
+            "this removes the cluster and all data in {}; say `knarr reset --yes` if you mean it",
+            paths.data.display()
+        );
     }
     if paths.data.exists() {
         stop_process(paths).await?;
@@ -71,14 +78,19 @@ fn require_root() -> Result<()> {
 
 /// Asks the process that holds the directory to end, and waits until it has.
 async fn stop_process(paths: &Paths) -> Result<()> {
-    let Some(pid) = paths.running() else { return Ok(()) };
-    kill(Pid::from_raw(pid), Signal::SIGTERM).with_context(|| format!("cannot stop process {pid}"))?;
+    let Some(pid) = paths.running() else {
+        return Ok(());
+    };
+    kill(Pid::from_raw(pid), Signal::SIGTERM)
+        .with_context(|| format!("cannot stop process {pid}"))?;
     let gone = async {
         while paths.running().is_some() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone).await.with_context(|| format!("process {pid} does not end; try `kill -9 {pid}`"))
+    tokio::time::timeout(PATIENCE, gone)
+        .await
+        .with_context(|| format!("process {pid} does not end; try `kill -9 {pid}`"))
 }
 
 async fn open(paths: &Paths) -> Result<Embedded> {
@@ -92,7 +104,9 @@ async fn open(paths: &Paths) -> Result<Embedded> {
         hairpin: false,
     });
     let network: Arc<dyn SandboxNetwork> = Arc::new(network.await.context("pod network")?);
-    Embedded::open(cluster::runtime_config(paths, network)).await.context("container runtime")
+    Embedded::open(cluster::runtime_config(paths, network))
+        .await
+        .context("container runtime")
 }
 
 async fn stop_pods(runtime: &Embedded) -> Result<()> {
@@ -113,5 +127,7 @@ async fn stop_pods(runtime: &Embedded) -> Result<()> {
 
 async fn clear_network(paths: &Paths) -> Result<()> {
     knarr_proxy::teardown().context("service rules")?;
-    knarr_network::teardown(cluster::BRIDGE, &paths.network()).await.context("pod network")
+    knarr_network::teardown(cluster::BRIDGE, &paths.network())
+        .await
+        .context("pod network")
 }

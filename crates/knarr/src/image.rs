@@ -82,7 +82,9 @@ async fn request(command: Command) -> Result<(Request, Option<Archive>)> {
 /// Prints answers until the last.
 async fn show(answers: &mut (impl AsyncReadExt + tokio::io::AsyncBufRead + Unpin)) -> Result<()> {
     let bar = ProgressBar::no_length();
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
+    {
         bar.set_style(style);
     }
     while let Some(answer) = admin::receive(answers).await? {
@@ -93,8 +95,18 @@ async fn show(answers: &mut (impl AsyncReadExt + tokio::io::AsyncBufRead + Unpin
             }
             Answer::Image(image) => {
                 bar.finish_and_clear();
-                let name = image.repo_tags.first().or(image.repo_digests.first()).cloned().unwrap_or_default();
-                let id = image.id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
+                let name = image
+                    .repo_tags
+                    .first()
+                    .or(image.repo_digests.first())
+                    .cloned()
+                    .unwrap_or_default();
+                let id = image
+                    .id
+                    .trim_start_matches("sha256:")
+                    .chars()
+                    .take(12)
+                    .collect::<String>();
                 println!("{name:<60} {id:<14} {:>8.1} MB", image.size as f64 / 1e6);
             }
             Answer::Done => return Ok(()),

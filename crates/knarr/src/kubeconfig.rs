@@ -11,15 +11,21 @@ pub const USER: &str = "knarr-admin";
 
 pub fn print(paths: &Paths) -> Result<()> {
     let path = paths.admin_kubeconfig();
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("{} cannot be read; is the cluster up? `knarr up` starts it", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{} cannot be read; is the cluster up? `knarr up` starts it",
+            path.display()
+        )
+    })?;
     print!("{text}");
     Ok(())
 }
 
 /// Adds the context to the user's kubeconfig; the name of the file, when there is one.
 pub fn add(entry: &Entry<'_>) -> Result<Option<String>> {
-    let Some(path) = kubeconfig::user_file() else { return Ok(None) };
+    let Some(path) = kubeconfig::user_file() else {
+        return Ok(None);
+    };
     kubeconfig::edit(&path, |text| entry.merge_into(text))?;
     Ok(Some(path.display().to_string()))
 }

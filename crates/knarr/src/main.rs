@@ -62,7 +62,10 @@ fn main() -> ExitCode {
         return knarr_runtime::shim_main(args);
     }
     let cli = Cli::parse();
-    init_tracing(matches!(cli.command, Command::Up(_) | Command::Apiserver(_)));
+    init_tracing(matches!(
+        cli.command,
+        Command::Up(_) | Command::Apiserver(_)
+    ));
     // Both providers could be compiled in by a dependency; say which one is meant.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(cli) {
@@ -89,7 +92,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 }
 
 fn async_main<F: Future<Output = anyhow::Result<()>>>(future: F) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(future);
     // Threads that block (DNS sockets, file reads) must not hold the process up.
     runtime.shutdown_background();
@@ -98,6 +103,10 @@ fn async_main<F: Future<Output = anyhow::Result<()>>>(future: F) -> anyhow::Resu
 
 fn init_tracing(daemon: bool) {
     let default = if daemon { "warn" } else { "error" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("KNARR_LOG").unwrap_or_else(|_| default.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("KNARR_LOG").unwrap_or_else(|_| default.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }

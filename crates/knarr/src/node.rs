@@ -14,16 +14,24 @@ pub fn default_name() -> Result<String> {
 
 pub fn check_name(name: &str) -> Result<()> {
     match knarr_api::names::dns1123_subdomain(name).first() {
-        Some(wrong) => bail!("{name:?} cannot be a node name: {wrong}; choose one with --node-name"),
+        Some(wrong) => {
+            bail!("{name:?} cannot be a node name: {wrong}; choose one with --node-name")
+        }
         None => Ok(()),
     }
 }
 
 /// The addresses to use: those given, else those the machine is reached by.
 pub fn addresses(given: &[IpAddr]) -> Result<Vec<IpAddr>> {
-    let found = if given.is_empty() { knarr_network::node_addresses() } else { given.to_vec() };
+    let found = if given.is_empty() {
+        knarr_network::node_addresses()
+    } else {
+        given.to_vec()
+    };
     if found.is_empty() {
-        bail!("this machine has no address but loopback; give one to an interface, or name one with --node-ip");
+        bail!(
+            "this machine has no address but loopback; give one to an interface, or name one with --node-ip"
+        );
     }
     Ok(found)
 }

@@ -23,15 +23,23 @@ pub struct Paths {
 
 impl Paths {
     pub fn new(data: &Path) -> Result<Self> {
-        let data = std::path::absolute(data).with_context(|| format!("--data-dir {}", data.display()))?;
+        let data =
+            std::path::absolute(data).with_context(|| format!("--data-dir {}", data.display()))?;
         // Clusters with directories of their own live beside each other.
         let name = if data == Path::new(DEFAULT) {
             "knarr".to_owned()
         } else {
             let digest = Sha256::digest(data.as_os_str().as_encoded_bytes());
-            format!("knarr-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
+            format!(
+                "knarr-{:02x}{:02x}{:02x}{:02x}",
+                digest[0], digest[1], digest[2], digest[3]
+            )
         };
-        Ok(Paths { run: Path::new("/run").join(&name), cgroup: format!("/{name}"), data })
+        Ok(Paths {
+            run: Path::new("/run").join(&name),
+            cgroup: format!("/{name}"),
+            data,
+        })
     }
 
     pub fn store(&self) -> PathBuf {
@@ -89,22 +97,37 @@ impl Paths {
     /// Takes the directory for this process. The lock goes with the process, so that a killed one leaves no obstacle.
     pub fn lock(&self) -> Result<Lock> {
         std::fs::create_dir_all(&self.data).with_context(|| {
-            format!("cannot make {}; choose another place with --data-dir", self.data.display())
+            format!(
+                "cannot make {}; choose another place with --data-dir",
+                self.data.display()
+            )
         })?;
         let path = self.lock_file();
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).with_context(|| {
-            format!("{} is not writable; choose another place with --data-dir", self.data.display())
-        })?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| {
+                format!(
+                    "{} is not writable; choose another place with --data-dir",
+                    self.data.display()
+                )
+            })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let holder = read_pid(&mut file).map_or_else(String::new, |pid| format!(" (process {pid})"));
+                let holder =
+                    read_pid(&mut file).map_or_else(String::new, |pid| format!(" (process {pid})"));
                 bail!(
                     "Knarr already runs with {}{holder}; see `knarr status`, stop it with `knarr down`",
                     self.data.display()
                 );
             }
-            Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
         }
         file.set_len(0)?;
         file.rewind()?;
@@ -114,7 +137,11 @@ impl Paths {
 
     /// The process that holds the lock, if one does.
     pub fn running(&self) -> Option<i32> {
-        let mut file = OpenOptions::new().read(true).write(true).open(self.lock_file()).ok()?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.lock_file())
+            .ok()?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => read_pid(&mut file),
             _ => None,

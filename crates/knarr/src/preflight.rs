@@ -10,7 +10,11 @@ pub fn check() -> Result<()> {
         bail!("a cluster needs root for namespaces and cgroups; run it with sudo");
     }
     let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let has = |name: &str| filesystems.lines().any(|line| line.split_whitespace().last() == Some(name));
+    let has = |name: &str| {
+        filesystems
+            .lines()
+            .any(|line| line.split_whitespace().last() == Some(name))
+    };
     if !has("overlay") && !load("overlay") {
         bail!("this kernel has no overlay file system (CONFIG_OVERLAY_FS); try `modprobe overlay`");
     }
@@ -38,7 +42,10 @@ fn load(module: &str) -> bool {
 
 /// Whether a TCP port can be had; `option` is how to choose another.
 pub fn port_free(address: SocketAddr, what: &str, option: &str) -> Result<()> {
-    TcpListener::bind(address)
-        .map(drop)
-        .with_context(|| format!("port {} for the {what} is taken; free it or choose another with {option}", address.port()))
+    TcpListener::bind(address).map(drop).with_context(|| {
+        format!(
+            "port {} for the {what} is taken; free it or choose another with {option}",
+            address.port()
+        )
+    })
 }

@@ -21,7 +21,10 @@ pub struct Step {
 
 impl Progress {
     pub fn new() -> Self {
-        Progress { started: Instant::now(), terminal: std::io::stderr().is_terminal() }
+        Progress {
+            started: Instant::now(),
+            terminal: std::io::stderr().is_terminal(),
+        }
     }
 
     pub fn step(&self, text: impl Into<String>) -> Step {
@@ -34,7 +37,11 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Step { text, since: Instant::now(), bar }
+        Step {
+            text,
+            since: Instant::now(),
+            bar,
+        }
     }
 
     pub fn say(&self, text: impl AsRef<str>) {

@@ -7,7 +7,9 @@ use clap::Args;
 use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{admin, apply, cluster::Cluster, demo, kubeconfig, paths::Paths, preflight, progress::Progress};
+use crate::{
+    admin, apply, cluster::Cluster, demo, kubeconfig, paths::Paths, preflight, progress::Progress,
+};
 
 /// How long the node may take to become Ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,9 +63,14 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
     // Read before anything starts, so that a slip in a manifest costs nothing.
     let manifests = apply::read(&options.file)?;
     let _lock = paths.lock()?;
-    std::fs::create_dir_all(&paths.run).with_context(|| format!("cannot make {}", paths.run.display()))?;
+    std::fs::create_dir_all(&paths.run)
+        .with_context(|| format!("cannot make {}", paths.run.display()))?;
     let _ = std::fs::remove_file(paths.ready());
-    progress.say(format!("Knarr {} starts in {}", env!("CARGO_PKG_VERSION"), paths.data.display()));
+    progress.say(format!(
+        "Knarr {} starts in {}",
+        env!("CARGO_PKG_VERSION"),
+        paths.data.display()
+    ));
     let mut cluster = Cluster::start(&paths, &options, &progress).await?;
     tokio::spawn(admin::serve(paths.admin_socket(), cluster.runtime.clone()));
     let worked = tokio::select! {
@@ -86,7 +93,10 @@ async fn bring_up(
     let step = progress.step("node is Ready");
     cluster.ready(PATIENCE).await?;
     step.done();
-    progress.say(format!("cluster is up after {:.2} s", progress.elapsed().as_secs_f64()));
+    progress.say(format!(
+        "cluster is up after {:.2} s",
+        progress.elapsed().as_secs_f64()
+    ));
     if options.demo {
         let step = progress.step("demo is deployed");
         demo::deploy(cluster).await?;
@@ -104,11 +114,19 @@ async fn bring_up(
 
 fn tell_how_to_go_on(paths: &Paths, options: &Options, progress: &Progress, cluster: &Cluster) {
     if options.no_kubeconfig {
-        progress.say(format!("\n  export KUBECONFIG={}", paths.admin_kubeconfig().display()));
+        progress.say(format!(
+            "\n  export KUBECONFIG={}",
+            paths.admin_kubeconfig().display()
+        ));
     } else {
         match kubeconfig::add(&cluster.plane.kubeconfig_entry()) {
-            Ok(Some(file)) => progress.say(format!("\ncontext `{}` is in {file}", kubeconfig::NAME)),
-            Ok(None) => progress.say(format!("\n  export KUBECONFIG={}", paths.admin_kubeconfig().display())),
+            Ok(Some(file)) => {
+                progress.say(format!("\ncontext `{}` is in {file}", kubeconfig::NAME))
+            }
+            Ok(None) => progress.say(format!(
+                "\n  export KUBECONFIG={}",
+                paths.admin_kubeconfig().display()
+            )),
             Err(error) => progress.say(format!(
                 "\nthe context was not added ({error:#}); use `export KUBECONFIG={}`",
                 paths.admin_kubeconfig().display()
