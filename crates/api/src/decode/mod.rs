@@ -3,6 +3,7 @@
 mod base64;
 mod object;
 mod scan;
+mod settle;
 pub mod time;
 pub mod yaml;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use object::{Read, empty, read, read_any, read_list};
 pub use scan::{Next, Scanner, SyntaxError};
+pub use settle::settle;
 
 use crate::{Status, schema::Schemas};
 

@@ -436,7 +436,7 @@ fn object_of(value: Option<Value>) -> Map<String, Value> {
 }
 
 /// Adds what Go emits although it was not given.
-fn fill(schema: &Struct, out: &mut Map<String, Value>) {
+pub(super) fn fill(schema: &Struct, out: &mut Map<String, Value>) {
     for field in &schema.fields {
         let value = match field.presence {
             Presence::Always => zero,
@@ -450,7 +450,7 @@ fn fill(schema: &Struct, out: &mut Map<String, Value>) {
 }
 
 /// What Go emits for a value of this type that nothing was stored in.
-fn zero(ty: &Type) -> Value {
+pub(super) fn zero(ty: &Type) -> Value {
     match ty {
         Type::Bool => Value::Bool(false),
         Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Value::from(0),
@@ -468,7 +468,7 @@ fn zero(ty: &Type) -> Value {
 }
 
 /// Whether omitempty drops it.
-fn is_zero(value: &Value) -> bool {
+pub(super) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(b) => !b,
