@@ -57,3 +57,15 @@ pub(crate) fn decode_as(
     call.warn(decoded.warnings);
     Ok(decoded.object)
 }
+
+/// Brings an object at the version of the request, changed by defaults and strategy, to what the original prints of it.
+pub(crate) fn settle(call: &Call, target: &Target, object: &mut Value) {
+    let resource = &target.resource;
+    if let Some(schema) =
+        call.shared
+            .schemas
+            .by_kind(&resource.group, &target.version, &resource.kind)
+    {
+        decode::settle(&schema, object);
+    }
+}

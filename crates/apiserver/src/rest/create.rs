@@ -86,6 +86,7 @@ async fn attempt(
     let mut admitted = admission::mutate(call, &target, Action::Create, &mut object, None)?;
     meta::stamp_new(&mut object);
     strategy.prepare_create(&ctx, &mut object);
+    codec::settle(call, &target, &mut object);
     if strategy.has_generation() && meta::generation(&object) == 0 {
         meta::of(&mut object).insert("generation".into(), 1.into());
     }

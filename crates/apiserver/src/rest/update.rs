@@ -125,6 +125,7 @@ async fn write(
     strategy.default(&ctx, &mut new);
     meta::keep(&mut new, old);
     strategy.prepare_update(&ctx, &mut new, old);
+    codec::settle(call, target, &mut new);
     let mut admitted = admission::mutate(call, target, Action::Update, &mut new, Some(old))?;
     admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
