@@ -33,6 +33,8 @@ pub enum Field {
     Daddr,
     L4proto,
     Dport,
+    /// A random number below this, new for each packet.
+    Random(u32),
 }
 
 /// A rule under construction: matches first, then what to do. What looks at addresses is for IPv4 or IPv6 alone: in an
@@ -84,6 +86,13 @@ impl Rule {
     fn load(self, field: Field, into: Reg) -> Self {
         let v6 = self.family == Family::Ipv6;
         let (base, offset, len) = match field {
+            Field::Random(modulus) => {
+                return self.push(Expr::Numgen {
+                    modulus,
+                    random: true,
+                    into,
+                });
+            }
             Field::L4proto => {
                 return self.push(Expr::Meta {
                     key: MetaKey::L4proto,
@@ -312,6 +321,16 @@ impl Rule {
             into: Reg(0),
         })
         .lookup(&[], "", Found::Verdict)
+    }
+
+    /// True once in `n` times.
+    pub fn once_in(self, n: u32) -> Self {
+        self.push(Expr::Numgen {
+            modulus: n.max(1),
+            random: true,
+            into: Reg(0),
+        })
+        .cmp(CmpOp::Eq, vec![0; 4])
     }
 
     /// Remembers the key in a dynamic set, or renews it there.

@@ -111,6 +111,7 @@ fn rules_read_as_meant() {
             r().saddr_local().verdict(Verdict::Return),
             r().daddr_local().l4proto(6).reject(Reject::TcpReset),
             r().reject(Reject::PortUnreachable).comment("nobody here"),
+            r().once_in(3).goto("other"),
             r().random(vec![
                 Verdict::Goto("other".into()),
                 Verdict::Jump("other".into()),
@@ -128,6 +129,7 @@ fn rules_read_as_meant() {
             "fib saddr type local return",
             "fib daddr type local reject with tcp reset",
             "reject comment \"nobody here\"",
+            "numgen random mod 3 0 goto other",
             "numgen random mod 2 vmap { 0 : goto other, 1 : jump other }",
         ]);
     });

@@ -5,7 +5,7 @@ use knarr_nft::{
     Batch, Chain, CtState, Element, Field, Hook, KeyType, Reject, Rule, Set, Table, Verdict,
 };
 
-use super::names::{CLUSTER_CIDRS, MASQUERADE_BIT, Map, REJECT, SERVICES, table};
+use super::names::{CLUSTER_CIDRS, MAPPED_ENDPOINTS, MASQUERADE_BIT, Map, REJECT, SERVICES, table};
 use crate::service::IpFamily;
 
 /// Before destinations are changed (which is at -100), and after.
@@ -22,30 +22,45 @@ pub fn rebuild(batch: &mut Batch, family: IpFamily, cluster_cidrs: &[IpNet]) {
     let table = table(family);
     batch.clear_table(&table);
     batch.add_table(&table);
-    add_sets(batch, &table, cluster_cidrs);
-    add_shared_chains(batch, &table);
+    let ours = |net: &&IpNet| knarr_nft::Family::of(net.addr()) == table.family;
+    let cidrs: Vec<IpNet> = cluster_cidrs.iter().filter(ours).copied().collect();
+    add_sets(batch, &table, &cidrs);
+    add_shared_chains(batch, &table, !cidrs.is_empty());
     add_filters(batch, &table);
     add_nat(batch, &table);
 }
 
+/// The shape of a shared set or map.
+fn shape(map: Map, ip: KeyType) -> Set {
+    let name = map.name();
+    let address = [ip, KeyType::Proto, KeyType::Port];
+    let node_port = [KeyType::Proto, KeyType::Port];
+    let endpoint = [ip, KeyType::Port];
+    match map {
+        Map::ClusterIps => Set::new(name, &[ip]),
+        Map::Hairpin => Set::new(name, &[ip, ip]),
+        Map::Mapped | Map::Masquerade | Map::Refused | Map::Dropped => Set::new(name, &address),
+        Map::MappedNodePorts | Map::RefusedNodePorts | Map::DroppedNodePorts => {
+            Set::new(name, &node_port)
+        }
+        Map::ServiceIps | Map::Firewall => Set::verdict_map(name, &address),
+        Map::NodePorts => Set::verdict_map(name, &node_port),
+        Map::Endpoints(1) => Set::map(name, &address, &endpoint),
+        Map::NodePortEndpoints(1) => Set::map(name, &node_port, &endpoint),
+        Map::Endpoints(_) => Set::map(name, &[&address[..], &[KeyType::Mark]].concat(), &endpoint),
+        Map::NodePortEndpoints(_) => Set::map(
+            name,
+            &[&node_port[..], &[KeyType::Mark]].concat(),
+            &endpoint,
+        ),
+    }
+}
+
 fn add_sets(batch: &mut Batch, table: &Table, cluster_cidrs: &[IpNet]) {
     let ip = KeyType::address(table.family);
-    for map in Map::ALL {
-        batch.add_set(
-            table,
-            &match map {
-                Map::ClusterIps => Set::new(map.name(), &[ip]),
-                Map::NodePorts | Map::NoEndpointsNodePorts => {
-                    Set::verdict_map(map.name(), &[KeyType::Proto, KeyType::Port])
-                }
-                _ => Set::verdict_map(map.name(), &[ip, KeyType::Proto, KeyType::Port]),
-            },
-        );
-    }
-    let ours = |net: &&IpNet| knarr_nft::Family::of(net.addr()) == table.family;
-    let cidrs: Vec<IpNet> = cluster_cidrs.iter().filter(ours).copied().collect();
+    Map::all().for_each(|map| batch.add_set(table, &shape(map, ip)));
     batch.add_set(table, &Set::new(CLUSTER_CIDRS, &[ip]).interval());
-    batch.add_elements(table, CLUSTER_CIDRS, &Element::networks(&cidrs));
+    batch.add_elements(table, CLUSTER_CIDRS, &Element::networks(cluster_cidrs));
 }
 
 /// A rule for packets to the node's own addresses. IPv6 loopback is left out: it cannot be routed to a pod, and a refused
@@ -58,8 +73,10 @@ fn to_this_node(table: &Table) -> Rule {
     }
 }
 
-fn add_shared_chains(batch: &mut Batch, table: &Table) {
+fn add_shared_chains(batch: &mut Batch, table: &Table, masquerade_outside: bool) {
     let rule = || Rule::new(table.family);
+    let to_node_port = || to_this_node(table);
+    let reject = || Verdict::Goto(REJECT.to_owned());
     let mut chain = |name: &str, rules: Vec<Rule>| {
         batch.add_chain(table, &Chain::regular(name));
         rules.iter().for_each(|r| batch.add_rule(table, name, r));
@@ -72,33 +89,89 @@ fn add_shared_chains(batch: &mut Batch, table: &Table) {
             rule().reject(Reject::PortUnreachable),
         ],
     );
+    chain("choose", choices(table, &IP_KEY, Map::Endpoints));
+    chain(
+        "choose-by-node-port",
+        choices(table, &PORT_KEY, Map::NodePortEndpoints),
+    );
+    let mut mapped_ip = vec![
+        rule()
+            .is_in(&IP_KEY, &Map::Masquerade.name())
+            .set_mark(MASQUERADE_BIT),
+    ];
+    if masquerade_outside {
+        let to_cluster_ip = rule().is_in(&[Field::Daddr], &Map::ClusterIps.name());
+        mapped_ip.push(
+            to_cluster_ip
+                .is_not_in(&[Field::Saddr], CLUSTER_CIDRS)
+                .set_mark(MASQUERADE_BIT),
+        );
+    }
+    mapped_ip.push(rule().goto("choose"));
+    chain("mapped-ip", mapped_ip);
+    chain(
+        "mapped-node-port",
+        vec![
+            rule().set_mark(MASQUERADE_BIT),
+            rule().goto("choose-by-node-port"),
+        ],
+    );
     chain(
         SERVICES,
         vec![
-            rule().vmap(&IP_KEY, Map::ServiceIps.name()),
-            to_this_node(table).vmap(&PORT_KEY, Map::NodePorts.name()),
+            rule().is_in(&IP_KEY, &Map::Mapped.name()).goto("mapped-ip"),
+            rule().vmap(&IP_KEY, &Map::ServiceIps.name()),
+            to_node_port()
+                .is_in(&PORT_KEY, &Map::MappedNodePorts.name())
+                .goto("mapped-node-port"),
+            to_node_port().vmap(&PORT_KEY, &Map::NodePorts.name()),
         ],
     );
     chain(
         "no-endpoints-check",
-        vec![rule().vmap(&IP_KEY, Map::NoEndpoints.name())],
+        vec![
+            rule()
+                .is_in(&IP_KEY, &Map::Refused.name())
+                .verdict(reject()),
+            rule().is_in(&IP_KEY, &Map::Dropped.name()).drop(),
+        ],
     );
     chain(
         "node-ports-check",
-        vec![to_this_node(table).vmap(&PORT_KEY, Map::NoEndpointsNodePorts.name())],
+        vec![
+            to_node_port()
+                .is_in(&PORT_KEY, &Map::RefusedNodePorts.name())
+                .verdict(reject()),
+            to_node_port()
+                .is_in(&PORT_KEY, &Map::DroppedNodePorts.name())
+                .drop(),
+        ],
     );
     chain(
         "cluster-ips-check",
         vec![
             rule()
-                .is_in(&[Field::Daddr], Map::ClusterIps.name())
-                .verdict(Verdict::Goto(REJECT.to_owned())),
+                .is_in(&[Field::Daddr], &Map::ClusterIps.name())
+                .verdict(reject()),
         ],
     );
     chain(
         "firewall-check",
-        vec![rule().vmap(&IP_KEY, Map::Firewall.name())],
+        vec![rule().vmap(&IP_KEY, &Map::Firewall.name())],
     );
+}
+
+/// One rule for each number of endpoints that a Service may have: only the one with its number finds it.
+fn choices(table: &Table, key: &[Field], map: fn(u32) -> Map) -> Vec<Rule> {
+    let rule = |n| {
+        let key = if n == 1 {
+            key.to_vec()
+        } else {
+            [key, &[Field::Random(n)]].concat()
+        };
+        Rule::new(table.family).dnat_map(&key, &map(n).name())
+    };
+    (1..=MAPPED_ENDPOINTS).map(rule).collect()
 }
 
 fn add_filters(batch: &mut Batch, table: &Table) {
@@ -163,4 +236,7 @@ fn add_nat(batch: &mut Batch, table: &Table) {
         .clear_mark(MASQUERADE_BIT)
         .masquerade();
     batch.add_rule(table, "nat-postrouting", &marked);
+    let to_itself =
+        Rule::new(table.family).is_in(&[Field::Saddr, Field::Daddr], &Map::Hairpin.name());
+    batch.add_rule(table, "nat-postrouting", &to_itself.masquerade());
 }

@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use knarr_nft::{Key, Verdict};
+use knarr_nft::Key;
 
-use super::{compile::Claim, names::Map};
+use super::{
+    compile::{Claim, Value},
+    names::Map,
+};
 use crate::service::IpFamily;
 
 type Slot = (IpFamily, Map, Key);
@@ -13,27 +16,27 @@ type Slot = (IpFamily, Map, Key);
 /// Wanted elements, by slot and then by the id of the Service port that wants it.
 #[derive(Debug, Default)]
 pub struct Claims {
-    wanted: HashMap<Slot, BTreeMap<String, Option<Verdict>>>,
+    wanted: HashMap<Slot, BTreeMap<String, Value>>,
     /// Holders before the changes that are being made.
-    before: HashMap<Slot, Option<Option<Verdict>>>,
+    before: HashMap<Slot, Option<Value>>,
 }
 
-/// What is to be done to one element. `None` for an absent element, `Some(None)` for an element of a set.
+/// What is to be done to one element. `None` where there is none.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Change {
     pub family: IpFamily,
     pub map: Map,
     pub key: Key,
-    pub old: Option<Option<Verdict>>,
-    pub new: Option<Option<Verdict>>,
+    pub old: Option<Value>,
+    pub new: Option<Value>,
 }
 
 impl Claims {
-    fn holder(&self, slot: &Slot) -> Option<Option<Verdict>> {
+    fn holder(&self, slot: &Slot) -> Option<Value> {
         self.wanted
             .get(slot)?
             .first_key_value()
-            .map(|(_, verdict)| verdict.clone())
+            .map(|(_, value)| value.clone())
     }
 
     fn remember(&mut self, slot: &Slot) {
@@ -49,7 +52,7 @@ impl Claims {
         self.wanted
             .entry(slot)
             .or_default()
-            .insert(id.to_owned(), claim.verdict.clone());
+            .insert(id.to_owned(), claim.value.clone());
     }
 
     pub fn remove(&mut self, family: IpFamily, id: &str, claim: &Claim) {
@@ -66,7 +69,7 @@ impl Claims {
     /// What differs from the last time this was asked.
     pub fn take_changes(&mut self) -> Vec<Change> {
         let before = std::mem::take(&mut self.before);
-        let change = |(slot, old): (Slot, Option<Option<Verdict>>)| {
+        let change = |(slot, old): (Slot, Option<Value>)| {
             let new = self.holder(&slot);
             let (family, map, key) = slot;
             (old != new).then_some(Change {
@@ -99,20 +102,22 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use knarr_nft::Verdict;
 
     fn claim(to: &str) -> Claim {
+        let value = Value::Verdict(Verdict::Goto(to.into()));
         Claim {
             map: Map::ServiceIps,
             key: Key::new().port(80),
-            verdict: Some(Verdict::Goto(to.into())),
+            value,
         }
     }
 
     fn changes(claims: &mut Claims) -> Vec<(Option<String>, Option<String>)> {
-        let to = |v: Option<Option<Verdict>>| {
-            v.map(|v| {
-                v.and_then(|v| v.chain().map(str::to_owned))
-                    .unwrap_or_default()
+        let to = |value: Option<Value>| {
+            value.map(|v| match v {
+                Value::Verdict(verdict) => verdict.chain().unwrap_or_default().to_owned(),
+                other => panic!("{other:?}"),
             })
         };
         claims

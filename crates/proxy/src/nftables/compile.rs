@@ -5,16 +5,30 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use knarr_nft::{Field, Key, Rule, Verdict};
 
-use super::names::{CLUSTER_CIDRS, Chains, MASQUERADE_BIT, Map, REJECT, family};
+use super::names::{CLUSTER_CIDRS, Chains, MAPPED_ENDPOINTS, MASQUERADE_BIT, Map, family};
 use crate::service::{Endpoint, Routing, ServicePort};
+
+/// With more endpoints than this a random number is looked up in a map; up to this, rules are tried one after the other.
+/// The kernel's cost of making a rule's own map grows with the number of all such maps, so they are kept for where they
+/// are worth it.
+const MAP_FROM: usize = 8;
+
+/// What an element holds besides its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing: an element of a set.
+    Member,
+    Verdict(Verdict),
+    /// Address and port of an endpoint.
+    Target(Endpoint),
+}
 
 /// An element that a Service port wants in one of the shared maps. Others may want the same key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub map: Map,
     pub key: Key,
-    /// `None` in sets.
-    pub verdict: Option<Verdict>,
+    pub value: Value,
 }
 
 /// What one Service port needs in its family's table.
@@ -34,11 +48,31 @@ pub fn compile(port: &ServicePort, masquerade_outside: bool) -> Piece {
         masquerade_outside,
         piece: Piece::default(),
     };
-    c.endpoints();
-    c.cluster_ip();
-    c.external();
+    c.claim(
+        Map::ClusterIps,
+        Key::new().ip(port.cluster_ip),
+        Value::Member,
+    );
+    match mapped_endpoints(port) {
+        Some(endpoints) => c.mapped(endpoints),
+        None => c.chained(),
+    }
     c.firewall();
     c.piece
+}
+
+/// The endpoints of a Service that needs no chain of its own: all its connections go to any of them. Its changes are
+/// changes of map elements only, which the kernel takes without looking at all other rules again.
+fn mapped_endpoints(port: &ServicePort) -> Option<&[Endpoint]> {
+    let local = port.internal_local || (port.external_local && port.is_external());
+    match &port.cluster {
+        Routing::To(all)
+            if !local && port.affinity.is_none() && all.len() <= MAPPED_ENDPOINTS as usize =>
+        {
+            Some(all)
+        }
+        _ => None,
+    }
 }
 
 struct Compiler<'a> {
@@ -61,8 +95,8 @@ impl Compiler<'_> {
         self.piece.chains.insert(name.to_owned(), rules);
     }
 
-    fn claim(&mut self, map: Map, key: Key, verdict: Option<Verdict>) {
-        self.piece.claims.push(Claim { map, key, verdict });
+    fn claim(&mut self, map: Map, key: Key, value: Value) {
+        self.piece.claims.push(Claim { map, key, value });
     }
 
     fn ip_key(&self, ip: IpAddr) -> Key {
@@ -76,6 +110,56 @@ impl Compiler<'_> {
         Key::new()
             .proto(self.port.protocol.number())
             .port(node_port)
+    }
+
+    /// Elements for every address, and for every endpoint of it.
+    fn mapped(&mut self, endpoints: &[Endpoint]) {
+        let many = endpoints.len() as u32;
+        let external: Vec<Key> = self
+            .port
+            .all_external_ips()
+            .map(|ip| self.ip_key(ip))
+            .collect();
+        for key in external
+            .iter()
+            .cloned()
+            .chain([self.ip_key(self.port.cluster_ip)])
+        {
+            self.claim(Map::Mapped, key.clone(), Value::Member);
+            self.each_target(Map::Endpoints(many), &key, endpoints);
+        }
+        for key in external {
+            self.claim(Map::Masquerade, key, Value::Member);
+        }
+        if let Some(key) = self.port.node_port.map(|p| self.node_port_key(p)) {
+            self.claim(Map::MappedNodePorts, key.clone(), Value::Member);
+            self.each_target(Map::NodePortEndpoints(many), &key, endpoints);
+        }
+        for endpoint in endpoints {
+            self.claim(
+                Map::Hairpin,
+                Key::new().ip(endpoint.ip).ip(endpoint.ip),
+                Value::Member,
+            );
+        }
+    }
+
+    fn each_target(&mut self, map: Map, key: &Key, endpoints: &[Endpoint]) {
+        for (n, endpoint) in endpoints.iter().enumerate() {
+            // With one endpoint there is nothing to choose.
+            let key = if endpoints.len() == 1 {
+                key.clone()
+            } else {
+                key.clone().number(n as u32)
+            };
+            self.claim(map, key, Value::Target(*endpoint));
+        }
+    }
+
+    fn chained(&mut self) {
+        self.endpoints();
+        self.cluster_ip();
+        self.external();
     }
 
     fn endpoints(&mut self) {
@@ -121,10 +205,19 @@ impl Compiler<'_> {
             };
             rules.extend(endpoints.iter().map(sticky));
         }
-        rules.push(match endpoints {
-            [one] => self.rule().verdict(goto(one)),
-            several => self.rule().random(several.iter().map(goto).collect()),
-        });
+        if endpoints.len() > MAP_FROM {
+            rules.push(self.rule().random(endpoints.iter().map(goto).collect()));
+            return rules;
+        }
+        for (n, endpoint) in endpoints.iter().enumerate() {
+            let rest = (endpoints.len() - n) as u32;
+            let rule = if rest > 1 {
+                self.rule().once_in(rest)
+            } else {
+                self.rule()
+            };
+            rules.push(rule.verdict(goto(endpoint)));
+        }
         rules
     }
 
@@ -155,7 +248,6 @@ impl Compiler<'_> {
             &self.chains.cluster
         };
         let verdict = Verdict::Goto(internal.clone());
-        self.claim(Map::ClusterIps, Key::new().ip(self.port.cluster_ip), None);
         self.route(
             self.ip_key(self.port.cluster_ip),
             verdict,
@@ -174,14 +266,14 @@ impl Compiler<'_> {
 
     /// Puts one address or node port where it belongs.
     fn route(&mut self, key: Key, to: Verdict, routing: Routing, node_port: bool) {
-        let (routed, refused) = match node_port {
-            true => (Map::NodePorts, Map::NoEndpointsNodePorts),
-            false => (Map::ServiceIps, Map::NoEndpoints),
+        let (routed, dropped, refused) = match node_port {
+            true => (Map::NodePorts, Map::DroppedNodePorts, Map::RefusedNodePorts),
+            false => (Map::ServiceIps, Map::Dropped, Map::Refused),
         };
         match routing {
-            Routing::To(_) => self.claim(routed, key, Some(to)),
-            Routing::Drop => self.claim(refused, key, Some(Verdict::Drop)),
-            Routing::Reject => self.claim(refused, key, Some(Verdict::Goto(REJECT.to_owned()))),
+            Routing::To(_) => self.claim(routed, key, Value::Verdict(to)),
+            Routing::Drop => self.claim(dropped, key, Value::Member),
+            Routing::Reject => self.claim(refused, key, Value::Member),
         }
     }
 
@@ -257,7 +349,7 @@ impl Compiler<'_> {
             self.claim(
                 Map::Firewall,
                 self.ip_key(ip),
-                Some(Verdict::Goto(name.clone())),
+                Value::Verdict(Verdict::Goto(name.clone())),
             );
         }
     }

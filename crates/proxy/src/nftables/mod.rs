@@ -1,9 +1,11 @@
 //! The nftables backend: one table `knarr-proxy` for each address family.
 //!
-//! A packet to a Service is found by one lookup of `address . protocol . port` (or `protocol . port` for node ports) in a
-//! verdict map, whatever the number of Services. The map leads to the Service's chain, which picks an endpoint's chain by
-//! a random number, and that changes the destination. Connections that exist are translated by the kernel's connection
-//! tracking without looking at any rule.
+//! A packet to a Service is found by one lookup of `address . protocol . port` (or `protocol . port` for node ports),
+//! whatever the number of Services. Most Services are elements of shared maps and nothing else: a map for each number of
+//! endpoints, whose keys end in a random number, leads to the endpoint. Services with session affinity, traffic policy
+//! `Local` or very many endpoints have chains of their own, which a verdict map leads to. The kernel walks through all
+//! chains of a table whenever a rule is added, but not when an element of a plain map is, so that is what usual changes
+//! consist of. Connections that exist are translated by connection tracking without looking at any of this.
 
 mod base;
 mod claims;

@@ -9,42 +9,81 @@ pub const TABLE: &str = "knarr-proxy";
 /// The bit of the packet mark that asks for masquerading.
 pub const MASQUERADE_BIT: u32 = 0x4000;
 
-/// A map that Services add their addresses to.
+/// Services with at most this many endpoints are routed by maps alone.
+pub const MAPPED_ENDPOINTS: u32 = 16;
+
+/// A set or map that Services add to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Map {
-    /// `ip . proto . port` to the Service's chain.
+    /// Set of `ip . proto . port` of Services that are routed by maps.
+    Mapped,
+    /// `ip . proto . port . n` to the n-th endpoint of Services with this many.
+    Endpoints(u32),
+    /// As [`Map::Mapped`], of `proto . port` on every address of the node.
+    MappedNodePorts,
+    /// As [`Map::Endpoints`], for node ports.
+    NodePortEndpoints(u32),
+    /// Set of `ip . proto . port` whose clients are masqueraded.
+    Masquerade,
+    /// Set of `ip . ip` of endpoints, which are masqueraded when they reach themselves.
+    Hairpin,
+    /// `ip . proto . port` to the Service's chain, for Services that need one.
     ServiceIps,
     /// `proto . port` to the Service's chain, on every address of the node.
     NodePorts,
-    /// As [`Map::ServiceIps`], for Services that nobody can answer for.
-    NoEndpoints,
-    /// As [`Map::NodePorts`], for Services that nobody can answer for.
-    NoEndpointsNodePorts,
+    /// Set of `ip . proto . port` that nobody can answer for: refused.
+    Refused,
+    /// As [`Map::Refused`], for node ports.
+    RefusedNodePorts,
+    /// Set of `ip . proto . port` that nobody here may answer for: dropped.
+    Dropped,
+    /// As [`Map::Dropped`], for node ports.
+    DroppedNodePorts,
     /// `ip . proto . port` to the chain that checks who may use a load balancer's address.
     Firewall,
-    /// The set of cluster IPs: ports of them that no Service has are refused.
+    /// Set of cluster IPs: ports of them that no Service has are refused.
     ClusterIps,
 }
 
 impl Map {
-    pub const ALL: [Map; 6] = [
-        Map::ServiceIps,
-        Map::NodePorts,
-        Map::NoEndpoints,
-        Map::NoEndpointsNodePorts,
-        Map::Firewall,
-        Map::ClusterIps,
-    ];
+    pub fn all() -> impl Iterator<Item = Map> {
+        let fixed = [
+            Map::Mapped,
+            Map::MappedNodePorts,
+            Map::Masquerade,
+            Map::Hairpin,
+            Map::ServiceIps,
+            Map::NodePorts,
+            Map::Refused,
+            Map::RefusedNodePorts,
+            Map::Dropped,
+            Map::DroppedNodePorts,
+            Map::Firewall,
+            Map::ClusterIps,
+        ];
+        let counted =
+            (1..=MAPPED_ENDPOINTS).flat_map(|n| [Map::Endpoints(n), Map::NodePortEndpoints(n)]);
+        fixed.into_iter().chain(counted)
+    }
 
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> String {
+        let name = match self {
+            Map::Endpoints(n) => return format!("endpoints-{n}"),
+            Map::NodePortEndpoints(n) => return format!("node-port-endpoints-{n}"),
+            Map::Mapped => "mapped",
+            Map::MappedNodePorts => "mapped-node-ports",
+            Map::Masquerade => "masquerade",
+            Map::Hairpin => "hairpin",
             Map::ServiceIps => "service-ips",
             Map::NodePorts => "node-ports",
-            Map::NoEndpoints => "no-endpoints",
-            Map::NoEndpointsNodePorts => "no-endpoints-node-ports",
+            Map::Refused => "refused",
+            Map::RefusedNodePorts => "refused-node-ports",
+            Map::Dropped => "dropped",
+            Map::DroppedNodePorts => "dropped-node-ports",
             Map::Firewall => "firewall-ips",
             Map::ClusterIps => "cluster-ips",
-        }
+        };
+        name.to_owned()
     }
 }
 

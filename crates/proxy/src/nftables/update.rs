@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use knarr_nft::{Batch, Chain, Element, KeyType, Set};
+use knarr_nft::{Batch, Chain, Element, Key, KeyType, Set};
 
 use super::{
     claims::Change,
-    compile::Piece,
+    compile::{Piece, Value},
     names::{Map, family, table},
 };
 use crate::service::IpFamily;
@@ -115,7 +115,7 @@ fn delete_elements(batch: &mut Batch, changes: &[Change]) {
             .push(Element::key(&change.key));
     }
     for ((family, map), elements) in gone {
-        batch.delete_elements(&table(family), map.name(), &elements);
+        batch.delete_elements(&table(family), &map.name(), &elements);
     }
 }
 
@@ -124,8 +124,11 @@ fn add_elements(batch: &mut Batch, changes: &[Change]) {
     for change in changes {
         let element = match &change.new {
             None => continue,
-            Some(None) => Element::key(&change.key),
-            Some(Some(verdict)) => Element::verdict(&change.key, verdict.clone()),
+            Some(Value::Member) => Element::key(&change.key),
+            Some(Value::Verdict(verdict)) => Element::verdict(&change.key, verdict.clone()),
+            Some(Value::Target(to)) => {
+                Element::value(&change.key, Key::new().ip(to.ip).port(to.port))
+            }
         };
         added
             .entry((change.family, change.map))
@@ -133,6 +136,6 @@ fn add_elements(batch: &mut Batch, changes: &[Change]) {
             .push(element);
     }
     for ((family, map), elements) in added {
-        batch.add_elements(&table(family), map.name(), &elements);
+        batch.add_elements(&table(family), &map.name(), &elements);
     }
 }

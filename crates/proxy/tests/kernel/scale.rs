@@ -30,6 +30,15 @@ fn a_change_costs_the_same_with_ten_thousand_services() {
             fill(&mut w.proxy, services);
             eprintln!("{services} services installed in {:?}", start.elapsed());
             assert_eq!(tcp("10.96.0.10:80").unwrap().server, "a");
+            for _ in 0..3 {
+                w.proxy.endpoints("web", &a).apply();
+                w.proxy.endpoints("web", &b).apply();
+            }
+            w.proxy
+                .service("web", "10.96.0.10", json!({"externalIPs": ["203.0.113.1"]}))
+                .apply();
+            w.proxy.service("web", "10.96.0.10", json!({})).apply();
+            w.proxy.endpoints("web", &a).apply();
             let start = std::time::Instant::now();
             w.proxy.endpoints("web", &b).apply();
             eprintln!("one changed in {:?}", start.elapsed());
