@@ -23,6 +23,39 @@ pub enum Node {
     Symlink { target: String },
 }
 
+/// How layers are packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Packing {
+    #[default]
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Packing {
+    fn media_type(self) -> String {
+        match self {
+            Self::Plain => OCI_LAYER.to_owned(),
+            Self::Gzip => format!("{OCI_LAYER}+gzip"),
+            Self::Zstd => format!("{OCI_LAYER}+zstd"),
+        }
+    }
+
+    fn pack(self, tar: Vec<u8>) -> std::io::Result<Vec<u8>> {
+        use std::io::Write;
+        match self {
+            Self::Plain => Ok(tar),
+            Self::Gzip => {
+                let mut gzip =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                gzip.write_all(&tar)?;
+                gzip.finish()
+            }
+            Self::Zstd => zstd::encode_all(tar.as_slice(), 0),
+        }
+    }
+}
+
 /// Puts together an image of one or more layers.
 ///
 /// ```
@@ -38,6 +71,7 @@ pub struct ImageBuilder {
     name: String,
     config: RunConfig,
     layers: Vec<BTreeMap<String, Node>>,
+    packing: Packing,
 }
 
 impl ImageBuilder {
@@ -48,6 +82,7 @@ impl ImageBuilder {
             name: name.into(),
             config: RunConfig::default(),
             layers: vec![BTreeMap::new()],
+            packing: Packing::Plain,
         }
     }
 
@@ -127,6 +162,13 @@ impl ImageBuilder {
         self
     }
 
+    /// How all layers are packed.
+    #[must_use]
+    pub fn packing(mut self, packing: Packing) -> Self {
+        self.packing = packing;
+        self
+    }
+
     /// The image as an OCI archive.
     ///
     /// # Errors
@@ -141,7 +183,7 @@ impl ImageBuilder {
         for layer in &self.layers {
             let tar = layer_tar(layer)?;
             diff_ids.push(digest_of(&tar));
-            layers.push(blobs.add(OCI_LAYER, &tar)?);
+            layers.push(blobs.add(&self.packing.media_type(), &self.packing.pack(tar)?)?);
         }
         let config = json!({
             "architecture": host_architecture(),

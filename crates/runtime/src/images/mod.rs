@@ -10,7 +10,7 @@ mod registry;
 mod store;
 mod unpack;
 
-pub use build::{ImageBuilder, Node};
+pub use build::{ImageBuilder, Node, Packing};
 pub use digest::digest_of;
 pub use manifest::RunConfig;
 pub use pull::Puller;
