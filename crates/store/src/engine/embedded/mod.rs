@@ -1,7 +1,18 @@
 //! The embedded engine: a log of batches and, now and then, a snapshot that replaces what came before.
 //!
-//! All live objects are in the read model anyway, so nothing is ever looked up here: an index on disk would only cost
-//! writes and memory.
+//! All live objects are in the read model anyway, so nothing is ever looked up here, and an index on disk would only cost
+//! writes and memory. Measured with 64 writers in flight, each batch synced, random values, on 2 busy virtual cores with a
+//! virtio disk (medians of several runs; the spread is about a factor of 2):
+//!
+//! | writes/s | 64 x 1 KB | 64 x 4 KB | 1 x 1 KB |
+//! |---|---|---|---|
+//! | redb 4 | 5,300 | 4,500 | 250 |
+//! | fjall 3 | 12,000 | 7,900 | 450 |
+//! | this log | 14,300 | 8,900 | 510 |
+//!
+//! Neither library can tell damage of the end, which a crash explains, from damage elsewhere, which nothing may paper
+//! over; redb cannot do without its end at all, and fjall cuts its journal off where a batch cannot be read,
+//! whatever comes behind it.
 
 use std::{
     collections::hash_map::RandomState,
@@ -57,13 +68,13 @@ impl Embedded {
             snapshot_bytes,
             obsolete,
         } = recover(dir, FIRST)?;
+        for path in obsolete {
+            fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
+        }
         let log = match log {
             None => create_log(dir, revision).map_err(OpenError::io("create a log in", dir))?,
             Some(tail) => go_on(&tail, &mut revision)?,
         };
-        for path in obsolete {
-            fs::remove_file(&path).map_err(OpenError::io("remove", &path))?;
-        }
         let mut records: Vec<Record> = live.into_values().collect();
         records.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let engine = Embedded {
