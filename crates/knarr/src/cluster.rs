@@ -123,6 +123,8 @@ impl Cluster {
     fn start_controllers(&mut self, options: &Options) {
         let config = knarr_controllers::Config {
             root_ca: self.plane.pki.ca.clone(),
+            cluster_cidrs: options.pod_cidr.clone(),
+            ..knarr_controllers::Config::default()
         };
         let informers = self.informers.clone();
         self.tasks.spawn(async move {
