@@ -3,15 +3,28 @@
 //! Start with [`Kubelet`]. What runs is made by a [`knarr_runtime::Runtime`]; what is wanted comes from informers and,
 //! for static pods, from files. Deciding code (`plan`, `status`, `resources`, …) is pure; I/O sits around it.
 
+mod admission;
 mod config;
+mod container;
+mod context;
+mod logs;
 mod machine;
 mod node;
+mod pod;
+mod pods;
+mod probe;
 mod quantity;
+mod refs;
 mod resources;
+mod static_pods;
+mod view;
+mod volume;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Node;
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use knarr_client::events::Recorder;
 
 pub use config::Config;
 
@@ -28,11 +41,54 @@ impl Kubelet {
     /// Runs until the task is dropped. Pods live on when it ends; the next run adopts them.
     ///
     /// # Errors
-    /// When directories cannot be made or the listener's address is taken.
+    /// When directories cannot be made, the runtime does not answer or the listener's address is taken.
     pub async fn run(self) -> anyhow::Result<()> {
         let config = self.config;
-        let nodes = config.informers.selected::<Node>(&format!("metadata.name={}", config.node_name));
-        node::run(config, nodes).await;
+        prepare(&config).await?;
+        let informers = &config.informers;
+        let nodes = informers.selected::<Node>(&format!("metadata.name={}", config.node_name));
+        let node = tokio::spawn(node::run(config.clone(), nodes.clone()));
+        let assigned = informers.selected::<Pod>(&format!("spec.nodeName={}", config.node_name));
+        let ctx = Arc::new(shared(&config, nodes));
+        // Events are followed from before the first look, so that nothing falls between.
+        let following = tokio::spawn(ctx.view.clone().run());
+        ctx.view.relist().await.context("reading what runs on this node")?;
+        let pods = pods::Pods::new(ctx.clone());
+        if let Some(dir) = config.static_pod_dir.clone() {
+            tokio::spawn(static_pods::run(ctx.clone(), pods.clone(), dir, assigned.clone()));
+        }
+        tokio::spawn(logs::rotate::run(config.clone(), ctx.view.clone()));
+        let pods = tokio::spawn(pods.run(assigned));
+        tokio::select! {
+            ended = node => ended.context("node status")?,
+            ended = following => ended.context("runtime events")?,
+            ended = pods => ended.context("pods")?,
+        }
         Ok(())
+    }
+}
+
+async fn prepare(config: &Config) -> anyhow::Result<()> {
+    let own = [config.root_dir.join("pods"), config.log_dir.clone()];
+    for dir in own.iter().chain(&config.static_pod_dir) {
+        tokio::fs::create_dir_all(dir).await.with_context(|| format!("creating {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+fn shared(config: &Arc<Config>, node: knarr_client::Informer<Node>) -> context::Context {
+    let client = config.informers.client().clone();
+    let host_dns = std::fs::read_to_string(&config.resolv_conf).unwrap_or_default();
+    context::Context {
+        view: view::View::new(config.runtime.clone()),
+        recorder: Recorder::new(client.clone(), "kubelet", Some(&config.node_name)),
+        config_maps: refs::Refs::new(client.clone()),
+        secrets: refs::Refs::new(client),
+        services: config.informers.of::<Service>(),
+        node,
+        puller: container::image::Puller::new(config.runtime.clone()),
+        capacity: machine::capacity(&config.root_dir),
+        host_dns: container::dns::parse_resolv_conf(&host_dns),
+        config: config.clone(),
     }
 }
