@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{
+    Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration,
+};
 
 use crate::{
-    resources::{Amounts, amount, pod_requests},
-    pod::wanted::Wanted,
     container::config::port_mappings,
+    pod::wanted::Wanted,
+    resources::{Amounts, amount, pod_requests},
 };
 
 /// Why a pod is refused.
@@ -19,7 +21,10 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(reason: impl Into<String>, message: impl std::fmt::Display) -> Self {
-        Refusal { reason: reason.into(), message: format!("Pod was rejected: {message}") }
+        Refusal {
+            reason: reason.into(),
+            message: format!("Pod was rejected: {message}"),
+        }
     }
 
     fn predicate(name: &str, what: &str) -> Self {
@@ -31,7 +36,11 @@ impl Refusal {
 ///
 /// # Errors
 /// The first reason against it.
-pub fn admit(pod: &Pod, node: Option<&Node>, others: &[std::sync::Arc<Pod>]) -> Result<(), Refusal> {
+pub fn admit(
+    pod: &Pod,
+    node: Option<&Node>,
+    others: &[std::sync::Arc<Pod>],
+) -> Result<(), Refusal> {
     if let Some(node) = node {
         fits_resources(pod, node, others)?;
         matches_selectors(pod, node)?;
@@ -45,7 +54,11 @@ pub fn admit(pod: &Pod, node: Option<&Node>, others: &[std::sync::Arc<Pod>]) -> 
 
 fn fits_resources(pod: &Pod, node: &Node, others: &[std::sync::Arc<Pod>]) -> Result<(), Refusal> {
     let empty = BTreeMap::new();
-    let allocatable = node.status.as_ref().and_then(|s| s.allocatable.as_ref()).unwrap_or(&empty);
+    let allocatable = node
+        .status
+        .as_ref()
+        .and_then(|s| s.allocatable.as_ref())
+        .unwrap_or(&empty);
     if allocatable.is_empty() {
         return Ok(());
     }
@@ -62,7 +75,9 @@ fn fits_resources(pod: &Pod, node: &Node, others: &[std::sync::Arc<Pod>]) -> Res
         let capacity = allocatable.get(&name).map_or(0, |q| amount(&name, q));
         let used = used.get(&name).copied().unwrap_or(0);
         if used.saturating_add(requested) > capacity {
-            let message = format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}");
+            let message = format!(
+                "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
+            );
             return Err(Refusal::new(format!("OutOf{name}"), message));
         }
     }
@@ -73,29 +88,57 @@ fn matches_selectors(pod: &Pod, node: &Node) -> Result<(), Refusal> {
     let empty = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
     let spec = pod.spec.as_ref();
-    let simple = spec.and_then(|s| s.node_selector.as_ref()).is_none_or(|s| s.iter().all(|(k, v)| labels.get(k) == Some(v)));
+    let simple = spec
+        .and_then(|s| s.node_selector.as_ref())
+        .is_none_or(|s| s.iter().all(|(k, v)| labels.get(k) == Some(v)));
     let required = spec
         .and_then(|s| s.affinity.as_ref())
         .and_then(|a| a.node_affinity.as_ref())
-        .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+        .and_then(|a| {
+            a.required_during_scheduling_ignored_during_execution
+                .as_ref()
+        });
     let name = node.metadata.name.as_deref().unwrap_or_default();
-    let affine = required.is_none_or(|r| r.node_selector_terms.iter().any(|t| term_matches(t, labels, name)));
-    if simple && affine { Ok(()) } else { Err(Refusal::predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")) }
+    let affine = required.is_none_or(|r| {
+        r.node_selector_terms
+            .iter()
+            .any(|t| term_matches(t, labels, name))
+    });
+    if simple && affine {
+        Ok(())
+    } else {
+        Err(Refusal::predicate(
+            "NodeAffinity",
+            "node(s) didn't match Pod's node affinity/selector",
+        ))
+    }
 }
 
 /// Whether a node with these labels and that name is what a term asks for. An empty term asks for nothing.
 fn term_matches(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>, name: &str) -> bool {
-    let (expressions, fields) = (term.match_expressions.as_deref().unwrap_or(&[]), term.match_fields.as_deref().unwrap_or(&[]));
-    let field = |r: &NodeSelectorRequirement| r.key == "metadata.name" && requirement_matches(r, Some(name));
+    let (expressions, fields) = (
+        term.match_expressions.as_deref().unwrap_or(&[]),
+        term.match_fields.as_deref().unwrap_or(&[]),
+    );
+    let field = |r: &NodeSelectorRequirement| {
+        r.key == "metadata.name" && requirement_matches(r, Some(name))
+    };
     !(expressions.is_empty() && fields.is_empty())
-        && expressions.iter().all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
+        && expressions
+            .iter()
+            .all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
         && fields.iter().all(field)
 }
 
 fn requirement_matches(r: &NodeSelectorRequirement, value: Option<&str>) -> bool {
     let values = r.values.as_deref().unwrap_or(&[]);
     let listed = value.is_some_and(|v| values.iter().any(|w| w == v));
-    let compared = || Some((value?.parse::<i64>().ok()?, values.first()?.parse::<i64>().ok()?));
+    let compared = || {
+        Some((
+            value?.parse::<i64>().ok()?,
+            values.first()?.parse::<i64>().ok()?,
+        ))
+    };
     match r.operator.as_str() {
         "In" => listed,
         "NotIn" => !listed,
@@ -119,29 +162,55 @@ fn ports_are_free(pod: &Pod, others: &[std::sync::Arc<Pod>]) -> Result<(), Refus
         a.host_port == b.host_port && a.protocol == b.protocol && same_address
     };
     if wanted.iter().any(|w| taken.iter().any(|t| clash(w, t))) {
-        return Err(Refusal::predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports"));
+        return Err(Refusal::predicate(
+            "NodePorts",
+            "node(s) didn't have free ports for the requested pod ports",
+        ));
     }
     Ok(())
 }
 
 fn tolerates(pod: &Pod, node: &Node) -> Result<(), Refusal> {
-    let taints = node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or(&[]);
-    let tolerations = pod.spec.as_ref().and_then(|s| s.tolerations.as_deref()).unwrap_or(&[]);
-    let is_static = pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key("kubernetes.io/config.source"));
+    let taints = node
+        .spec
+        .as_ref()
+        .and_then(|s| s.taints.as_deref())
+        .unwrap_or(&[]);
+    let tolerations = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.tolerations.as_deref())
+        .unwrap_or(&[]);
+    let is_static = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|a| a.contains_key("kubernetes.io/config.source"));
     let tolerated = |taint: &Taint| tolerations.iter().any(|t| covers(t, taint));
     // What must not be scheduled may still have been bound by hand; what must not run may not.
-    let bad = taints.iter().filter(|t| t.effect == "NoExecute").find(|t| !tolerated(t));
+    let bad = taints
+        .iter()
+        .filter(|t| t.effect == "NoExecute")
+        .find(|t| !tolerated(t));
     match bad {
-        Some(_) if !is_static => Err(Refusal::predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate")),
+        Some(_) if !is_static => Err(Refusal::predicate(
+            "TaintToleration",
+            "node(s) had taints that the pod didn't tolerate",
+        )),
         _ => Ok(()),
     }
 }
 
 fn covers(t: &Toleration, taint: &Taint) -> bool {
-    let effect = t.effect.as_deref().filter(|e| !e.is_empty()).is_none_or(|e| e == taint.effect);
+    let effect = t
+        .effect
+        .as_deref()
+        .filter(|e| !e.is_empty())
+        .is_none_or(|e| e == taint.effect);
     let key = t.key.as_deref().unwrap_or_default();
     let exists = t.operator.as_deref() == Some("Exists");
-    let value = exists || t.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
+    let value = exists
+        || t.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
     effect && value && (key == taint.key || (key.is_empty() && exists))
 }
 
@@ -169,9 +238,11 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let node: Node = from(serde_json::json!({"metadata": {"name": "n", "labels": {"disk": "ssd", "n": "5"}},
+        let node: Node = from(
+            serde_json::json!({"metadata": {"name": "n", "labels": {"disk": "ssd", "n": "5"}},
             "spec": {"taints": [{"key": "k", "effect": "NoExecute"}]},
-            "status": {"allocatable": {"cpu": "2", "pods": "2"}}}));
+            "status": {"allocatable": {"cpu": "2", "pods": "2"}}}),
+        );
         let tolerations = serde_json::json!([{"operator": "Exists"}]);
         let with = |mut spec: serde_json::Value| {
             spec["tolerations"] = tolerations.clone();
@@ -187,8 +258,16 @@ mod tests {
         let cases: Vec<(Pod, &[Arc<Pod>], Option<&str>)> = vec![
             (with(cpu("500m")), &one, None),
             (with(cpu("501m")), &one, Some("OutOfcpu")),
-            (with(serde_json::json!({"nodeSelector": {"disk": "hdd"}})), &[], Some("NodeAffinity")),
-            (with(serde_json::json!({"nodeSelector": {"disk": "ssd"}})), &[], None),
+            (
+                with(serde_json::json!({"nodeSelector": {"disk": "hdd"}})),
+                &[],
+                Some("NodeAffinity"),
+            ),
+            (
+                with(serde_json::json!({"nodeSelector": {"disk": "ssd"}})),
+                &[],
+                None,
+            ),
             (with(affinity("Gt", &["4"])), &[], None),
             (with(affinity("NotIn", &["5"])), &[], Some("NodeAffinity")),
             (with(port(8080, "")), &ports, Some("NodePorts")),
@@ -203,9 +282,14 @@ mod tests {
 
     #[test]
     fn too_many_pods() {
-        let node: Node = from(serde_json::json!({"metadata": {"name": "n"}, "status": {"allocatable": {"pods": "1"}}}));
+        let node: Node = from(
+            serde_json::json!({"metadata": {"name": "n"}, "status": {"allocatable": {"pods": "1"}}}),
+        );
         let other = [Arc::new(pod(serde_json::json!({})))];
         let refusal = admit(&pod(serde_json::json!({})), Some(&node), &other).expect_err("full");
-        assert_eq!(refusal.message, "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 1, capacity: 1");
+        assert_eq!(
+            refusal.message,
+            "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 1, capacity: 1"
+        );
     }
 }

@@ -31,7 +31,7 @@ pub struct Config {
     pub runtime: Arc<dyn Runtime>,
     /// Their client is the one everything is written with.
     pub informers: Informers,
-    /// Certificate of the HTTPS server; made to ask for client certificates.
+    /// Certificate of the HTTPS server; see [`crate::server::tls`].
     pub tls: Arc<rustls::ServerConfig>,
     /// Usually port 10250 on every address.
     pub listen: SocketAddr,

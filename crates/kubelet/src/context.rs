@@ -7,7 +7,10 @@ use knarr_client::{Informer, events::Recorder};
 use knarr_runtime::{DnsConfig, Runtime};
 use kube::Client;
 
-use crate::{Config, container::fields::Facts, container::image::Puller, machine::Capacity, quantity, refs::Refs, view::View};
+use crate::{
+    Config, container::fields::Facts, container::image::Puller, machine::Capacity, quantity,
+    refs::Refs, view::View,
+};
 
 /// What every pod's task shares.
 pub struct Context {
@@ -42,8 +45,14 @@ impl Context {
     /// What can be told of a pod with these addresses beyond its object.
     pub fn facts(&self, pod_ips: Vec<IpAddr>) -> Facts {
         let node = self.node.get("", &self.config.node_name);
-        let allocatable = node.as_ref().and_then(|n| n.status.as_ref()?.allocatable.as_ref());
-        let of = |name: &str| allocatable.and_then(|a| a.get(name)).and_then(quantity::units);
+        let allocatable = node
+            .as_ref()
+            .and_then(|n| n.status.as_ref()?.allocatable.as_ref());
+        let of = |name: &str| {
+            allocatable
+                .and_then(|a| a.get(name))
+                .and_then(quantity::units)
+        };
         Facts {
             pod_ips,
             node_ips: self.config.node_ips.clone(),
@@ -56,8 +65,15 @@ impl Context {
     /// Services that the pod's containers are told about.
     pub fn services_for(&self, pod: &Pod) -> Vec<Arc<Service>> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let links = pod.spec.as_ref().is_none_or(|s| s.enable_service_links != Some(false));
-        let mut out = if links { self.services.list_namespace(namespace) } else { Vec::new() };
+        let links = pod
+            .spec
+            .as_ref()
+            .is_none_or(|s| s.enable_service_links != Some(false));
+        let mut out = if links {
+            self.services.list_namespace(namespace)
+        } else {
+            Vec::new()
+        };
         out.extend(self.services.get("default", "kubernetes"));
         out
     }
@@ -65,5 +81,8 @@ impl Context {
 
 /// Objects by name, for those that exist.
 pub fn by_name<K>(found: Vec<(String, Option<Arc<K>>)>) -> HashMap<String, Arc<K>> {
-    found.into_iter().filter_map(|(name, object)| Some((name, object?))).collect()
+    found
+        .into_iter()
+        .filter_map(|(name, object)| Some((name, object?)))
+        .collect()
 }

@@ -7,6 +7,7 @@ mod admission;
 mod config;
 mod container;
 mod context;
+mod images;
 mod logs;
 mod machine;
 mod node;
@@ -16,7 +17,9 @@ mod probe;
 mod quantity;
 mod refs;
 mod resources;
+pub mod server;
 mod static_pods;
+mod streams;
 mod view;
 mod volume;
 
@@ -25,6 +28,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::events::Recorder;
+use tokio::net::TcpListener;
 
 pub use config::Config;
 
@@ -35,7 +39,9 @@ pub struct Kubelet {
 
 impl Kubelet {
     pub fn new(config: Config) -> Self {
-        Kubelet { config: Arc::new(config) }
+        Kubelet {
+            config: Arc::new(config),
+        }
     }
 
     /// Runs until the task is dropped. Pods live on when it ends; the next run adopts them.
@@ -52,12 +58,25 @@ impl Kubelet {
         let ctx = Arc::new(shared(&config, nodes));
         // Events are followed from before the first look, so that nothing falls between.
         let following = tokio::spawn(ctx.view.clone().run());
-        ctx.view.relist().await.context("reading what runs on this node")?;
+        ctx.view
+            .relist()
+            .await
+            .context("reading what runs on this node")?;
         let pods = pods::Pods::new(ctx.clone());
         if let Some(dir) = config.static_pod_dir.clone() {
-            tokio::spawn(static_pods::run(ctx.clone(), pods.clone(), dir, assigned.clone()));
+            tokio::spawn(static_pods::run(
+                ctx.clone(),
+                pods.clone(),
+                dir,
+                assigned.clone(),
+            ));
         }
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("listening on {}", config.listen))?;
+        tokio::spawn(server::Server::new(ctx.clone(), pods.clone()).run(listener));
         tokio::spawn(logs::rotate::run(config.clone(), ctx.view.clone()));
+        tokio::spawn(images::run(config.clone()));
         let pods = tokio::spawn(pods.run(assigned));
         tokio::select! {
             ended = node => ended.context("node status")?,
@@ -71,7 +90,9 @@ impl Kubelet {
 async fn prepare(config: &Config) -> anyhow::Result<()> {
     let own = [config.root_dir.join("pods"), config.log_dir.clone()];
     for dir in own.iter().chain(&config.static_pod_dir) {
-        tokio::fs::create_dir_all(dir).await.with_context(|| format!("creating {}", dir.display()))?;
+        tokio::fs::create_dir_all(dir)
+            .await
+            .with_context(|| format!("creating {}", dir.display()))?;
     }
     Ok(())
 }

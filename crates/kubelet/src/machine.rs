@@ -15,14 +15,23 @@ pub struct Capacity {
 }
 
 fn line(path: &str) -> String {
-    fs::read_to_string(path).map(|s| s.trim().to_owned()).unwrap_or_default()
+    fs::read_to_string(path)
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// A `Key:   123 kB` line of `/proc/meminfo`, in bytes.
 pub fn meminfo(key: &str) -> Option<i64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let value = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
-    value.split_whitespace().next()?.parse::<i64>().ok().map(|kb| kb * 1024)
+    let value = text
+        .lines()
+        .find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
+    value
+        .split_whitespace()
+        .next()?
+        .parse::<i64>()
+        .ok()
+        .map(|kb| kb * 1024)
 }
 
 /// Size and free bytes of the file system that holds `path`.
@@ -48,13 +57,29 @@ pub fn capacity(root: &Path) -> Capacity {
 
 /// Page sizes the kernel offers, as resource names: `hugepages-2Mi`, with the bytes reserved.
 pub fn hugepages() -> Vec<(String, i64)> {
-    let Ok(dir) = fs::read_dir("/sys/kernel/mm/hugepages") else { return Vec::new() };
-    let size = |name: &str| name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse::<i64>().ok();
+    let Ok(dir) = fs::read_dir("/sys/kernel/mm/hugepages") else {
+        return Vec::new();
+    };
+    let size = |name: &str| {
+        name.strip_prefix("hugepages-")?
+            .strip_suffix("kB")?
+            .parse::<i64>()
+            .ok()
+    };
     let mut out = Vec::new();
     for entry in dir.flatten() {
-        let Some(kb) = entry.file_name().to_str().and_then(size) else { continue };
-        let pages: i64 = fs::read_to_string(entry.path().join("nr_hugepages")).ok().and_then(|s| s.trim().parse().ok()).unwrap_or(0);
-        let name = if kb % (1 << 20) == 0 { format!("{}Gi", kb >> 20) } else { format!("{}Mi", kb >> 10) };
+        let Some(kb) = entry.file_name().to_str().and_then(size) else {
+            continue;
+        };
+        let pages: i64 = fs::read_to_string(entry.path().join("nr_hugepages"))
+            .ok()
+            .and_then(|s| s.trim().parse().ok())
+            .unwrap_or(0);
+        let name = if kb % (1 << 20) == 0 {
+            format!("{}Gi", kb >> 20)
+        } else {
+            format!("{}Mi", kb >> 10)
+        };
         out.push((format!("hugepages-{name}"), pages * kb * 1024));
     }
     out.sort();
@@ -72,7 +97,9 @@ pub fn architecture() -> &'static str {
 }
 
 fn os_image() -> String {
-    let text = fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release")).unwrap_or_default();
+    let text = fs::read_to_string("/etc/os-release")
+        .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
+        .unwrap_or_default();
     let name = text.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="));
     name.map_or_else(|| "Linux".to_owned(), |n| n.trim_matches('"').to_owned())
 }
@@ -88,7 +115,11 @@ pub fn system_info(runtime_version: String, kubelet_version: &str) -> NodeSystem
         kernel_version: line("/proc/sys/kernel/osrelease"),
         kube_proxy_version: String::new(),
         kubelet_version: kubelet_version.to_owned(),
-        system_uuid: if product.is_empty() { machine_id.clone() } else { product },
+        system_uuid: if product.is_empty() {
+            machine_id.clone()
+        } else {
+            product
+        },
         machine_id,
         operating_system: "linux".to_owned(),
         os_image: os_image(),

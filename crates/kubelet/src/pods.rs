@@ -49,20 +49,35 @@ fn is_terminal(pod: &Pod) -> bool {
 
 impl Pods {
     pub fn new(ctx: Arc<Context>) -> Self {
-        Pods { ctx, handles: Arc::default() }
+        Pods {
+            ctx,
+            handles: Arc::default(),
+        }
     }
 
     /// Every pod as wanted last.
     pub fn list(&self) -> Vec<Arc<Pod>> {
-        self.handles.lock().values().map(|h| h.pod.clone()).collect()
+        self.handles
+            .lock()
+            .values()
+            .map(|h| h.pod.clone())
+            .collect()
     }
 
     /// The pod with that name.
     pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         let handles = self.handles.lock();
-        let is_it = |h: &&Handle| h.pod.metadata.namespace.as_deref() == Some(namespace) && h.pod.metadata.name.as_deref() == Some(name);
+        let is_it = |h: &&Handle| {
+            h.pod.metadata.namespace.as_deref() == Some(namespace)
+                && h.pod.metadata.name.as_deref() == Some(name)
+        };
         // While a pod of the same name ends, the newer one is meant.
-        let found = handles.values().filter(is_it).max_by_key(|h| (h.pod.metadata.deletion_timestamp.is_none(), h.pod.metadata.creation_timestamp.clone()));
+        let found = handles.values().filter(is_it).max_by_key(|h| {
+            (
+                h.pod.metadata.deletion_timestamp.is_none(),
+                h.pod.metadata.creation_timestamp.clone(),
+            )
+        });
         found.map(|h| h.pod.clone())
     }
 
@@ -106,7 +121,14 @@ impl Pods {
         }
         let refused = self.refused(&pod, &handles, is_static);
         let (inputs, receiver) = mpsc::unbounded_channel();
-        handles.insert(id.clone(), Handle { inputs, pod: pod.clone(), refused: refused.is_some() });
+        handles.insert(
+            id.clone(),
+            Handle {
+                inputs,
+                pod: pod.clone(),
+                refused: refused.is_some(),
+            },
+        );
         drop(handles);
         let worker = Worker::new(self.ctx.clone(), pod, refused, is_static, receiver);
         let pods = self.clone();
@@ -119,16 +141,32 @@ impl Pods {
         });
     }
 
-    fn refused(&self, pod: &Arc<Pod>, handles: &HashMap<String, Handle>, is_static: bool) -> Option<Why> {
+    fn refused(
+        &self,
+        pod: &Arc<Pod>,
+        handles: &HashMap<String, Handle>,
+        is_static: bool,
+    ) -> Option<Why> {
         let known = is_terminal(pod) || pod.metadata.deletion_timestamp.is_some();
         if known || is_static || !self.ctx.view.observe(&uid(pod)).is_empty() {
             return None;
         }
-        let others: Vec<_> = handles.values().filter(|h| !h.refused && !is_terminal(&h.pod)).map(|h| h.pod.clone()).collect();
+        let others: Vec<_> = handles
+            .values()
+            .filter(|h| !h.refused && !is_terminal(&h.pod))
+            .map(|h| h.pod.clone())
+            .collect();
         let node = self.ctx.node.get("", &self.ctx.config.node_name);
         let refusal = admission::admit(pod, node.as_deref(), &others).err()?;
-        self.ctx.recorder.warning(&**pod, &refusal.reason, refusal.message.trim_start_matches("Pod was rejected: "));
-        Some(Why::Failed { reason: refusal.reason, message: refusal.message })
+        self.ctx.recorder.warning(
+            &**pod,
+            &refusal.reason,
+            refusal.message.trim_start_matches("Pod was rejected: "),
+        );
+        Some(Why::Failed {
+            reason: refusal.reason,
+            message: refusal.message,
+        })
     }
 
     /// The API, or a directory, has the pod no more.
@@ -142,14 +180,21 @@ impl Pods {
     fn end_orphans(&self) {
         let known: HashSet<String> = self.handles.lock().keys().cloned().collect();
         let mut orphans: HashSet<String> = self.ctx.view.uids().into_iter().collect();
-        let dirs = std::fs::read_dir(self.ctx.config.root_dir.join("pods")).into_iter().flatten().flatten();
+        let dirs = std::fs::read_dir(self.ctx.config.root_dir.join("pods"))
+            .into_iter()
+            .flatten()
+            .flatten();
         orphans.extend(dirs.filter_map(|d| d.file_name().into_string().ok()));
         for id in orphans.difference(&known).cloned() {
             let ctx = self.ctx.clone();
             tokio::spawn(async move {
                 tracing::info!(uid = id, "ending a pod that is no longer wanted");
                 while let Err(error) = cleanup::end_orphan(&ctx, &id).await {
-                    tracing::warn!(uid = id, error = format!("{error:#}"), "orphan not removed; trying again");
+                    tracing::warn!(
+                        uid = id,
+                        error = format!("{error:#}"),
+                        "orphan not removed; trying again"
+                    );
                     tokio::time::sleep(ORPHAN_RETRY).await;
                 }
             });
@@ -159,7 +204,11 @@ impl Pods {
 
     fn remove_orphan_logs(&self, known: &HashSet<String>) {
         let alive: HashSet<String> = self.ctx.view.uids().into_iter().collect();
-        for dir in std::fs::read_dir(&self.ctx.config.log_dir).into_iter().flatten().flatten() {
+        for dir in std::fs::read_dir(&self.ctx.config.log_dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let name = dir.file_name().to_string_lossy().into_owned();
             let id = name.rsplit('_').next().unwrap_or_default();
             if name.split('_').count() == 3 && !known.contains(id) && !alive.contains(id) {

@@ -13,7 +13,9 @@ pub fn units(quantity: &Quantity) -> Option<i64> {
 }
 
 fn scaled(text: &str, scale: i128) -> Option<i64> {
-    let split = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
     let (multiply, divide) = suffix_factor(suffix)?;
     let (negative, number) = match number.as_bytes().first()? {
@@ -26,9 +28,12 @@ fn scaled(text: &str, scale: i128) -> Option<i64> {
         return None;
     }
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let denominator = 10i128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(divide)?;
+    let denominator = 10i128
+        .checked_pow(u32::try_from(fraction.len()).ok()?)?
+        .checked_mul(divide)?;
     let numerator = digits.checked_mul(multiply)?.checked_mul(scale)?;
-    let rounded = numerator.div_euclid(denominator) + i128::from(numerator.rem_euclid(denominator) != 0);
+    let rounded =
+        numerator.div_euclid(denominator) + i128::from(numerator.rem_euclid(denominator) != 0);
     i64::try_from(if negative { -rounded } else { rounded }).ok()
 }
 

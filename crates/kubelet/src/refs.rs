@@ -26,7 +26,10 @@ pub struct Refs<K> {
 
 impl<K> Clone for Refs<K> {
     fn clone(&self) -> Self {
-        Refs { client: self.client.clone(), live: self.live.clone() }
+        Refs {
+            client: self.client.clone(),
+            live: self.live.clone(),
+        }
     }
 }
 
@@ -68,7 +71,10 @@ where
     K: Kind + kube::Resource<Scope = NamespaceResourceScope>,
 {
     pub fn new(client: Client) -> Self {
-        Refs { client, live: Arc::default() }
+        Refs {
+            client,
+            live: Arc::default(),
+        }
     }
 
     /// Starts watching the object, or joins those who do.
@@ -80,8 +86,15 @@ where
         }
         live.retain(|_, held| held.strong_count() > 0);
         let (tx, value) = watch::channel(None);
-        let task = tokio::spawn(follow(Api::namespaced(self.client.clone(), namespace), name.to_owned(), tx));
-        let new = Arc::new(Live { value, task: task.abort_handle() });
+        let task = tokio::spawn(follow(
+            Api::namespaced(self.client.clone(), namespace),
+            name.to_owned(),
+            tx,
+        ));
+        let new = Arc::new(Live {
+            value,
+            task: task.abort_handle(),
+        });
         live.insert(key, Arc::downgrade(&new));
         new
     }

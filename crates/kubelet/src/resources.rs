@@ -39,7 +39,9 @@ impl Qos {
 
 fn spec(pod: &Pod) -> &PodSpec {
     static EMPTY: std::sync::OnceLock<PodSpec> = std::sync::OnceLock::new();
-    pod.spec.as_ref().unwrap_or_else(|| EMPTY.get_or_init(PodSpec::default))
+    pod.spec
+        .as_ref()
+        .unwrap_or_else(|| EMPTY.get_or_init(PodSpec::default))
 }
 
 /// A sidecar: an init container that keeps running.
@@ -49,7 +51,10 @@ pub fn is_sidecar(container: &Container) -> bool {
 
 pub fn request<'a>(r: Option<&'a ResourceRequirements>, name: &str) -> Option<&'a Quantity> {
     let r = r?;
-    r.requests.as_ref().and_then(|m| m.get(name)).or_else(|| limit(Some(r), name))
+    r.requests
+        .as_ref()
+        .and_then(|m| m.get(name))
+        .or_else(|| limit(Some(r), name))
 }
 
 pub fn limit<'a>(r: Option<&'a ResourceRequirements>, name: &str) -> Option<&'a Quantity> {
@@ -65,7 +70,12 @@ pub fn qos(pod: &Pod) -> Qos {
     let spec = spec(pod);
     let of_pod = spec.resources.as_ref().map(|r| vec![Some(r)]);
     let each = of_pod.unwrap_or_else(|| {
-        spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| c.resources.as_ref()).collect()
+        spec.init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers)
+            .map(|c| c.resources.as_ref())
+            .collect()
     });
     let (mut any, mut all_guaranteed) = (false, true);
     for r in each {
@@ -121,7 +131,9 @@ fn at_least(to: &mut Amounts, from: &Amounts) {
 pub fn pod_requests(pod: &Pod) -> Amounts {
     let spec = spec(pod);
     let mut total = Amounts::new();
-    spec.containers.iter().for_each(|c| add(&mut total, &container_requests(c)));
+    spec.containers
+        .iter()
+        .for_each(|c| add(&mut total, &container_requests(c)));
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
     for c in spec.init_containers.iter().flatten() {
         let mut now = container_requests(c);
@@ -135,7 +147,13 @@ pub fn pod_requests(pod: &Pod) -> Amounts {
     }
     add(&mut total, &sidecars);
     at_least(&mut total, &peak);
-    for (name, q) in spec.resources.as_ref().and_then(|r| r.requests.as_ref()).into_iter().flatten() {
+    for (name, q) in spec
+        .resources
+        .as_ref()
+        .and_then(|r| r.requests.as_ref())
+        .into_iter()
+        .flatten()
+    {
         total.insert(name.clone(), amount(name, q));
     }
     for (name, q) in spec.overhead.iter().flatten() {
@@ -150,7 +168,11 @@ fn pod_limit(pod: &Pod, name: &str) -> Option<i64> {
     if let Some(q) = limit(spec.resources.as_ref(), name) {
         return Some(amount(name, q));
     }
-    let of = |c: &Container| limit(c.resources.as_ref(), name).map(|q| amount(name, q)).filter(|v| *v > 0);
+    let of = |c: &Container| {
+        limit(c.resources.as_ref(), name)
+            .map(|q| amount(name, q))
+            .filter(|v| *v > 0)
+    };
     let mut sum: i64 = 0;
     for c in &spec.containers {
         sum += of(c)?;
@@ -200,13 +222,21 @@ pub fn pod_resources(pod: &Pod) -> LinuxResources {
 }
 
 /// Settings of a container's cgroup. `memory_capacity` is the machine's memory in bytes.
-pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: i64) -> LinuxResources {
+pub fn container_resources(
+    pod: &Pod,
+    container: &Container,
+    memory_capacity: i64,
+) -> LinuxResources {
     let r = container.resources.as_ref();
     let cpu_limit = positive(limit(r, "cpu"));
-    let hugepage_limits = r.and_then(|r| r.limits.as_ref()).into_iter().flatten().filter_map(|(name, q)| {
-        let size = name.strip_prefix("hugepages-")?;
-        Some((hugepage_name(size)?, u64::try_from(units(q)?).ok()?))
-    });
+    let hugepage_limits = r
+        .and_then(|r| r.limits.as_ref())
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, q)| {
+            let size = name.strip_prefix("hugepages-")?;
+            Some((hugepage_name(size)?, u64::try_from(units(q)?).ok()?))
+        });
     LinuxResources {
         cpu_shares: Some(shares(positive(request(r, "cpu")).unwrap_or(0))),
         cpu_quota: cpu_limit.map(quota),
@@ -222,7 +252,10 @@ pub fn container_resources(pod: &Pod, container: &Container, memory_capacity: i6
 fn hugepage_name(size: &str) -> Option<String> {
     let bytes = units(&Quantity(size.to_owned()))?;
     let names = [(1i64 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
-    names.iter().find(|(unit, _)| bytes >= *unit && bytes % unit == 0).map(|(unit, name)| format!("{}{name}", bytes / unit))
+    names
+        .iter()
+        .find(|(unit, _)| bytes >= *unit && bytes % unit == 0)
+        .map(|(unit, name)| format!("{}{name}", bytes / unit))
 }
 
 /// How willingly the kernel kills the container when memory runs out: the less it requested the sooner.
@@ -234,7 +267,9 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, memory_capacity: i64) -> 
         Qos::Guaranteed => -997,
         Qos::BestEffort => 1000,
         Qos::Burstable => {
-            let requested = request(container.resources.as_ref(), "memory").and_then(units).unwrap_or(0);
+            let requested = request(container.resources.as_ref(), "memory")
+                .and_then(units)
+                .unwrap_or(0);
             let share = 1000 * i128::from(requested) / i128::from(memory_capacity.max(1));
             // Never as safe as a guaranteed pod, never as exposed as a best effort one.
             (1000 - share).clamp(3, 999) as i32
@@ -247,7 +282,8 @@ mod tests {
     use super::*;
 
     fn pod(json: serde_json::Value) -> Pod {
-        serde_json::from_value(serde_json::json!({"metadata": {"name": "p"}, "spec": json})).expect("a pod")
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "p"}, "spec": json}))
+            .expect("a pod")
     }
 
     #[test]
@@ -255,10 +291,24 @@ mod tests {
         let c = |r: serde_json::Value| serde_json::json!({"containers": [{"name": "c", "resources": r}]});
         let cases = [
             (c(serde_json::json!({})), Qos::BestEffort),
-            (c(serde_json::json!({"requests": {"cpu": "1"}})), Qos::Burstable),
-            (c(serde_json::json!({"limits": {"cpu": "1", "memory": "1Gi"}})), Qos::Guaranteed),
-            (c(serde_json::json!({"limits": {"cpu": "1"}})), Qos::Burstable),
-            (c(serde_json::json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}})), Qos::Guaranteed),
+            (
+                c(serde_json::json!({"requests": {"cpu": "1"}})),
+                Qos::Burstable,
+            ),
+            (
+                c(serde_json::json!({"limits": {"cpu": "1", "memory": "1Gi"}})),
+                Qos::Guaranteed,
+            ),
+            (
+                c(serde_json::json!({"limits": {"cpu": "1"}})),
+                Qos::Burstable,
+            ),
+            (
+                c(
+                    serde_json::json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}}),
+                ),
+                Qos::Guaranteed,
+            ),
         ];
         for (json, want) in cases {
             assert_eq!(qos(&pod(json.clone())), want, "{json}");
@@ -273,7 +323,10 @@ mod tests {
                 {"name": "s", "restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}},
                 {"name": "j", "resources": {"requests": {"cpu": "2"}}}],
             "containers": [{"name": "c", "resources": {"requests": {"cpu": "500m", "memory": "1Ki"}}}]}));
-        assert_eq!(pod_requests(&p), Amounts::from([("cpu".into(), 2100), ("memory".into(), 1024)]));
+        assert_eq!(
+            pod_requests(&p),
+            Amounts::from([("cpu".into(), 2100), ("memory".into(), 1024)])
+        );
     }
 
     #[test]
@@ -281,9 +334,18 @@ mod tests {
         let p = pod(serde_json::json!({"containers": [
             {"name": "c", "resources": {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"cpu": "500m", "memory": "1Gi"}}}]}));
         let r = container_resources(&p, &p.spec.as_ref().expect("spec").containers[0], 1 << 30);
-        assert_eq!((r.cpu_shares, r.cpu_quota, r.cpu_period), (Some(256), Some(50_000), Some(100_000)));
-        assert_eq!((r.memory_limit, r.oom_score_adj), (Some(1 << 30), Some(500)));
-        assert_eq!(cgroup_parent("/knarr", qos(&p), "u"), "/knarr/kubepods/burstable/podu");
+        assert_eq!(
+            (r.cpu_shares, r.cpu_quota, r.cpu_period),
+            (Some(256), Some(50_000), Some(100_000))
+        );
+        assert_eq!(
+            (r.memory_limit, r.oom_score_adj),
+            (Some(1 << 30), Some(500))
+        );
+        assert_eq!(
+            cgroup_parent("/knarr", qos(&p), "u"),
+            "/knarr/kubepods/burstable/podu"
+        );
         assert_eq!(hugepage_name("2Mi").as_deref(), Some("2MB"));
     }
 }

@@ -1,22 +1,16 @@
 //! Pods from a directory: run without being asked by an API server, shown there through mirror pods.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Node, Pod, Toleration},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
+use knarr_client::Informer;
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
 };
-use knarr_client::Informer;
 use uuid::Uuid;
 
 use crate::{context::Context, logs::watch::Watcher, pods::Pods};
@@ -28,7 +22,10 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Whether a pod in the API only shows a static pod.
 pub fn is_mirror(pod: &Pod) -> bool {
-    pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR))
+    pod.metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|a| a.contains_key(MIRROR))
 }
 
 /// A manifest as the pod that runs for it. Its uid follows from its content: a changed file is another pod.
@@ -38,13 +35,26 @@ pub fn is_mirror(pod: &Pod) -> bool {
 pub fn from_manifest(text: &str, node: &str) -> Result<Pod, String> {
     let mut pod: Pod = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
     let spec = pod.spec.as_mut().ok_or("the manifest has no spec")?;
-    let name = pod.metadata.name.clone().filter(|n| !n.is_empty()).ok_or("the manifest has no name")?;
-    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{node}\n{text}").as_bytes()).simple().to_string();
+    let name = pod
+        .metadata
+        .name
+        .clone()
+        .filter(|n| !n.is_empty())
+        .ok_or("the manifest has no name")?;
+    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{node}\n{text}").as_bytes())
+        .simple()
+        .to_string();
     spec.node_name = Some(node.to_owned());
-    let forever = Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Toleration::default() };
+    let forever = Toleration {
+        operator: Some("Exists".into()),
+        effect: Some("NoExecute".into()),
+        ..Toleration::default()
+    };
     spec.tolerations.get_or_insert_default().push(forever);
     pod.metadata.name = Some(format!("{name}-{node}"));
-    pod.metadata.namespace.get_or_insert_with(|| "default".to_owned());
+    pod.metadata
+        .namespace
+        .get_or_insert_with(|| "default".to_owned());
     pod.metadata.uid = Some(hash.clone());
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.insert(HASH.to_owned(), hash);
@@ -57,7 +67,10 @@ fn mirror(pod: &Pod, node: Option<&Node>) -> Pod {
     let mut out = pod.clone();
     let hash = out.metadata.uid.take().unwrap_or_default();
     out.status = None;
-    out.metadata.annotations.get_or_insert_default().insert(MIRROR.to_owned(), hash);
+    out.metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(MIRROR.to_owned(), hash);
     out.metadata.owner_references = node.map(|n| {
         vec![OwnerReference {
             api_version: "v1".to_owned(),
@@ -75,12 +88,19 @@ fn read(dir: &Path, node: &str) -> io::Result<BTreeMap<String, Arc<Pod>>> {
     let mut out = BTreeMap::new();
     for entry in fs::read_dir(dir)?.flatten() {
         let path = entry.path();
-        let is_manifest = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+        let is_manifest = path
+            .extension()
+            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
         if !is_manifest || entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        match fs::read_to_string(&path).map_err(|e| e.to_string()).and_then(|text| from_manifest(&text, node)) {
-            Ok(pod) => drop(out.insert(pod.metadata.uid.clone().unwrap_or_default(), Arc::new(pod))),
+        match fs::read_to_string(&path)
+            .map_err(|e| e.to_string())
+            .and_then(|text| from_manifest(&text, node))
+        {
+            Ok(pod) => {
+                drop(out.insert(pod.metadata.uid.clone().unwrap_or_default(), Arc::new(pod)))
+            }
             Err(error) => tracing::warn!(file = %path.display(), error, "static pod not read"),
         }
     }
@@ -125,9 +145,19 @@ async fn show(ctx: &Context, known: &BTreeMap<String, Arc<Pod>>, informer: &Info
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let there = informer.get(namespace, name);
-        let hash = |p: &Pod| p.metadata.annotations.as_ref().and_then(|a| a.get(MIRROR)).cloned();
+        let hash = |p: &Pod| {
+            p.metadata
+                .annotations
+                .as_ref()
+                .and_then(|a| a.get(MIRROR))
+                .cloned()
+        };
         match there {
-            Some(old) if hash(&old) == pod.metadata.uid && old.metadata.deletion_timestamp.is_none() => continue,
+            Some(old)
+                if hash(&old) == pod.metadata.uid && old.metadata.deletion_timestamp.is_none() =>
+            {
+                continue;
+            }
             Some(old) if is_mirror(&old) => {
                 remove_mirror(ctx, pod).await;
                 complete = false;
@@ -136,7 +166,10 @@ async fn show(ctx: &Context, known: &BTreeMap<String, Arc<Pod>>, informer: &Info
             None => {
                 let node = ctx.node.get("", &ctx.config.node_name);
                 let api: Api<Pod> = Api::namespaced(ctx.client().clone(), namespace);
-                if let Err(error) = api.create(&PostParams::default(), &mirror(pod, node.as_deref())).await {
+                if let Err(error) = api
+                    .create(&PostParams::default(), &mirror(pod, node.as_deref()))
+                    .await
+                {
                     tracing::debug!(pod = name, %error, "mirror pod not made; trying again");
                     complete = false;
                 }
@@ -147,11 +180,18 @@ async fn show(ctx: &Context, known: &BTreeMap<String, Arc<Pod>>, informer: &Info
 }
 
 async fn remove_mirror(ctx: &Context, pod: &Pod) {
-    let api: Api<Pod> = Api::namespaced(ctx.client().clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
-    let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    let _ = api.delete(pod.metadata.name.as_deref().unwrap_or_default(), &now).await;
+    let api: Api<Pod> = Api::namespaced(
+        ctx.client().clone(),
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+    );
+    let now = DeleteParams {
+        grace_period_seconds: Some(0),
+        ..DeleteParams::default()
+    };
+    let _ = api
+        .delete(pod.metadata.name.as_deref().unwrap_or_default(), &now)
+        .await;
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use knarr_runtime::{ContainerState, ContainerStatus, Error, Event, Runtime, SandboxState, SandboxStatus};
+use knarr_runtime::{
+    ContainerState, ContainerStatus, Error, Event, Runtime, SandboxState, SandboxStatus,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast::error::RecvError};
 
@@ -32,7 +34,9 @@ impl Observed {
 
     /// The newest sandbox, when it can take containers.
     pub fn ready_sandbox(&self) -> Option<&SandboxStatus> {
-        self.sandboxes.first().filter(|s| s.state == SandboxState::Ready)
+        self.sandboxes
+            .first()
+            .filter(|s| s.state == SandboxState::Ready)
     }
 
     /// The newest container of that name, in whatever sandbox.
@@ -42,7 +46,9 @@ impl Observed {
 
     /// The newest container of that name in one sandbox.
     pub fn latest_in(&self, sandbox: &str, name: &str) -> Option<&ContainerStatus> {
-        self.containers.iter().find(|c| c.name == name && c.sandbox_id == sandbox)
+        self.containers
+            .iter()
+            .find(|c| c.name == name && c.sandbox_id == sandbox)
     }
 
     /// The one before the newest.
@@ -51,7 +57,9 @@ impl Observed {
     }
 
     pub fn any_running(&self) -> bool {
-        self.containers.iter().any(|c| c.state == ContainerState::Running)
+        self.containers
+            .iter()
+            .any(|c| c.state == ContainerState::Running)
     }
 
     fn put(&mut self, container: ContainerStatus) {
@@ -61,8 +69,10 @@ impl Observed {
     }
 
     fn sort(&mut self) {
-        self.sandboxes.sort_by_key(|s| std::cmp::Reverse((s.created_at, s.config.attempt)));
-        self.containers.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.attempt)));
+        self.sandboxes
+            .sort_by_key(|s| std::cmp::Reverse((s.created_at, s.config.attempt)));
+        self.containers
+            .sort_by_key(|c| std::cmp::Reverse((c.created_at, c.attempt)));
     }
 }
 
@@ -81,7 +91,10 @@ pub struct View {
 
 impl View {
     pub fn new(runtime: Arc<dyn Runtime>) -> Self {
-        View { runtime, state: Arc::default() }
+        View {
+            runtime,
+            state: Arc::default(),
+        }
     }
 
     pub fn observe(&self, uid: &str) -> Observed {
@@ -90,12 +103,23 @@ impl View {
 
     /// Every pod of which anything is left in the runtime.
     pub fn uids(&self) -> Vec<String> {
-        self.state.lock().pods.iter().filter(|(_, seen)| !seen.is_empty()).map(|(uid, _)| uid.clone()).collect()
+        self.state
+            .lock()
+            .pods
+            .iter()
+            .filter(|(_, seen)| !seen.is_empty())
+            .map(|(uid, _)| uid.clone())
+            .collect()
     }
 
     /// Notified when something of the pod changed.
     pub fn waker(&self, uid: &str) -> Arc<Notify> {
-        self.state.lock().wakers.entry(uid.to_owned()).or_default().clone()
+        self.state
+            .lock()
+            .wakers
+            .entry(uid.to_owned())
+            .or_default()
+            .clone()
     }
 
     /// Forgets a pod of which nothing is left.
@@ -127,7 +151,8 @@ impl View {
         let read = if event.container_id.is_empty() {
             self.reload_sandboxes(&event.pod_uid).await
         } else {
-            self.reload_container(&event.pod_uid, &event.container_id).await
+            self.reload_container(&event.pod_uid, &event.container_id)
+                .await
         };
         if let Err(error) = read {
             tracing::warn!(%error, "runtime not readable; reading everything anew");
@@ -144,20 +169,33 @@ impl View {
 
     /// Reads everything and wakes every pod that differs.
     pub async fn relist(&self) -> Result<(), Error> {
-        let (sandboxes, containers) = (self.runtime.sandboxes().await?, self.runtime.containers().await?);
+        let (sandboxes, containers) = (
+            self.runtime.sandboxes().await?,
+            self.runtime.containers().await?,
+        );
         let mut pods: HashMap<String, Observed> = HashMap::new();
         for sandbox in sandboxes {
-            pods.entry(sandbox.config.pod_uid.clone()).or_default().sandboxes.push(sandbox);
+            pods.entry(sandbox.config.pod_uid.clone())
+                .or_default()
+                .sandboxes
+                .push(sandbox);
         }
         for container in containers {
-            let Some(uid) = container.labels.get(POD_UID) else { continue };
-            pods.entry(uid.clone()).or_default().containers.push(container);
+            let Some(uid) = container.labels.get(POD_UID) else {
+                continue;
+            };
+            pods.entry(uid.clone())
+                .or_default()
+                .containers
+                .push(container);
         }
         pods.values_mut().for_each(Observed::sort);
         let mut state = self.state.lock();
         let uids: HashSet<String> = pods.keys().chain(state.pods.keys()).cloned().collect();
         state.pods = pods;
-        uids.iter().filter_map(|uid| state.wakers.get(uid)).for_each(|w| w.notify_one());
+        uids.iter()
+            .filter_map(|uid| state.wakers.get(uid))
+            .for_each(|w| w.notify_one());
         Ok(())
     }
 
@@ -179,7 +217,10 @@ impl View {
     pub async fn reload_sandboxes(&self, uid: &str) -> Result<(), Error> {
         let all = self.runtime.sandboxes().await?;
         self.change(uid, |seen| {
-            seen.sandboxes = all.into_iter().filter(|s| s.config.pod_uid == uid).collect();
+            seen.sandboxes = all
+                .into_iter()
+                .filter(|s| s.config.pod_uid == uid)
+                .collect();
             seen.sort();
         });
         Ok(())

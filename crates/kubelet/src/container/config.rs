@@ -37,9 +37,18 @@ pub fn sandbox(ctx: &Context, wanted: &Wanted, attempt: u32) -> SandboxConfig {
     let spec = wanted.spec();
     let config = &ctx.config;
     let host_network = wanted.host_network();
-    let (hostname, _) = dns::hostname(spec, wanted.name(), wanted.namespace(), &config.cluster_domain);
+    let (hostname, _) = dns::hostname(
+        spec,
+        wanted.name(),
+        wanted.namespace(),
+        &config.cluster_domain,
+    );
     let security = spec.security_context.clone().unwrap_or_default();
-    let sysctls = security.sysctls.unwrap_or_default().into_iter().map(|s| (s.name, s.value));
+    let sysctls = security
+        .sysctls
+        .unwrap_or_default()
+        .into_iter()
+        .map(|s| (s.name, s.value));
     let mut annotations = wanted.pod.metadata.annotations.clone().unwrap_or_default();
     annotations.insert(GRACE.to_owned(), wanted.grace().to_string());
     SandboxConfig {
@@ -47,10 +56,24 @@ pub fn sandbox(ctx: &Context, wanted: &Wanted, attempt: u32) -> SandboxConfig {
         pod_namespace: wanted.namespace().to_owned(),
         pod_uid: wanted.uid().to_owned(),
         attempt,
-        hostname: if host_network { String::new() } else { hostname },
+        hostname: if host_network {
+            String::new()
+        } else {
+            hostname
+        },
         log_directory: config.pod_log_dir(wanted.namespace(), wanted.name(), wanted.uid()),
-        dns: Some(dns::config(spec, wanted.namespace(), &config.cluster_dns, &config.cluster_domain, &ctx.host_dns)),
-        port_mappings: if host_network { Vec::new() } else { port_mappings(wanted) },
+        dns: Some(dns::config(
+            spec,
+            wanted.namespace(),
+            &config.cluster_dns,
+            &config.cluster_domain,
+            &ctx.host_dns,
+        )),
+        port_mappings: if host_network {
+            Vec::new()
+        } else {
+            port_mappings(wanted)
+        },
         labels: pod_labels(wanted),
         annotations,
         cgroup_parent: cgroup_parent(&config.cgroup_root, qos(&wanted.pod), wanted.uid()),
@@ -65,7 +88,10 @@ pub fn sandbox(ctx: &Context, wanted: &Wanted, attempt: u32) -> SandboxConfig {
 
 /// `hostPort`s of all containers.
 pub fn port_mappings(wanted: &Wanted) -> Vec<PortMapping> {
-    let ports = wanted.containers.iter().flat_map(|(_, c)| c.ports.iter().flatten());
+    let ports = wanted
+        .containers
+        .iter()
+        .flat_map(|(_, c)| c.ports.iter().flatten());
     let mapping = |p: &k8s_openapi::api::core::v1::ContainerPort| {
         Some(PortMapping {
             protocol: match p.protocol.as_deref() {
@@ -75,7 +101,11 @@ pub fn port_mappings(wanted: &Wanted) -> Vec<PortMapping> {
             },
             container_port: u16::try_from(p.container_port).ok()?,
             host_port: u16::try_from(p.host_port?).ok().filter(|p| *p > 0)?,
-            host_ip: p.host_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()).filter(|ip| !ip.is_unspecified()),
+            host_ip: p
+                .host_ip
+                .as_deref()
+                .and_then(|ip| ip.parse::<IpAddr>().ok())
+                .filter(|ip| !ip.is_unspecified()),
         })
     };
     ports.filter_map(mapping).collect()
@@ -91,17 +121,49 @@ pub struct Surroundings<'a> {
 }
 
 /// What a container is made from.
-pub fn container(ctx: &Context, wanted: &Wanted, container: &Container, s: Surroundings<'_>) -> ContainerConfig {
-    let lookup = |name: &str| s.env.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
-    let expanded = |words: &Option<Vec<String>>| words.iter().flatten().map(|w| expand(w, lookup)).collect::<Vec<_>>();
+pub fn container(
+    ctx: &Context,
+    wanted: &Wanted,
+    container: &Container,
+    s: Surroundings<'_>,
+) -> ContainerConfig {
+    let lookup = |name: &str| {
+        s.env
+            .iter()
+            .rev()
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.as_str())
+    };
+    let expanded = |words: &Option<Vec<String>>| {
+        words
+            .iter()
+            .flatten()
+            .map(|w| expand(w, lookup))
+            .collect::<Vec<_>>()
+    };
     let mut labels = pod_labels(wanted);
     labels.insert(CONTAINER_NAME.to_owned(), container.name.clone());
     let image_id = s.image.repo_digests.first().unwrap_or(&s.image.id).clone();
     let annotations = BTreeMap::from([
         (RESTART_COUNT.to_owned(), s.attempt.to_string()),
-        (TERMINATION_PATH.to_owned(), container.termination_message_path.clone().unwrap_or_default()),
-        (TERMINATION_POLICY.to_owned(), container.termination_message_policy.clone().unwrap_or_default()),
-        (TERMINATION_FILE.to_owned(), s.termination_file.to_string_lossy().into_owned()),
+        (
+            TERMINATION_PATH.to_owned(),
+            container
+                .termination_message_path
+                .clone()
+                .unwrap_or_default(),
+        ),
+        (
+            TERMINATION_POLICY.to_owned(),
+            container
+                .termination_message_policy
+                .clone()
+                .unwrap_or_default(),
+        ),
+        (
+            TERMINATION_FILE.to_owned(),
+            s.termination_file.to_string_lossy().into_owned(),
+        ),
         (GRACE.to_owned(), wanted.grace().to_string()),
         (IMAGE_ID.to_owned(), image_id),
     ]);
@@ -124,7 +186,10 @@ pub fn container(ctx: &Context, wanted: &Wanted, container: &Container, s: Surro
         resources: container_resources(&wanted.pod, container, ctx.capacity.memory),
         security: security::context(&wanted.pod, container, &ctx.config.root_dir.join("seccomp")),
         termination_message: Some(s.termination_file),
-        stop_signal: container.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()),
+        stop_signal: container
+            .lifecycle
+            .as_ref()
+            .and_then(|l| l.stop_signal.clone()),
         env: s.env,
     }
 }

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, EnvVarSource, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, EnvVar, EnvVarSource, Pod, Secret, Service,
+};
 
 use super::{
     expand::expand,
@@ -25,10 +27,26 @@ pub struct Objects {
 ///
 /// # Errors
 /// What is missing, in the words users know.
-pub fn environment(pod: &Pod, container: &Container, objects: &Objects, facts: &Facts) -> Result<Vec<(String, String)>, String> {
-    let links = pod.spec.as_ref().is_none_or(|s| s.enable_service_links != Some(false));
-    let services = service_variables(&objects.services, pod.metadata.namespace.as_deref().unwrap_or_default(), links);
-    let mut out = Builder { values: HashMap::new(), order: Vec::new(), services: &services };
+pub fn environment(
+    pod: &Pod,
+    container: &Container,
+    objects: &Objects,
+    facts: &Facts,
+) -> Result<Vec<(String, String)>, String> {
+    let links = pod
+        .spec
+        .as_ref()
+        .is_none_or(|s| s.enable_service_links != Some(false));
+    let services = service_variables(
+        &objects.services,
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+        links,
+    );
+    let mut out = Builder {
+        values: HashMap::new(),
+        order: Vec::new(),
+        services: &services,
+    };
     from_sources(pod, container, objects, &mut out)?;
     for var in container.env.iter().flatten() {
         if let Some(value) = value(pod, container, var, objects, facts, &out)? {
@@ -52,32 +70,57 @@ impl Builder<'_> {
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).or_else(|| self.services.get(name)).map(String::as_str)
+        self.values
+            .get(name)
+            .or_else(|| self.services.get(name))
+            .map(String::as_str)
     }
 
     fn finish(mut self) -> Vec<(String, String)> {
-        let links: Vec<_> = self.services.iter().filter(|(k, _)| !self.values.contains_key(*k)).collect();
-        let links = links.into_iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>();
+        let links: Vec<_> = self
+            .services
+            .iter()
+            .filter(|(k, _)| !self.values.contains_key(*k))
+            .collect();
+        let links = links
+            .into_iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect::<Vec<_>>();
         let own = std::mem::take(&mut self.order);
-        let own = own.into_iter().filter_map(|name| self.values.remove_entry(&name));
+        let own = own
+            .into_iter()
+            .filter_map(|name| self.values.remove_entry(&name));
         own.chain(links).collect()
     }
 }
 
-fn from_sources(pod: &Pod, container: &Container, objects: &Objects, out: &mut Builder<'_>) -> Result<(), String> {
+fn from_sources(
+    pod: &Pod,
+    container: &Container,
+    objects: &Objects,
+    out: &mut Builder<'_>,
+) -> Result<(), String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         if let Some(r) = &source.config_map_ref {
             match objects.config_maps.get(&r.name) {
-                Some(map) => map.data.iter().flatten().for_each(|(k, v)| out.set(&format!("{prefix}{k}"), v.clone())),
+                Some(map) => map
+                    .data
+                    .iter()
+                    .flatten()
+                    .for_each(|(k, v)| out.set(&format!("{prefix}{k}"), v.clone())),
                 None if r.optional == Some(true) => {}
                 None => return Err(missing(namespace, "configmap", &r.name)),
             }
         }
         if let Some(r) = &source.secret_ref {
             match objects.secrets.get(&r.name) {
-                Some(secret) => secret.data.iter().flatten().for_each(|(k, v)| out.set(&format!("{prefix}{k}"), text(&v.0))),
+                Some(secret) => secret
+                    .data
+                    .iter()
+                    .flatten()
+                    .for_each(|(k, v)| out.set(&format!("{prefix}{k}"), text(&v.0))),
                 None if r.optional == Some(true) => {}
                 None => return Err(missing(namespace, "secret", &r.name)),
             }
@@ -94,7 +137,14 @@ fn missing(_namespace: &str, kind: &str, name: &str) -> String {
     format!("{kind} \"{name}\" not found")
 }
 
-fn value(pod: &Pod, container: &Container, var: &EnvVar, objects: &Objects, facts: &Facts, known: &Builder<'_>) -> Result<Option<String>, String> {
+fn value(
+    pod: &Pod,
+    container: &Container,
+    var: &EnvVar,
+    objects: &Objects,
+    facts: &Facts,
+    known: &Builder<'_>,
+) -> Result<Option<String>, String> {
     if let Some(value) = var.value.as_deref().filter(|v| !v.is_empty()) {
         return Ok(Some(expand(value, |name| known.get(name))));
     }
@@ -104,7 +154,13 @@ fn value(pod: &Pod, container: &Container, var: &EnvVar, objects: &Objects, fact
     }
 }
 
-fn from_source(pod: &Pod, container: &Container, source: &EnvVarSource, objects: &Objects, facts: &Facts) -> Result<Option<String>, String> {
+fn from_source(
+    pod: &Pod,
+    container: &Container,
+    source: &EnvVarSource,
+    objects: &Objects,
+    facts: &Facts,
+) -> Result<Option<String>, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     if let Some(selector) = &source.field_ref {
         return field(pod, selector, facts).map(Some);
@@ -115,23 +171,37 @@ fn from_source(pod: &Pod, container: &Container, source: &EnvVarSource, objects:
     if let Some(r) = &source.config_map_key_ref {
         let optional = r.optional == Some(true);
         let Some(map) = objects.config_maps.get(&r.name) else {
-            return if optional { Ok(None) } else { Err(missing(namespace, "configmap", &r.name)) };
+            return if optional {
+                Ok(None)
+            } else {
+                Err(missing(namespace, "configmap", &r.name))
+            };
         };
         return match map.data.as_ref().and_then(|d| d.get(&r.key)) {
             Some(value) => Ok(Some(value.clone())),
             None if optional => Ok(None),
-            None => Err(format!("couldn't find key {} in ConfigMap {namespace}/{}", r.key, r.name)),
+            None => Err(format!(
+                "couldn't find key {} in ConfigMap {namespace}/{}",
+                r.key, r.name
+            )),
         };
     }
     if let Some(r) = &source.secret_key_ref {
         let optional = r.optional == Some(true);
         let Some(secret) = objects.secrets.get(&r.name) else {
-            return if optional { Ok(None) } else { Err(missing(namespace, "secret", &r.name)) };
+            return if optional {
+                Ok(None)
+            } else {
+                Err(missing(namespace, "secret", &r.name))
+            };
         };
         return match secret.data.as_ref().and_then(|d| d.get(&r.key)) {
             Some(value) => Ok(Some(text(&value.0))),
             None if optional => Ok(None),
-            None => Err(format!("couldn't find key {} in Secret {namespace}/{}", r.key, r.name)),
+            None => Err(format!(
+                "couldn't find key {} in Secret {namespace}/{}",
+                r.key, r.name
+            )),
         };
     }
     Ok(Some(String::new()))
@@ -139,11 +209,20 @@ fn from_source(pod: &Pod, container: &Container, source: &EnvVarSource, objects:
 
 /// What containers learn about Services: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT` and the older link variables.
 /// Without links only `default/kubernetes` counts.
-pub fn service_variables(services: &[Arc<Service>], namespace: &str, links: bool) -> BTreeMap<String, String> {
+pub fn service_variables(
+    services: &[Arc<Service>],
+    namespace: &str,
+    links: bool,
+) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let mut done = HashSet::new();
-    let is_master = |s: &Service| s.metadata.namespace.as_deref() == Some("default") && s.metadata.name.as_deref() == Some("kubernetes");
-    let mine = services.iter().filter(|s| links && s.metadata.namespace.as_deref() == Some(namespace));
+    let is_master = |s: &Service| {
+        s.metadata.namespace.as_deref() == Some("default")
+            && s.metadata.name.as_deref() == Some("kubernetes")
+    };
+    let mine = services
+        .iter()
+        .filter(|s| links && s.metadata.namespace.as_deref() == Some(namespace));
     for service in mine.chain(services.iter().filter(|s| is_master(s))) {
         let name = service.metadata.name.as_deref().unwrap_or_default();
         if done.insert(name) {
@@ -155,17 +234,30 @@ pub fn service_variables(services: &[Arc<Service>], namespace: &str, links: bool
 
 fn variables_of(service: &Service, name: &str, out: &mut BTreeMap<String, String>) {
     let Some(spec) = &service.spec else { return };
-    let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { return };
+    let Some(ip) = spec
+        .cluster_ip
+        .as_deref()
+        .filter(|ip| !ip.is_empty() && *ip != "None")
+    else {
+        return;
+    };
     let ports = spec.ports.as_deref().unwrap_or(&[]);
     let Some(first) = ports.first() else { return };
     let upper = |s: &str| s.to_uppercase().replace('-', "_");
     let base = upper(name);
-    let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+    let host = if ip.contains(':') {
+        format!("[{ip}]")
+    } else {
+        ip.to_owned()
+    };
     out.insert(format!("{base}_SERVICE_HOST"), ip.to_owned());
     out.insert(format!("{base}_SERVICE_PORT"), first.port.to_string());
     for port in ports {
         if let Some(port_name) = port.name.as_deref().filter(|n| !n.is_empty()) {
-            out.insert(format!("{base}_SERVICE_PORT_{}", upper(port_name)), port.port.to_string());
+            out.insert(
+                format!("{base}_SERVICE_PORT_{}", upper(port_name)),
+                port.port.to_string(),
+            );
         }
     }
     for (i, port) in ports.iter().enumerate() {
@@ -191,11 +283,18 @@ mod tests {
         serde_json::from_value(json).expect("an object")
     }
 
-    fn run(env: serde_json::Value, env_from: serde_json::Value) -> Result<Vec<(String, String)>, String> {
-        let pod: Pod = from(serde_json::json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"enableServiceLinks": false,
-            "containers": [{"name": "c", "env": env, "envFrom": env_from}]}}));
-        let map: ConfigMap = from(serde_json::json!({"metadata": {"name": "m"}, "data": {"k": "v", "l": "w"}}));
-        let secret: Secret = from(serde_json::json!({"metadata": {"name": "s"}, "data": {"p": "c2VjcmV0"}}));
+    fn run(
+        env: serde_json::Value,
+        env_from: serde_json::Value,
+    ) -> Result<Vec<(String, String)>, String> {
+        let pod: Pod = from(
+            serde_json::json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"enableServiceLinks": false,
+            "containers": [{"name": "c", "env": env, "envFrom": env_from}]}}),
+        );
+        let map: ConfigMap =
+            from(serde_json::json!({"metadata": {"name": "m"}, "data": {"k": "v", "l": "w"}}));
+        let secret: Secret =
+            from(serde_json::json!({"metadata": {"name": "s"}, "data": {"p": "c2VjcmV0"}}));
         let objects = Objects {
             config_maps: HashMap::from([("m".to_owned(), Arc::new(map))]),
             secrets: HashMap::from([("s".to_owned(), Arc::new(secret))]),
@@ -206,7 +305,9 @@ mod tests {
     }
 
     fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
-        of.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        of.iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -217,8 +318,19 @@ mod tests {
             {"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}},
             {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "p"}}},
             {"name": "O", "valueFrom": {"secretKeyRef": {"name": "none", "key": "p", "optional": true}}}]);
-        let got = run(env, serde_json::json!([{"prefix": "X_", "configMapRef": {"name": "m"}}]));
-        let want = [("X_k", "v"), ("X_l", "w"), ("A", "1"), ("B", "1-v-$(none)"), ("N", "p"), ("K", "v"), ("S", "secret")];
+        let got = run(
+            env,
+            serde_json::json!([{"prefix": "X_", "configMapRef": {"name": "m"}}]),
+        );
+        let want = [
+            ("X_k", "v"),
+            ("X_l", "w"),
+            ("A", "1"),
+            ("B", "1-v-$(none)"),
+            ("N", "p"),
+            ("K", "v"),
+            ("S", "secret"),
+        ];
         assert_eq!(got, Ok(pairs(&want)));
     }
 
@@ -227,11 +339,31 @@ mod tests {
         let key = |kind: &str, name: &str, key: &str| serde_json::json!([{"name": "A", "valueFrom": {kind: {"name": name, "key": key}}}]);
         let none = serde_json::json!([]);
         let cases = [
-            (key("configMapKeyRef", "x", "k"), none.clone(), "configmap \"x\" not found"),
-            (key("secretKeyRef", "x", "k"), none.clone(), "secret \"x\" not found"),
-            (key("configMapKeyRef", "m", "z"), none.clone(), "couldn't find key z in ConfigMap ns/m"),
-            (key("secretKeyRef", "s", "z"), none.clone(), "couldn't find key z in Secret ns/s"),
-            (none, serde_json::json!([{"secretRef": {"name": "x"}}]), "secret \"x\" not found"),
+            (
+                key("configMapKeyRef", "x", "k"),
+                none.clone(),
+                "configmap \"x\" not found",
+            ),
+            (
+                key("secretKeyRef", "x", "k"),
+                none.clone(),
+                "secret \"x\" not found",
+            ),
+            (
+                key("configMapKeyRef", "m", "z"),
+                none.clone(),
+                "couldn't find key z in ConfigMap ns/m",
+            ),
+            (
+                key("secretKeyRef", "s", "z"),
+                none.clone(),
+                "couldn't find key z in Secret ns/s",
+            ),
+            (
+                none,
+                serde_json::json!([{"secretRef": {"name": "x"}}]),
+                "secret \"x\" not found",
+            ),
         ];
         for (env, env_from, want) in cases {
             assert_eq!(run(env, env_from), Err(want.to_owned()));
@@ -241,10 +373,17 @@ mod tests {
     #[test]
     fn services_are_told() {
         let service = |ns: &str, name: &str, ip: &str| {
-            Arc::new(from::<Service>(serde_json::json!({"metadata": {"name": name, "namespace": ns},
-                "spec": {"clusterIP": ip, "ports": [{"port": 80, "name": "my-web", "protocol": "TCP"}]}})))
+            Arc::new(from::<Service>(
+                serde_json::json!({"metadata": {"name": name, "namespace": ns},
+                "spec": {"clusterIP": ip, "ports": [{"port": 80, "name": "my-web", "protocol": "TCP"}]}}),
+            ))
         };
-        let all = [service("ns", "redis-db", "10.1.1.1"), service("ns", "headless", "None"), service("other", "x", "10.1.1.2"), service("default", "kubernetes", "10.1.0.1")];
+        let all = [
+            service("ns", "redis-db", "10.1.1.1"),
+            service("ns", "headless", "None"),
+            service("other", "x", "10.1.1.2"),
+            service("default", "kubernetes", "10.1.0.1"),
+        ];
         let with = service_variables(&all, "ns", true);
         assert_eq!(with["REDIS_DB_SERVICE_HOST"], "10.1.1.1");
         assert_eq!(with["REDIS_DB_SERVICE_PORT_MY_WEB"], "80");

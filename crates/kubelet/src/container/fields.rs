@@ -22,7 +22,10 @@ pub struct Facts {
 }
 
 fn joined(ips: &[IpAddr]) -> String {
-    ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    ips.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn first(ips: &[IpAddr]) -> String {
@@ -46,7 +49,11 @@ pub fn field(pod: &Pod, selector: &ObjectFieldSelector, facts: &Facts) -> Result
         return Ok(values.and_then(|m| m.get(key)).cloned().unwrap_or_default());
     }
     let host_network = spec.is_some_and(|s| s.host_network == Some(true));
-    let pod_ips = if host_network { &facts.node_ips } else { &facts.pod_ips };
+    let pod_ips = if host_network {
+        &facts.node_ips
+    } else {
+        &facts.pod_ips
+    };
     Ok(match path {
         "metadata.name" => meta.name.clone().unwrap_or_default(),
         "metadata.namespace" => meta.namespace.clone().unwrap_or_default(),
@@ -54,7 +61,9 @@ pub fn field(pod: &Pod, selector: &ObjectFieldSelector, facts: &Facts) -> Result
         "metadata.labels" => format_map(meta.labels.as_ref()),
         "metadata.annotations" => format_map(meta.annotations.as_ref()),
         "spec.nodeName" => spec.and_then(|s| s.node_name.clone()).unwrap_or_default(),
-        "spec.serviceAccountName" => spec.and_then(|s| s.service_account_name.clone()).unwrap_or_default(),
+        "spec.serviceAccountName" => spec
+            .and_then(|s| s.service_account_name.clone())
+            .unwrap_or_default(),
         "status.hostIP" => first(&facts.node_ips),
         "status.hostIPs" => joined(&facts.node_ips),
         "status.podIP" => first(pod_ips),
@@ -71,7 +80,10 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// One `key="value"` line per entry, sorted, values quoted.
 fn format_map(map: Option<&BTreeMap<String, String>>) -> String {
-    let lines = map.into_iter().flatten().map(|(k, v)| format!("{k}={}", quote(v)));
+    let lines = map
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| format!("{k}={}", quote(v)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -89,7 +101,9 @@ fn quote(text: &str) -> String {
             '\u{8}' => out.push_str("\\b"),
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
+                out.push_str(&format!("\\x{:02x}", c as u32))
+            }
             c => out.push(c),
         }
     }
@@ -101,29 +115,60 @@ fn quote(text: &str) -> String {
 ///
 /// # Errors
 /// When there is no such container or resource.
-pub fn resource(pod: &Pod, container: &str, selector: &ResourceFieldSelector, facts: &Facts) -> Result<String, String> {
-    let name = selector.container_name.as_deref().filter(|n| !n.is_empty()).unwrap_or(container);
+pub fn resource(
+    pod: &Pod,
+    container: &str,
+    selector: &ResourceFieldSelector,
+    facts: &Facts,
+) -> Result<String, String> {
+    let name = selector
+        .container_name
+        .as_deref()
+        .filter(|n| !n.is_empty())
+        .unwrap_or(container);
     let spec = pod.spec.clone().unwrap_or_default();
-    let mut all = spec.init_containers.iter().flatten().chain(&spec.containers);
-    let found = all.find(|c| c.name == name).ok_or_else(|| format!("container {name} not found"))?;
-    let (what, resource) = selector.resource.split_once('.').unwrap_or(("", &selector.resource));
+    let mut all = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers);
+    let found = all
+        .find(|c| c.name == name)
+        .ok_or_else(|| format!("container {name} not found"))?;
+    let (what, resource) = selector
+        .resource
+        .split_once('.')
+        .unwrap_or(("", &selector.resource));
     let r = found.resources.as_ref();
     let quantity = match what {
         "limits" => limit(r, resource),
         "requests" => request(r, resource),
-        _ => return Err(format!("unsupported container resource : {}", selector.resource)),
+        _ => {
+            return Err(format!(
+                "unsupported container resource : {}",
+                selector.resource
+            ));
+        }
     };
     let is_cpu = resource == "cpu";
     let scaled = |q: &_| if is_cpu { milli(q) } else { units(q) };
     // A container without a limit may use the whole node.
-    let value = quantity.and_then(scaled).filter(|v| *v > 0).unwrap_or(match (what, resource) {
-        ("limits", "cpu") => facts.node_cpu,
-        ("limits", "memory") => facts.node_memory,
-        ("limits", "ephemeral-storage") => facts.node_disk,
-        _ => 0,
-    });
+    let value = quantity
+        .and_then(scaled)
+        .filter(|v| *v > 0)
+        .unwrap_or(match (what, resource) {
+            ("limits", "cpu") => facts.node_cpu,
+            ("limits", "memory") => facts.node_memory,
+            ("limits", "ephemeral-storage") => facts.node_disk,
+            _ => 0,
+        });
     let one = if is_cpu { 1000 } else { 1 };
-    let divisor = selector.divisor.as_ref().and_then(scaled).filter(|d| *d > 0).unwrap_or(one);
+    let divisor = selector
+        .divisor
+        .as_ref()
+        .and_then(scaled)
+        .filter(|d| *d > 0)
+        .unwrap_or(one);
     Ok((value / divisor + i64::from(value % divisor > 0)).to_string())
 }
 
@@ -143,7 +188,10 @@ mod tests {
 
     #[test]
     fn fields() {
-        let facts = Facts { pod_ips: vec![IpAddr::from([10, 0, 0, 5]), "fd00::5".parse().expect("ip")], ..Facts::default() };
+        let facts = Facts {
+            pod_ips: vec![IpAddr::from([10, 0, 0, 5]), "fd00::5".parse().expect("ip")],
+            ..Facts::default()
+        };
         let cases = [
             ("metadata.name", Ok("p")),
             ("metadata.labels", Ok("a=\"x\\\"y\\n\"\nb=\"2\"")),
@@ -155,14 +203,27 @@ mod tests {
             ("spec.other", Err("unsupported fieldPath: spec.other")),
         ];
         for (path, want) in cases {
-            let selector = ObjectFieldSelector { field_path: path.into(), ..ObjectFieldSelector::default() };
-            assert_eq!(field(&pod(), &selector, &facts).as_deref().map_err(String::as_str), want, "{path}");
+            let selector = ObjectFieldSelector {
+                field_path: path.into(),
+                ..ObjectFieldSelector::default()
+            };
+            assert_eq!(
+                field(&pod(), &selector, &facts)
+                    .as_deref()
+                    .map_err(String::as_str),
+                want,
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn resources_are_divided_and_rounded_up() {
-        let facts = Facts { node_cpu: 2000, node_memory: 1 << 30, ..Facts::default() };
+        let facts = Facts {
+            node_cpu: 2000,
+            node_memory: 1 << 30,
+            ..Facts::default()
+        };
         let cases = [
             ("requests.cpu", "1m", "250"),
             ("requests.cpu", "", "1"),
@@ -173,8 +234,16 @@ mod tests {
         ];
         for (name, divisor, want) in cases {
             let divisor = (!divisor.is_empty()).then(|| Quantity(divisor.into()));
-            let selector = ResourceFieldSelector { resource: name.into(), divisor, container_name: None };
-            assert_eq!(resource(&pod(), "c", &selector, &facts).as_deref(), Ok(want), "{name}");
+            let selector = ResourceFieldSelector {
+                resource: name.into(),
+                divisor,
+                container_name: None,
+            };
+            assert_eq!(
+                resource(&pod(), "c", &selector, &facts).as_deref(),
+                Ok(want),
+                "{name}"
+            );
         }
     }
 }

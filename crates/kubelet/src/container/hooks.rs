@@ -16,25 +16,53 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// What failed, in the words of the hook's event.
-pub async fn run(ctx: &Context, hook: &LifecycleHandler, container: &Container, id: &str, pod_ip: Option<IpAddr>) -> Result<(), String> {
+pub async fn run(
+    ctx: &Context,
+    hook: &LifecycleHandler,
+    container: &Container,
+    id: &str,
+    pod_ip: Option<IpAddr>,
+) -> Result<(), String> {
     if let Some(exec) = &hook.exec {
         let command = exec.command.clone().unwrap_or_default();
         // The caller bounds hooks by the pod's grace period.
-        let out = ctx.runtime().exec_sync(id, &command, Duration::from_secs(24 * 3600)).await;
+        let out = ctx
+            .runtime()
+            .exec_sync(id, &command, Duration::from_secs(24 * 3600))
+            .await;
         let out = out.map_err(|e| format!("{e:#}"))?;
-        let said = String::from_utf8_lossy(if out.stdout.is_empty() { &out.stderr } else { &out.stdout }).trim().to_owned();
+        let said = String::from_utf8_lossy(if out.stdout.is_empty() {
+            &out.stderr
+        } else {
+            &out.stdout
+        })
+        .trim()
+        .to_owned();
         return match out.exit_code {
             0 => Ok(()),
-            code => Err(format!("command '{}' exited with {code}: {said}", command.join(" "))),
+            code => Err(format!(
+                "command '{}' exited with {code}: {said}",
+                command.join(" ")
+            )),
         };
     }
     if let Some(get) = &hook.http_get {
         let target = Target::of(get, container, pod_ip)?;
         let answer = http::get(&target, HTTP_TIMEOUT).await?;
-        return if (200..400).contains(&answer.status) { Ok(()) } else { Err(format!("HTTP hook answered with statuscode: {}", answer.status)) };
+        return if (200..400).contains(&answer.status) {
+            Ok(())
+        } else {
+            Err(format!(
+                "HTTP hook answered with statuscode: {}",
+                answer.status
+            ))
+        };
     }
     if let Some(sleep) = &hook.sleep {
-        tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
+        tokio::time::sleep(Duration::from_secs(
+            u64::try_from(sleep.seconds).unwrap_or(0),
+        ))
+        .await;
     }
     Ok(())
 }

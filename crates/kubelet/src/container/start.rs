@@ -56,7 +56,15 @@ pub enum Failure {
 }
 
 /// Tells an event about one container of a pod.
-pub fn tell(ctx: &Context, pod: &Pod, kind: Kind, container: &str, normal: bool, reason: &str, message: String) {
+pub fn tell(
+    ctx: &Context,
+    pod: &Pod,
+    kind: Kind,
+    container: &str,
+    normal: bool,
+    reason: &str,
+    message: String,
+) {
     let list = match kind {
         Kind::Init | Kind::Sidecar => "initContainers",
         Kind::App => "containers",
@@ -64,12 +72,25 @@ pub fn tell(ctx: &Context, pod: &Pod, kind: Kind, container: &str, normal: bool,
     };
     let mut about = reference(pod);
     about.field_path = Some(format!("spec.{list}{{{container}}}"));
-    ctx.recorder.about(about, if normal { "Normal" } else { "Warning" }, reason, message);
+    ctx.recorder.about(
+        about,
+        if normal { "Normal" } else { "Warning" },
+        reason,
+        message,
+    );
 }
 
 impl Start {
     fn tell(&self, ctx: &Context, normal: bool, reason: &str, message: String) {
-        tell(ctx, &self.wanted.pod, self.kind, &self.container.name, normal, reason, message);
+        tell(
+            ctx,
+            &self.wanted.pod,
+            self.kind,
+            &self.container.name,
+            normal,
+            reason,
+            message,
+        );
     }
 
     async fn image(&self, ctx: &Context) -> Result<Image, Failure> {
@@ -90,24 +111,47 @@ impl Start {
         Failure::Config(Waiting::new("CreateContainerConfigError", message))
     }
 
-    async fn config(&self, ctx: &Context, image: &Image) -> Result<knarr_runtime::ContainerConfig, Failure> {
+    async fn config(
+        &self,
+        ctx: &Context,
+        image: &Image,
+    ) -> Result<knarr_runtime::ContainerConfig, Failure> {
         let pod = &self.wanted.pod;
         let fail = |message: String| self.config_error(ctx, message);
         security::check_non_root(pod, &self.container, &image.user).map_err(fail)?;
         let env = environment(pod, &self.container, &self.objects, &self.facts).map_err(fail)?;
         let dir = ctx.config.pod_dir(self.wanted.uid());
-        let (container, volumes, for_mounts) = (self.container.clone(), self.volumes.clone(), env.clone());
+        let (container, volumes, for_mounts) =
+            (self.container.clone(), self.volumes.clone(), env.clone());
         let prepare = move || {
             let all = mounts::of_volumes(&dir, &container, &volumes, &for_mounts)?;
-            let (file, last) = mounts::of_termination_message(&dir, &container).map_err(|e| e.to_string())?;
+            let (file, last) =
+                mounts::of_termination_message(&dir, &container).map_err(|e| e.to_string())?;
             Ok::<_, String>((all, file, last))
         };
-        let prepared = tokio::task::spawn_blocking(prepare).await.map_err(|e| fail(e.to_string()))?;
+        let prepared = tokio::task::spawn_blocking(prepare)
+            .await
+            .map_err(|e| fail(e.to_string()))?;
         let (mut all, termination_file, last) = prepared.map_err(fail)?;
-        all.extend(self.hosts_file.as_ref().and_then(|hosts| mounts::of_hosts_file(&self.container, hosts)));
+        all.extend(
+            self.hosts_file
+                .as_ref()
+                .and_then(|hosts| mounts::of_hosts_file(&self.container, hosts)),
+        );
         all.push(last);
-        let surroundings = Surroundings { attempt: self.attempt, image, env, mounts: all, termination_file };
-        Ok(config::container(ctx, &self.wanted, &self.container, surroundings))
+        let surroundings = Surroundings {
+            attempt: self.attempt,
+            image,
+            env,
+            mounts: all,
+            termination_file,
+        };
+        Ok(config::container(
+            ctx,
+            &self.wanted,
+            &self.container,
+            surroundings,
+        ))
     }
 
     async fn create(&self, ctx: &Context) -> Result<String, Failure> {
@@ -116,15 +160,27 @@ impl Start {
         if self.cancel.is_cancelled() {
             return Err(Failure::Cancelled);
         }
-        match ctx.runtime().create_container(&self.sandbox_id, &config).await {
+        match ctx
+            .runtime()
+            .create_container(&self.sandbox_id, &config)
+            .await
+        {
             Ok(id) => {
-                self.tell(ctx, true, "Created", format!("Created container: {}", self.container.name));
+                self.tell(
+                    ctx,
+                    true,
+                    "Created",
+                    format!("Created container: {}", self.container.name),
+                );
                 Ok(id)
             }
             Err(error) => {
                 let message = format!("{error:#}");
                 self.tell(ctx, false, "Failed", format!("Error: {message}"));
-                Err(Failure::Config(Waiting::new("CreateContainerError", message)))
+                Err(Failure::Config(Waiting::new(
+                    "CreateContainerError",
+                    message,
+                )))
             }
         }
     }
@@ -145,15 +201,41 @@ pub async fn run(ctx: &Context, start: Start) -> Result<String, Failure> {
         start.tell(ctx, false, "Failed", format!("Error: {message}"));
         return Err(Failure::Run(Waiting::new("RunContainerError", message)));
     }
-    start.tell(ctx, true, "Started", format!("Started container {}", start.container.name));
-    let Some(hook) = start.container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(id) };
-    let hook = hooks::run(ctx, hook, &start.container, &id, start.pod_ips.first().copied());
+    start.tell(
+        ctx,
+        true,
+        "Started",
+        format!("Started container {}", start.container.name),
+    );
+    let Some(hook) = start
+        .container
+        .lifecycle
+        .as_ref()
+        .and_then(|l| l.post_start.as_ref())
+    else {
+        return Ok(id);
+    };
+    let hook = hooks::run(
+        ctx,
+        hook,
+        &start.container,
+        &id,
+        start.pod_ips.first().copied(),
+    );
     let done = tokio::select! {
         done = hook => done,
         () = start.cancel.cancelled() => return Err(Failure::Cancelled),
     };
     done.map(|()| id.clone()).map_err(|error| {
-        start.tell(ctx, false, "FailedPostStartHook", format!("PostStartHook failed: {error}"));
-        Failure::Hook { id, message: "FailedPostStartHook".to_owned() }
+        start.tell(
+            ctx,
+            false,
+            "FailedPostStartHook",
+            format!("PostStartHook failed: {error}"),
+        );
+        Failure::Hook {
+            id,
+            message: "FailedPostStartHook".to_owned(),
+        }
     })
 }

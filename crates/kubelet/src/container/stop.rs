@@ -45,8 +45,21 @@ pub async fn run(ctx: &Context, mut stop: Stop) -> bool {
 
 /// Runs the hook for as long as the grace period lasts.
 async fn pre_stop(ctx: &Context, stop: &mut Stop) {
-    let Some(hook) = stop.container.lifecycle.as_ref().and_then(|l| l.pre_stop.clone()) else { return };
-    let Stop { wanted, container, id, pod_ip, deadline } = stop;
+    let Some(hook) = stop
+        .container
+        .lifecycle
+        .as_ref()
+        .and_then(|l| l.pre_stop.clone())
+    else {
+        return;
+    };
+    let Stop {
+        wanted,
+        container,
+        id,
+        pod_ip,
+        deadline,
+    } = stop;
     let mut hook = std::pin::pin!(hooks::run(ctx, &hook, container, id, *pod_ip));
     loop {
         let time = left(*deadline.borrow_and_update());

@@ -30,7 +30,12 @@ pub fn parse(line: &[u8]) -> Option<Line<'_>> {
     };
     let tag = parts.next()?;
     let text = parts.next().unwrap_or_default();
-    Some(Line { time, is_stderr, partial: tag.split(|b| *b == b':').next() == Some(b"P"), text })
+    Some(Line {
+        time,
+        is_stderr,
+        partial: tag.split(|b| *b == b':').next() == Some(b"P"),
+        text,
+    })
 }
 
 /// The text of a line.
@@ -44,11 +49,21 @@ mod tests {
 
     #[test]
     fn lines() {
-        let line = parse(b"2016-10-06T00:17:09.669794202Z stdout F log content 1\n").expect("a line");
-        assert_eq!((line.text, line.partial, line.is_stderr), (&b"log content 1"[..], false, false));
-        assert_eq!(line.timestamp().map(|t| t.subsec_nanosecond()), Some(669_794_202));
+        let line =
+            parse(b"2016-10-06T00:17:09.669794202Z stdout F log content 1\n").expect("a line");
+        assert_eq!(
+            (line.text, line.partial, line.is_stderr),
+            (&b"log content 1"[..], false, false)
+        );
+        assert_eq!(
+            line.timestamp().map(|t| t.subsec_nanosecond()),
+            Some(669_794_202)
+        );
         let partial = parse(b"2016-10-06T00:17:09Z stderr P ").expect("a line");
-        assert_eq!((partial.text, partial.partial, partial.is_stderr), (&b""[..], true, true));
+        assert_eq!(
+            (partial.text, partial.partial, partial.is_stderr),
+            (&b""[..], true, true)
+        );
         assert_eq!(parse(b"nonsense"), None);
         assert_eq!(parse(b""), None);
     }

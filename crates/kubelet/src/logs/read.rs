@@ -47,10 +47,18 @@ impl Filter<'_> {
     /// Adds what is to be told of a line. False when nothing more is wanted.
     fn line(&mut self, raw: &[u8], out: &mut BytesMut) -> bool {
         let Some(line) = parse(raw) else { return true };
-        if self.options.since.is_some_and(|since| line.timestamp().is_some_and(|t| t < since)) {
+        if self
+            .options
+            .since
+            .is_some_and(|since| line.timestamp().is_some_and(|t| t < since))
+        {
             return true;
         }
-        if self.options.stderr.is_some_and(|wanted| wanted != line.is_stderr) {
+        if self
+            .options
+            .stderr
+            .is_some_and(|wanted| wanted != line.is_stderr)
+        {
             return true;
         }
         let begin = out.len();
@@ -78,7 +86,12 @@ impl Filter<'_> {
 ///
 /// # Errors
 /// When the log cannot be read.
-pub async fn stream(log: &Path, options: &Options, ended: impl Future<Output = ()> + Send, out: Sender<Bytes>) -> io::Result<()> {
+pub async fn stream(
+    log: &Path,
+    options: &Options,
+    ended: impl Future<Output = ()> + Send,
+    out: Sender<Bytes>,
+) -> io::Result<()> {
     let watcher = options.follow.then(|| Watcher::new(log)).transpose()?;
     let mut files: Vec<PathBuf> = rotated(log);
     if log.exists() {
@@ -88,7 +101,11 @@ pub async fn stream(log: &Path, options: &Options, ended: impl Future<Output = (
         Some(lines) => start_of_tail(&files, lines).await?,
         None => (0, 0),
     };
-    let mut filter = Filter { options, left: options.limit.unwrap_or(u64::MAX), inside: false };
+    let mut filter = Filter {
+        options,
+        left: options.limit.unwrap_or(u64::MAX),
+        inside: false,
+    };
     let mut ended = std::pin::pin!(ended);
     let mut offset = offset;
     let mut reader: Option<Reader> = None;
@@ -99,7 +116,9 @@ pub async fn stream(log: &Path, options: &Options, ended: impl Future<Output = (
         }
         reader = Some(next);
     }
-    let Some(mut watcher) = watcher else { return Ok(()) };
+    let Some(mut watcher) = watcher else {
+        return Ok(());
+    };
     let mut over = false;
     loop {
         if !catch_up(log, &mut reader, &mut filter, &out).await? || over {
@@ -115,7 +134,12 @@ pub async fn stream(log: &Path, options: &Options, ended: impl Future<Output = (
 }
 
 /// Reads what was added, also when the file was put aside and a new one begun. False when nothing more is wanted.
-async fn catch_up(log: &Path, reader: &mut Option<Reader>, filter: &mut Filter<'_>, out: &Sender<Bytes>) -> io::Result<bool> {
+async fn catch_up(
+    log: &Path,
+    reader: &mut Option<Reader>,
+    filter: &mut Filter<'_>,
+    out: &Sender<Bytes>,
+) -> io::Result<bool> {
     if let Some(r) = reader
         && !r.drain(filter, out).await?
     {
@@ -149,7 +173,11 @@ impl Reader {
         if offset > 0 {
             file.seek(SeekFrom::Start(offset)).await?;
         }
-        Ok(Reader { file, inode, rest: BytesMut::new() })
+        Ok(Reader {
+            file,
+            inode,
+            rest: BytesMut::new(),
+        })
     }
 
     /// Reads to the file's end. False when nothing more is wanted.
@@ -231,7 +259,9 @@ mod tests {
 
     async fn read(log: &Path, options: Options) -> String {
         let (tx, mut rx) = tokio::sync::mpsc::channel(100);
-        stream(log, &options, std::future::ready(()), tx).await.expect("read");
+        stream(log, &options, std::future::ready(()), tx)
+            .await
+            .expect("read");
         let mut out = Vec::new();
         while let Some(bytes) = rx.recv().await {
             out.extend(bytes);
@@ -243,17 +273,53 @@ mod tests {
     async fn selections() {
         let tmp = tempfile::tempdir().expect("tempdir");
         let log = tmp.path().join("0.log");
-        std::fs::write(tmp.path().join("0.log.20240101-000000"), line(0, "a") + &line(1, "b")).expect("write");
+        std::fs::write(
+            tmp.path().join("0.log.20240101-000000"),
+            line(0, "a") + &line(1, "b"),
+        )
+        .expect("write");
         std::fs::write(&log, line(2, "c") + &line(3, "d")).expect("write");
         let o = Options::default;
         assert_eq!(read(&log, o()).await, "a\nb\nc\nd\n");
-        for (n, want) in [(0, ""), (1, "d\n"), (2, "c\nd\n"), (3, "b\nc\nd\n"), (4, "a\nb\nc\nd\n"), (9, "a\nb\nc\nd\n")] {
-            assert_eq!(read(&log, Options { tail: Some(n), ..o() }).await, want, "tail {n}");
+        for (n, want) in [
+            (0, ""),
+            (1, "d\n"),
+            (2, "c\nd\n"),
+            (3, "b\nc\nd\n"),
+            (4, "a\nb\nc\nd\n"),
+            (9, "a\nb\nc\nd\n"),
+        ] {
+            assert_eq!(
+                read(
+                    &log,
+                    Options {
+                        tail: Some(n),
+                        ..o()
+                    }
+                )
+                .await,
+                want,
+                "tail {n}"
+            );
         }
-        assert_eq!(read(&log, Options { limit: Some(3), ..o() }).await, "a\nb");
+        assert_eq!(
+            read(
+                &log,
+                Options {
+                    limit: Some(3),
+                    ..o()
+                }
+            )
+            .await,
+            "a\nb"
+        );
         let since = "2024-01-01T00:00:02Z".parse().ok();
         assert_eq!(read(&log, Options { since, ..o() }).await, "c\nd\n");
-        let last = Options { timestamps: true, tail: Some(1), ..o() };
+        let last = Options {
+            timestamps: true,
+            tail: Some(1),
+            ..o()
+        };
         assert_eq!(read(&log, last).await, "2024-01-01T00:00:03.000000000Z d\n");
     }
 
@@ -263,7 +329,17 @@ mod tests {
         let log = tmp.path().join("0.log");
         let text = "2024-01-01T00:00:00Z stdout P a\n2024-01-01T00:00:01Z stdout F b\n";
         std::fs::write(&log, text).expect("write");
-        assert_eq!(read(&log, Options { timestamps: true, ..Options::default() }).await, "2024-01-01T00:00:00Z ab\n");
+        assert_eq!(
+            read(
+                &log,
+                Options {
+                    timestamps: true,
+                    ..Options::default()
+                }
+            )
+            .await,
+            "2024-01-01T00:00:00Z ab\n"
+        );
     }
 
     #[tokio::test]
@@ -275,10 +351,17 @@ mod tests {
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let path = log.clone();
         let reader = tokio::spawn(async move {
-            let options = Options { follow: true, ..Options::default() };
+            let options = Options {
+                follow: true,
+                ..Options::default()
+            };
             stream(&path, &options, async { drop(ended.await) }, tx).await
         });
-        let mut next = async || tokio::time::timeout(Duration::from_secs(5), rx.recv()).await.expect("in time");
+        let mut next = async || {
+            tokio::time::timeout(Duration::from_secs(5), rx.recv())
+                .await
+                .expect("in time")
+        };
         assert_eq!(next().await.as_deref(), Some(&b"a\n"[..]));
         std::fs::rename(&log, tmp.path().join("0.log.20240101-000000")).expect("rotate");
         std::fs::write(&log, line(1, "b")).expect("write");

@@ -20,12 +20,17 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Rotated files of a log, oldest first.
 pub fn rotated(log: &Path) -> Vec<PathBuf> {
-    let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else { return Vec::new() };
+    let (Some(dir), Some(name)) = (log.parent(), log.file_name()) else {
+        return Vec::new();
+    };
     let mut prefix = name.to_owned();
     prefix.push(".");
     let is_one = |n: &OsString| n.as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = entries.filter(|e| is_one(&e.file_name())).map(|e| e.path()).collect();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|e| is_one(&e.file_name()))
+        .map(|e| e.path())
+        .collect();
     found.sort();
     found
 }
@@ -51,8 +56,15 @@ pub async fn run(config: Arc<Config>, view: View) {
         tokio::time::sleep(LOOK).await;
         for uid in view.uids() {
             let seen = view.observe(&uid);
-            for container in seen.containers.iter().filter(|c| c.state == ContainerState::Running) {
-                let Some(sandbox) = seen.sandboxes.iter().find(|s| s.id == container.sandbox_id) else { continue };
+            for container in seen
+                .containers
+                .iter()
+                .filter(|c| c.state == ContainerState::Running)
+            {
+                let Some(sandbox) = seen.sandboxes.iter().find(|s| s.id == container.sandbox_id)
+                else {
+                    continue;
+                };
                 let log = sandbox.config.log_directory.join(&container.log_path);
                 match rotate(&log, MAX_SIZE, Timestamp::now()) {
                     Ok(false) => {}
@@ -79,10 +91,28 @@ mod tests {
         for second in 0..8 {
             fs::write(&log, "0123456789").expect("write");
             assert!(!rotate(&log, 100, Timestamp::UNIX_EPOCH).expect("small"));
-            assert!(rotate(&log, 10, Timestamp::from_second(second).expect("time")).expect("large"));
+            assert!(
+                rotate(&log, 10, Timestamp::from_second(second).expect("time")).expect("large")
+            );
             assert!(!log.exists());
         }
-        let names: Vec<_> = rotated(&log).iter().map(|p| p.file_name().unwrap_or_default().to_string_lossy().into_owned()).collect();
-        assert_eq!(names, ["0.log.19700101-000004", "0.log.19700101-000005", "0.log.19700101-000006", "0.log.19700101-000007"]);
+        let names: Vec<_> = rotated(&log)
+            .iter()
+            .map(|p| {
+                p.file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "0.log.19700101-000004",
+                "0.log.19700101-000005",
+                "0.log.19700101-000006",
+                "0.log.19700101-000007"
+            ]
+        );
     }
 }

@@ -37,7 +37,8 @@ impl Watcher {
             | AddWatchFlags::IN_CLOSE_WRITE;
         inotify.add_watch(dir, flags)?;
         // SAFETY: `Fd` owns its descriptor and always answers with that one, so it stays open as long as it is registered.
-        let fd = unsafe { AsyncFd::register(Fd(inotify)) }.map_err(|e| io::Error::other(e.to_string()))?;
+        let fd = unsafe { AsyncFd::register(Fd(inotify)) }
+            .map_err(|e| io::Error::other(e.to_string()))?;
         Ok(Watcher { fd })
     }
 

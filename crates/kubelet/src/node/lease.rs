@@ -42,8 +42,14 @@ async fn renew(api: &Api<Lease>, node: &Node) -> Result<(), kube::Error> {
     let name = node.name_any();
     let now = MicroTime(Timestamp::now());
     let patch = json!({"spec": {"holderIdentity": name, "leaseDurationSeconds": DURATION, "renewTime": now}});
-    match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
-        Err(kube::Error::Api(s)) if s.code == 404 => api.create(&PostParams::default(), &new(node, now)).await.map(drop),
+    match api
+        .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Err(kube::Error::Api(s)) if s.code == 404 => api
+            .create(&PostParams::default(), &new(node, now))
+            .await
+            .map(drop),
         other => other.map(drop),
     }
 }

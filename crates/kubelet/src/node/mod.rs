@@ -43,7 +43,10 @@ pub async fn run(config: Arc<Config>, informer: Informer<Node>) {
                 known = retry("node registration", || register(&config, &api)).await;
                 written = Instant::now();
             }
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "node status not written; trying again"),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "node status not written; trying again"
+            ),
         }
     }
 }
@@ -75,7 +78,13 @@ async fn register(config: &Config, api: &Api<Node>) -> anyhow::Result<Node> {
         let node = api.get(&config.node_name).await?;
         return write_status(api, &node, &measured).await;
     }
-    let new = status::new_node(&measured, &config.labels, &config.taints, &config.pod_cidrs, Timestamp::now());
+    let new = status::new_node(
+        &measured,
+        &config.labels,
+        &config.taints,
+        &config.pod_cidrs,
+        Timestamp::now(),
+    );
     match api.create(&PostParams::default(), &new).await {
         Ok(node) if is_ready(&node) => Ok(node),
         Ok(node) => write_status(api, &node, &measured).await,
@@ -89,17 +98,32 @@ async fn register(config: &Config, api: &Api<Node>) -> anyhow::Result<Node> {
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or(&[]);
-    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or(&[]);
+    conditions
+        .iter()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// Adds the labels and the pod CIDRs that a node which exists already lacks.
 async fn relabel(api: &Api<Node>, node: Node, wanted: &Node) -> anyhow::Result<Node> {
     let has = node.metadata.labels.clone().unwrap_or_default();
-    let missing: std::collections::BTreeMap<_, _> =
-        wanted.metadata.labels.iter().flatten().filter(|(k, v)| has.get(*k) != Some(v)).collect();
+    let missing: std::collections::BTreeMap<_, _> = wanted
+        .metadata
+        .labels
+        .iter()
+        .flatten()
+        .filter(|(k, v)| has.get(*k) != Some(v))
+        .collect();
     let no_cidr = node.spec.as_ref().is_none_or(|s| s.pod_cidr.is_none());
-    let cidrs = wanted.spec.as_ref().and_then(|s| s.pod_cidrs.as_ref()).filter(|_| no_cidr);
+    let cidrs = wanted
+        .spec
+        .as_ref()
+        .and_then(|s| s.pod_cidrs.as_ref())
+        .filter(|_| no_cidr);
     if missing.is_empty() && cidrs.is_none() {
         return Ok(node);
     }
@@ -108,13 +132,24 @@ async fn relabel(api: &Api<Node>, node: Node, wanted: &Node) -> anyhow::Result<N
         patch["spec"] = json!({"podCIDR": cidrs.first(), "podCIDRs": cidrs});
     }
     let name = node.metadata.name.as_deref().unwrap_or_default();
-    Ok(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    Ok(api
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await?)
 }
 
-async fn report(config: &Config, api: &Api<Node>, known: &Node, due: bool) -> anyhow::Result<Option<Node>> {
+async fn report(
+    config: &Config,
+    api: &Api<Node>,
+    known: &Node,
+    due: bool,
+) -> anyhow::Result<Option<Node>> {
     let measured = measure(config).await;
     let old = known.status.clone().unwrap_or_default();
-    let new = status::status(&measured, old.conditions.as_deref().unwrap_or(&[]), Timestamp::now());
+    let new = status::status(
+        &measured,
+        old.conditions.as_deref().unwrap_or(&[]),
+        Timestamp::now(),
+    );
     if !due && !status::changed(&old, &new) {
         return Ok(None);
     }
@@ -122,10 +157,16 @@ async fn report(config: &Config, api: &Api<Node>, known: &Node, due: bool) -> an
 }
 
 async fn write_status(api: &Api<Node>, known: &Node, measured: &Measured) -> anyhow::Result<Node> {
-    let before = known.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or(&[]);
+    let before = known
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or(&[]);
     let status = status::status(measured, before, Timestamp::now());
     let patch = Patch::Merge(json!({"status": status}));
-    Ok(api.patch_status(&measured.name, &PatchParams::default(), &patch).await?)
+    Ok(api
+        .patch_status(&measured.name, &PatchParams::default(), &patch)
+        .await?)
 }
 
 async fn measure(config: &Config) -> Measured {
@@ -150,8 +191,18 @@ async fn measure(config: &Config) -> Measured {
 
 /// The most tasks the kernel allows, and how many there are.
 fn pids() -> Option<(u64, u64)> {
-    let max = std::fs::read_to_string(Path::new("/proc/sys/kernel/pid_max")).ok()?.trim().parse().ok()?;
+    let max = std::fs::read_to_string(Path::new("/proc/sys/kernel/pid_max"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     let load = std::fs::read_to_string("/proc/loadavg").ok()?;
-    let used = load.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
+    let used = load
+        .split_whitespace()
+        .nth(3)?
+        .split_once('/')?
+        .1
+        .parse()
+        .ok()?;
     Some((max, used))
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::{
-    api::core::v1::{ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo, Taint},
+    api::core::v1::{
+        ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints,
+        NodeSpec, NodeStatus, NodeSystemInfo, Taint,
+    },
     apimachinery::pkg::{
         api::resource::Quantity,
         apis::meta::v1::{ObjectMeta, Time},
@@ -56,14 +59,26 @@ pub fn labels(name: &str) -> BTreeMap<String, String> {
         ("kubernetes.io/hostname", name),
         ("kubernetes.io/os", "linux"),
     ];
-    pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    pairs
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
 }
 
 /// The object a node registers with.
-pub fn new_node(m: &Measured, extra: &BTreeMap<String, String>, taints: &[Taint], pod_cidrs: &[String], now: Timestamp) -> Node {
+pub fn new_node(
+    m: &Measured,
+    extra: &BTreeMap<String, String>,
+    taints: &[Taint],
+    pod_cidrs: &[String],
+    now: Timestamp,
+) -> Node {
     let mut labels = labels(&m.name);
     labels.extend(extra.clone());
-    let annotations = [("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())];
+    let annotations = [(
+        "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
+        "true".to_owned(),
+    )];
     Node {
         metadata: ObjectMeta {
             name: Some(m.name.clone()),
@@ -88,7 +103,11 @@ pub fn status(m: &Measured, before: &[NodeCondition], now: Timestamp) -> NodeSta
         capacity: Some(capacity(m)),
         allocatable: Some(allocatable(m)),
         conditions: Some(conditions(m, before, now)),
-        daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(m.port) }) }),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint {
+                port: i32::from(m.port),
+            }),
+        }),
         images: Some(images(&m.images)),
         node_info: Some(m.info.clone()),
         ..NodeStatus::default()
@@ -96,8 +115,15 @@ pub fn status(m: &Measured, before: &[NodeCondition], now: Timestamp) -> NodeSta
 }
 
 fn addresses(m: &Measured) -> Vec<NodeAddress> {
-    let ips = m.ips.iter().map(|ip| NodeAddress { type_: "InternalIP".to_owned(), address: ip.to_string() });
-    ips.chain([NodeAddress { type_: "Hostname".to_owned(), address: m.name.clone() }]).collect()
+    let ips = m.ips.iter().map(|ip| NodeAddress {
+        type_: "InternalIP".to_owned(),
+        address: ip.to_string(),
+    });
+    ips.chain([NodeAddress {
+        type_: "Hostname".to_owned(),
+        address: m.name.clone(),
+    }])
+    .collect()
 }
 
 fn kibibytes(bytes: i64) -> Quantity {
@@ -111,18 +137,29 @@ fn capacity(m: &Measured) -> BTreeMap<String, Quantity> {
         ("ephemeral-storage".to_owned(), kibibytes(m.capacity.disk)),
         ("pods".to_owned(), Quantity(m.max_pods.to_string())),
     ]);
-    out.extend(m.hugepages.iter().map(|(name, bytes)| (name.clone(), hugepage_amount(*bytes))));
+    out.extend(
+        m.hugepages
+            .iter()
+            .map(|(name, bytes)| (name.clone(), hugepage_amount(*bytes))),
+    );
     out
 }
 
 fn hugepage_amount(bytes: i64) -> Quantity {
-    Quantity(if bytes == 0 { "0".to_owned() } else { format!("{}Mi", bytes >> 20) })
+    Quantity(if bytes == 0 {
+        "0".to_owned()
+    } else {
+        format!("{}Mi", bytes >> 20)
+    })
 }
 
 fn allocatable(m: &Measured) -> BTreeMap<String, Quantity> {
     let mut out = capacity(m);
     let reserved: i64 = m.hugepages.iter().map(|(_, bytes)| bytes).sum();
-    out.insert("memory".to_owned(), kibibytes((m.capacity.memory - reserved - MEMORY_RESERVE).max(0)));
+    out.insert(
+        "memory".to_owned(),
+        kibibytes((m.capacity.memory - reserved - MEMORY_RESERVE).max(0)),
+    );
     let disk = m.capacity.disk - m.capacity.disk / 100 * DISK_RESERVE;
     out.insert("ephemeral-storage".to_owned(), Quantity(disk.to_string()));
     out
@@ -131,55 +168,101 @@ fn allocatable(m: &Measured) -> BTreeMap<String, Quantity> {
 fn conditions(m: &Measured, before: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
     let low_memory = m.memory_available < MEMORY_RESERVE;
     let low_disk = m.disk_available < m.capacity.disk / 100 * DISK_RESERVE
-        || m.inodes.is_some_and(|(all, free)| all > 0 && free < all / 100 * INODE_RESERVE);
+        || m.inodes
+            .is_some_and(|(all, free)| all > 0 && free < all / 100 * INODE_RESERVE);
     let low_pids = m.pids.is_some_and(|(max, used)| used >= max / 10 * 9);
-    let pressure = |low: bool, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
-        let (reason, message) = if low { bad } else { good };
-        (if low { "True" } else { "False" }, reason, message.to_owned())
-    };
+    let pressure =
+        |low: bool, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
+            let (reason, message) = if low { bad } else { good };
+            (
+                if low { "True" } else { "False" },
+                reason,
+                message.to_owned(),
+            )
+        };
     let mine = [
         (
             "MemoryPressure",
             pressure(
                 low_memory,
-                ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
-                ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+                (
+                    "KubeletHasInsufficientMemory",
+                    "kubelet has insufficient memory available",
+                ),
+                (
+                    "KubeletHasSufficientMemory",
+                    "kubelet has sufficient memory available",
+                ),
             ),
         ),
         (
             "DiskPressure",
-            pressure(low_disk, ("KubeletHasDiskPressure", "kubelet has disk pressure"), ("KubeletHasNoDiskPressure", "kubelet has no disk pressure")),
+            pressure(
+                low_disk,
+                ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+                ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            ),
         ),
         (
             "PIDPressure",
             pressure(
                 low_pids,
-                ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
-                ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+                (
+                    "KubeletHasInsufficientPID",
+                    "kubelet has insufficient PID available",
+                ),
+                (
+                    "KubeletHasSufficientPID",
+                    "kubelet has sufficient PID available",
+                ),
             ),
         ),
         (
             "Ready",
             match &m.runtime_error {
-                None => ("True", "KubeletReady", "kubelet is posting ready status".to_owned()),
-                Some(error) => ("False", "KubeletNotReady", format!("container runtime is down: {error}")),
+                None => (
+                    "True",
+                    "KubeletReady",
+                    "kubelet is posting ready status".to_owned(),
+                ),
+                Some(error) => (
+                    "False",
+                    "KubeletNotReady",
+                    format!("container runtime is down: {error}"),
+                ),
             },
         ),
     ];
-    let foreign = before.iter().filter(|c| !mine.iter().any(|(type_, _)| c.type_ == *type_)).cloned();
-    let own = mine.iter().map(|(type_, (status, reason, message))| condition(type_, status, reason, message, before, now));
+    let foreign = before
+        .iter()
+        .filter(|c| !mine.iter().any(|(type_, _)| c.type_ == *type_))
+        .cloned();
+    let own = mine.iter().map(|(type_, (status, reason, message))| {
+        condition(type_, status, reason, message, before, now)
+    });
     foreign.chain(own).collect()
 }
 
-fn condition(type_: &str, status: &str, reason: &str, message: &str, before: &[NodeCondition], now: Timestamp) -> NodeCondition {
-    let old = before.iter().find(|c| c.type_ == type_ && c.status == status);
+fn condition(
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    before: &[NodeCondition],
+    now: Timestamp,
+) -> NodeCondition {
+    let old = before
+        .iter()
+        .find(|c| c.type_ == type_ && c.status == status);
     NodeCondition {
         type_: type_.to_owned(),
         status: status.to_owned(),
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
         last_heartbeat_time: Some(Time(now)),
-        last_transition_time: old.and_then(|c| c.last_transition_time.clone()).or(Some(Time(now))),
+        last_transition_time: old
+            .and_then(|c| c.last_transition_time.clone())
+            .or(Some(Time(now))),
     }
 }
 
@@ -188,7 +271,15 @@ fn images(all: &[Image]) -> Vec<ContainerImage> {
     let mut sorted: Vec<&Image> = all.iter().collect();
     sorted.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
     let of = |image: &Image| ContainerImage {
-        names: Some(image.repo_digests.iter().chain(&image.repo_tags).take(MAX_IMAGE_NAMES).cloned().collect()),
+        names: Some(
+            image
+                .repo_digests
+                .iter()
+                .chain(&image.repo_tags)
+                .take(MAX_IMAGE_NAMES)
+                .cloned()
+                .collect(),
+        ),
         size_bytes: i64::try_from(image.size).ok(),
     };
     sorted.into_iter().take(MAX_IMAGES).map(of).collect()
@@ -198,8 +289,19 @@ fn images(all: &[Image]) -> Vec<ContainerImage> {
 pub fn changed(old: &NodeStatus, new: &NodeStatus) -> bool {
     let bare = |s: &NodeStatus| {
         let mut s = s.clone();
-        s.conditions.iter_mut().flatten().for_each(|c| c.last_heartbeat_time = None);
-        (s.addresses, s.capacity, s.allocatable, s.conditions, s.daemon_endpoints, s.images, s.node_info)
+        s.conditions
+            .iter_mut()
+            .flatten()
+            .for_each(|c| c.last_heartbeat_time = None);
+        (
+            s.addresses,
+            s.capacity,
+            s.allocatable,
+            s.conditions,
+            s.daemon_endpoints,
+            s.images,
+            s.node_info,
+        )
     };
     bare(old) != bare(new)
 }
@@ -211,7 +313,11 @@ mod tests {
     fn measured() -> Measured {
         Measured {
             name: "n".into(),
-            capacity: Capacity { cpus: 2, memory: 4 << 30, disk: 100 << 30 },
+            capacity: Capacity {
+                cpus: 2,
+                memory: 4 << 30,
+                disk: 100 << 30,
+            },
             max_pods: 110,
             memory_available: 1 << 30,
             disk_available: 50 << 30,
@@ -220,30 +326,69 @@ mod tests {
     }
 
     fn of<'a>(s: &'a NodeStatus, type_: &str) -> &'a NodeCondition {
-        s.conditions.iter().flatten().find(|c| c.type_ == type_).expect("condition")
+        s.conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == type_)
+            .expect("condition")
     }
 
     #[test]
     fn conditions_say_what_was_measured() {
         let now = Timestamp::UNIX_EPOCH;
         let good = status(&measured(), &[], now);
-        assert_eq!((of(&good, "Ready").status.as_str(), of(&good, "DiskPressure").status.as_str()), ("True", "False"));
-        let m = Measured { disk_available: 1 << 30, memory_available: 1, runtime_error: Some("gone".into()), ..measured() };
+        assert_eq!(
+            (
+                of(&good, "Ready").status.as_str(),
+                of(&good, "DiskPressure").status.as_str()
+            ),
+            ("True", "False")
+        );
+        let m = Measured {
+            disk_available: 1 << 30,
+            memory_available: 1,
+            runtime_error: Some("gone".into()),
+            ..measured()
+        };
         let bad = status(&m, &[], now);
         assert_eq!(of(&bad, "Ready").reason.as_deref(), Some("KubeletNotReady"));
-        assert_eq!((of(&bad, "DiskPressure").status.as_str(), of(&bad, "MemoryPressure").status.as_str()), ("True", "True"));
+        assert_eq!(
+            (
+                of(&bad, "DiskPressure").status.as_str(),
+                of(&bad, "MemoryPressure").status.as_str()
+            ),
+            ("True", "True")
+        );
     }
 
     #[test]
     fn heartbeats_alone_are_no_change_and_foreign_conditions_stay() {
         let later = Timestamp::from_second(60).expect("time");
-        let foreign = NodeCondition { type_: "NetworkUnavailable".into(), status: "False".into(), ..NodeCondition::default() };
+        let foreign = NodeCondition {
+            type_: "NetworkUnavailable".into(),
+            status: "False".into(),
+            ..NodeCondition::default()
+        };
         let first = status(&measured(), &[foreign], Timestamp::UNIX_EPOCH);
-        let second = status(&measured(), first.conditions.as_deref().unwrap_or(&[]), later);
+        let second = status(
+            &measured(),
+            first.conditions.as_deref().unwrap_or(&[]),
+            later,
+        );
         assert!(!changed(&first, &second));
         assert_eq!(second.conditions.as_ref().map(Vec::len), Some(5));
-        assert_eq!(of(&second, "Ready").last_transition_time, Some(Time(Timestamp::UNIX_EPOCH)));
-        let third = status(&Measured { max_pods: 5, ..measured() }, &[], later);
+        assert_eq!(
+            of(&second, "Ready").last_transition_time,
+            Some(Time(Timestamp::UNIX_EPOCH))
+        );
+        let third = status(
+            &Measured {
+                max_pods: 5,
+                ..measured()
+            },
+            &[],
+            later,
+        );
         assert!(changed(&first, &third));
     }
 

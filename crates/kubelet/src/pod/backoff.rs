@@ -14,7 +14,8 @@ pub struct Backoff {
 
 impl Backoff {
     fn expired(&self, event: Timestamp) -> bool {
-        self.since.is_none_or(|since| event.duration_since(since) > LAST * 2)
+        self.since
+            .is_none_or(|since| event.duration_since(since) > LAST * 2)
     }
 
     /// Until when to wait after a failure at `event`. `None` when there is nothing to wait for.
@@ -26,7 +27,10 @@ impl Backoff {
 
     /// Counts another try at `now` after a failure at `event`.
     pub fn next(&mut self, event: Timestamp, now: Timestamp) {
-        let grown = self.delay.filter(|_| !self.expired(event)).map(|d| (d * 2).min(LAST));
+        let grown = self
+            .delay
+            .filter(|_| !self.expired(event))
+            .map(|d| (d * 2).min(LAST));
         self.delay = Some(grown.unwrap_or(FIRST));
         self.since = Some(now);
     }
@@ -43,7 +47,11 @@ impl Backoff {
 /// A delay in the original's words: `10s`, `1m20s`, `5m0s`.
 pub fn words(delay: SignedDuration) -> String {
     let seconds = delay.as_secs();
-    if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+    if seconds < 60 {
+        format!("{seconds}s")
+    } else {
+        format!("{}m{}s", seconds / 60, seconds % 60)
+    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,12 @@ pub async fn remove_volumes(ctx: &Context, uid: &str) -> anyhow::Result<()> {
 }
 
 /// Removes one ended container with its log and last words.
-pub async fn remove_container(ctx: &Context, uid: &str, container: &ContainerStatus, log: &Path) -> anyhow::Result<()> {
+pub async fn remove_container(
+    ctx: &Context,
+    uid: &str,
+    container: &ContainerStatus,
+    log: &Path,
+) -> anyhow::Result<()> {
     ctx.runtime().remove_container(&container.id).await?;
     ctx.view.reload_container(uid, &container.id).await?;
     let _ = tokio::fs::remove_file(log).await;
@@ -69,16 +74,30 @@ pub async fn remove_container(ctx: &Context, uid: &str, container: &ContainerSta
 /// Ends and removes a pod of which only the runtime knows.
 pub async fn end_orphan(ctx: &Context, uid: &str) -> anyhow::Result<()> {
     let seen = ctx.view.observe(uid);
-    let grace = |c: &ContainerStatus| c.annotations.get(GRACE).and_then(|g| g.parse().ok()).unwrap_or(DEFAULT_GRACE);
-    let running = seen.containers.iter().filter(|c| c.state == ContainerState::Running);
-    let ends = running.map(|c| ctx.runtime().stop_container(&c.id, Duration::from_secs(grace(c))));
+    let grace = |c: &ContainerStatus| {
+        c.annotations
+            .get(GRACE)
+            .and_then(|g| g.parse().ok())
+            .unwrap_or(DEFAULT_GRACE)
+    };
+    let running = seen
+        .containers
+        .iter()
+        .filter(|c| c.state == ContainerState::Running);
+    let ends = running.map(|c| {
+        ctx.runtime()
+            .stop_container(&c.id, Duration::from_secs(grace(c)))
+    });
     for ended in join_all(ends).await {
         ended?;
     }
     for sandbox in &seen.sandboxes {
         ctx.runtime().stop_sandbox(&sandbox.id).await?;
     }
-    let logs = seen.sandboxes.first().map(|s| s.config.log_directory.clone());
+    let logs = seen
+        .sandboxes
+        .first()
+        .map(|s| s.config.log_directory.clone());
     remove_pod(ctx, uid, logs.as_deref()).await?;
     ctx.view.forget(uid);
     Ok(())

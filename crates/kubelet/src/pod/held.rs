@@ -55,27 +55,45 @@ impl Held {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { maps: self.maps.clone(), secrets: self.secrets.clone() }
+        Snapshot {
+            maps: self.maps.clone(),
+            secrets: self.secrets.clone(),
+        }
     }
 }
 
-fn hold<K>(refs: &Refs<K>, namespace: &str, names: Vec<String>, changes: &mut SelectAll<BoxStream<'static, ()>>) -> Set<K>
+fn hold<K>(
+    refs: &Refs<K>,
+    namespace: &str,
+    names: Vec<String>,
+    changes: &mut SelectAll<BoxStream<'static, ()>>,
+) -> Set<K>
 where
     K: Kind + kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
 {
     let mut out = Set::new();
     for name in names {
         let live = refs.hold(namespace, &name);
-        changes.push(WatchStream::from_changes(live.changes()).map(|_| ()).boxed());
+        changes.push(
+            WatchStream::from_changes(live.changes())
+                .map(|_| ())
+                .boxed(),
+        );
         out.insert(name, live);
     }
     out
 }
 
-async fn get_all<K>(set: &Set<K>, what: &str) -> Result<std::collections::HashMap<String, Arc<K>>, String> {
+async fn get_all<K>(
+    set: &Set<K>,
+    what: &str,
+) -> Result<std::collections::HashMap<String, Arc<K>>, String> {
     let mut out = Vec::new();
     for (name, live) in set {
-        let object = live.get().await.map_err(|e| format!("failed to sync {what} cache: {e}"))?;
+        let object = live
+            .get()
+            .await
+            .map_err(|e| format!("failed to sync {what} cache: {e}"))?;
         out.push((name.clone(), object));
     }
     Ok(by_name(out))

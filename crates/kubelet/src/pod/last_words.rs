@@ -22,9 +22,14 @@ const MAX_LINES: usize = 80;
 /// Reads the termination message, or the log's end when the container failed and asks for that. Blocks.
 pub fn read(container: &ContainerStatus, log: &Path) -> String {
     let file = container.annotations.get(TERMINATION_FILE);
-    let message = file.and_then(|f| tail(Path::new(f), MAX_MESSAGE).ok()).unwrap_or_default();
+    let message = file
+        .and_then(|f| tail(Path::new(f), MAX_MESSAGE).ok())
+        .unwrap_or_default();
     let message = String::from_utf8_lossy(&message).into_owned();
-    let fallback = container.annotations.get(TERMINATION_POLICY).is_some_and(|p| p == "FallbackToLogsOnError");
+    let fallback = container
+        .annotations
+        .get(TERMINATION_POLICY)
+        .is_some_and(|p| p == "FallbackToLogsOnError");
     if message.is_empty() && fallback && container.exit_code != Some(0) {
         return log_end(log).unwrap_or_default();
     }
@@ -45,7 +50,10 @@ fn log_end(log: &Path) -> io::Result<String> {
     let bytes = tail(log, MAX_LOG * 8)?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().filter_map(message_of).collect();
-    let last = lines[lines.len().saturating_sub(MAX_LINES)..].iter().map(|l| format!("{l}\n")).collect::<String>();
+    let last = lines[lines.len().saturating_sub(MAX_LINES)..]
+        .iter()
+        .map(|l| format!("{l}\n"))
+        .collect::<String>();
     let mut cut = last.len().saturating_sub(MAX_LOG as usize);
     while !last.is_char_boundary(cut) {
         cut += 1;

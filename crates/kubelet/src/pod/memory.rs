@@ -15,7 +15,10 @@ pub struct Waiting {
 
 impl Waiting {
     pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Waiting { reason: reason.into(), message: message.into() }
+        Waiting {
+            reason: reason.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -110,5 +113,4 @@ impl Memory {
     pub fn is_busy(&self, name: &str) -> bool {
         self.containers.get(name).is_some_and(|s| s.busy.is_some())
     }
-
 }

@@ -21,21 +21,44 @@ pub enum Done {
     Volumes(Result<(Paths, Tokens), String>),
     Sandbox(Result<(), String>),
     SandboxesStopped(Result<(), String>),
-    Started { name: String, result: Result<String, Failure> },
-    Stopped { name: String, ok: bool },
-    Removed { name: String },
+    Started {
+        name: String,
+        result: Result<String, Failure>,
+    },
+    Stopped {
+        name: String,
+        ok: bool,
+    },
+    Removed {
+        name: String,
+    },
 }
 
 /// Makes the pod's directories and volumes, or brings them up to date.
-pub async fn volumes(ctx: Arc<Context>, wanted: Arc<Wanted>, held: Snapshot, mut tokens: Tokens, facts: crate::container::fields::Facts) -> Done {
+pub async fn volumes(
+    ctx: Arc<Context>,
+    wanted: Arc<Wanted>,
+    held: Snapshot,
+    mut tokens: Tokens,
+    facts: crate::container::fields::Facts,
+) -> Done {
     let work = async {
         let pod = wanted.pod.clone();
         let objects = held.objects(&ctx, &pod).await?;
         tokens.refresh(ctx.client(), &pod).await?;
         let claims = volume::claims(&ctx, &pod).await?;
         let dir = ctx.config.pod_dir(wanted.uid());
-        let sources = volume::Sources { pod, dir, objects, facts, tokens: tokens.clone(), claims };
-        let paths = tokio::task::spawn_blocking(move || volume::set_up(&sources)).await.map_err(|e| e.to_string())??;
+        let sources = volume::Sources {
+            pod,
+            dir,
+            objects,
+            facts,
+            tokens: tokens.clone(),
+            claims,
+        };
+        let paths = tokio::task::spawn_blocking(move || volume::set_up(&sources))
+            .await
+            .map_err(|e| e.to_string())??;
         Ok((paths, tokens))
     };
     Done::Volumes(work.await)
@@ -48,7 +71,9 @@ pub async fn sandbox(ctx: Arc<Context>, config: SandboxConfig, old: Option<Strin
             ctx.runtime().stop_sandbox(&id).await?;
             ctx.view.reload_sandboxes(&config.pod_uid).await?;
         }
-        tokio::fs::create_dir_all(&config.log_directory).await.map_err(anyhow::Error::from)?;
+        tokio::fs::create_dir_all(&config.log_directory)
+            .await
+            .map_err(anyhow::Error::from)?;
         ctx.runtime().run_sandbox(&config).await?;
         ctx.view.reload_sandboxes(&config.pod_uid).await
     };
@@ -67,7 +92,10 @@ pub async fn stop_sandboxes(ctx: Arc<Context>, uid: String, ids: Vec<String>) ->
 
 pub async fn start(ctx: Arc<Context>, start: Start) -> Done {
     let name = start.container.name.clone();
-    Done::Started { name, result: start::run(&ctx, start).await }
+    Done::Started {
+        name,
+        result: start::run(&ctx, start).await,
+    }
 }
 
 pub async fn stop(ctx: Arc<Context>, uid: String, stop: Stop) -> Done {
@@ -78,7 +106,8 @@ pub async fn stop(ctx: Arc<Context>, uid: String, stop: Stop) -> Done {
 }
 
 pub async fn remove(ctx: Arc<Context>, uid: String, name: String, id: String) -> Done {
-    let ok = ctx.runtime().remove_container(&id).await.is_ok() && ctx.view.reload_container(&uid, &id).await.is_ok();
+    let ok = ctx.runtime().remove_container(&id).await.is_ok()
+        && ctx.view.reload_container(&uid, &id).await.is_ok();
     if !ok {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -86,13 +115,25 @@ pub async fn remove(ctx: Arc<Context>, uid: String, name: String, id: String) ->
 }
 
 /// Writes the pod's hosts file and returns its path.
-pub fn write_hosts(ctx: &Context, wanted: &Wanted, sandbox: &SandboxStatus) -> std::io::Result<PathBuf> {
+pub fn write_hosts(
+    ctx: &Context,
+    wanted: &Wanted,
+    sandbox: &SandboxStatus,
+) -> std::io::Result<PathBuf> {
     let spec = wanted.spec();
     let aliases = spec.host_aliases.as_deref().unwrap_or(&[]);
     let text = if wanted.host_network() {
-        dns::host_network_hosts_file(&std::fs::read_to_string("/etc/hosts").unwrap_or_default(), aliases)
+        dns::host_network_hosts_file(
+            &std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
+            aliases,
+        )
     } else {
-        let (host, full) = dns::hostname(spec, wanted.name(), wanted.namespace(), &ctx.config.cluster_domain);
+        let (host, full) = dns::hostname(
+            spec,
+            wanted.name(),
+            wanted.namespace(),
+            &ctx.config.cluster_domain,
+        );
         dns::hosts_file(&sandbox.ips, &host, full.as_deref(), aliases)
     };
     let dir = ctx.config.pod_dir(wanted.uid());
@@ -107,5 +148,7 @@ pub fn log_file(ctx: &Context, pod: &Pod, container: &ContainerStatus) -> PathBu
     let of = |s: &Option<String>| s.clone().unwrap_or_default();
     let meta = &pod.metadata;
     // An absolute path of a record replaces the directory.
-    ctx.config.pod_log_dir(&of(&meta.namespace), &of(&meta.name), &of(&meta.uid)).join(&container.log_path)
+    ctx.config
+        .pod_log_dir(&of(&meta.namespace), &of(&meta.name), &of(&meta.uid))
+        .join(&container.log_path)
 }

@@ -32,7 +32,11 @@ impl Reporter {
         let (wanted, news) = watch::channel(known.clone());
         let (done, written) = watch::channel(Some(known));
         let task = tokio::spawn(run(client, pod.clone(), is_static, news, done)).abort_handle();
-        Reporter { wanted, written, task }
+        Reporter {
+            wanted,
+            written,
+            task,
+        }
     }
 
     /// Sets what the API is to have.
@@ -49,11 +53,19 @@ impl Reporter {
         let wanted = self.wanted.borrow().clone();
         let mut written = self.written.clone();
         // The writer ends only with this reporter or with the pod.
-        let _ = written.wait_for(|w| w.as_ref().is_none_or(|w| *w == wanted)).await;
+        let _ = written
+            .wait_for(|w| w.as_ref().is_none_or(|w| *w == wanted))
+            .await;
     }
 }
 
-async fn run(client: Client, pod: Arc<Pod>, is_static: bool, mut news: watch::Receiver<PodStatus>, done: watch::Sender<Option<PodStatus>>) {
+async fn run(
+    client: Client,
+    pod: Arc<Pod>,
+    is_static: bool,
+    mut news: watch::Receiver<PodStatus>,
+    done: watch::Sender<Option<PodStatus>>,
+) {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let uid = pod.metadata.uid.as_deref().filter(|_| !is_static);
@@ -67,13 +79,19 @@ async fn run(client: Client, pod: Arc<Pod>, is_static: bool, mut news: watch::Re
                 done.send_replace(Some(status));
                 break;
             };
-            match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            match api
+                .patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
+                .await
+            {
                 Ok(_) => {
                     delay = FIRST_RETRY;
                     done.send_replace(Some(status));
                     break;
                 }
-                Err(kube::Error::Api(s)) if !is_static && (s.code == 404 || (s.code == 409 && s.message.contains("uid"))) => {
+                Err(kube::Error::Api(s))
+                    if !is_static
+                        && (s.code == 404 || (s.code == 409 && s.message.contains("uid"))) =>
+                {
                     done.send_replace(None);
                     return;
                 }
@@ -105,16 +123,31 @@ fn patch(old: &PodStatus, new: &PodStatus, uid: Option<&str>) -> Option<Value> {
         // These lists are merged by their keys: what is gone from them must be said.
         let replaces = matches!(key.as_str(), "podIPs" | "hostIPs") && old.contains_key(key);
         let value = match value {
-            Value::Array(items) if replaces => {
-                Value::Array(items.iter().cloned().chain([json!({"$patch": "replace"})]).collect())
-            }
+            Value::Array(items) if replaces => Value::Array(
+                items
+                    .iter()
+                    .cloned()
+                    .chain([json!({"$patch": "replace"})])
+                    .collect(),
+            ),
             other => other.clone(),
         };
         status.insert(key.clone(), value);
     }
     // What others set (nominated node, resource claims) is not this node's to take away.
-    let mine = ["message", "reason", "podIP", "podIPs", "initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"];
-    for key in mine.iter().filter(|k| old.contains_key(**k) && !new.contains_key(**k)) {
+    let mine = [
+        "message",
+        "reason",
+        "podIP",
+        "podIPs",
+        "initContainerStatuses",
+        "containerStatuses",
+        "ephemeralContainerStatuses",
+    ];
+    for key in mine
+        .iter()
+        .filter(|k| old.contains_key(**k) && !new.contains_key(**k))
+    {
         status.insert((*key).to_owned(), Value::Null);
     }
     if status.is_empty() {
@@ -135,12 +168,28 @@ mod tests {
 
     #[test]
     fn patches_say_what_changed() {
-        let old = PodStatus { phase: Some("Pending".into()), message: Some("m".into()), nominated_node_name: Some("n".into()), ..PodStatus::default() };
+        let old = PodStatus {
+            phase: Some("Pending".into()),
+            message: Some("m".into()),
+            nominated_node_name: Some("n".into()),
+            ..PodStatus::default()
+        };
         assert_eq!(patch(&old, &old, Some("u")), None);
-        let new = PodStatus { phase: Some("Running".into()), pod_ips: Some(vec![PodIP { ip: "1.1.1.1".into() }]), ..PodStatus::default() };
+        let new = PodStatus {
+            phase: Some("Running".into()),
+            pod_ips: Some(vec![PodIP {
+                ip: "1.1.1.1".into(),
+            }]),
+            ..PodStatus::default()
+        };
         let want = json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "podIPs": [{"ip": "1.1.1.1"}], "message": null}});
         assert_eq!(patch(&old, &new, Some("u")), Some(want));
-        let moved = PodStatus { pod_ips: Some(vec![PodIP { ip: "2.2.2.2".into() }]), ..new.clone() };
+        let moved = PodStatus {
+            pod_ips: Some(vec![PodIP {
+                ip: "2.2.2.2".into(),
+            }]),
+            ..new.clone()
+        };
         let want = json!({"status": {"podIPs": [{"ip": "2.2.2.2"}, {"$patch": "replace"}]}});
         assert_eq!(patch(&new, &moved, None), Some(want));
     }

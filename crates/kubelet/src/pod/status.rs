@@ -40,9 +40,17 @@ pub struct Inputs<'a> {
 
 /// Makes the status that the API is to have.
 pub fn pod_status(i: &Inputs<'_>) -> PodStatus {
-    let init = containers::statuses(i, &[Kind::Init, Kind::Sidecar], i.before.init_container_statuses.as_deref());
+    let init = containers::statuses(
+        i,
+        &[Kind::Init, Kind::Sidecar],
+        i.before.init_container_statuses.as_deref(),
+    );
     let apps = containers::statuses(i, &[Kind::App], i.before.container_statuses.as_deref());
-    let ephemeral = containers::statuses(i, &[Kind::Ephemeral], i.before.ephemeral_container_statuses.as_deref());
+    let ephemeral = containers::statuses(
+        i,
+        &[Kind::Ephemeral],
+        i.before.ephemeral_container_statuses.as_deref(),
+    );
     let phase = final_phase(i).unwrap_or_else(|| phase::phase(i, &init, &apps).to_owned());
     let conditions = conditions::conditions(i, &phase, &init, &apps);
     let (reason, message) = reason(i);
@@ -57,10 +65,21 @@ pub fn pod_status(i: &Inputs<'_>) -> PodStatus {
         container_statuses: some(apps),
         ephemeral_container_statuses: some(ephemeral),
         host_ip: i.node_ips.first().map(ToString::to_string),
-        host_ips: Some(i.node_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect()).filter(|v: &Vec<_>| !v.is_empty()),
+        host_ips: Some(
+            i.node_ips
+                .iter()
+                .map(|ip| HostIP { ip: ip.to_string() })
+                .collect(),
+        )
+        .filter(|v: &Vec<_>| !v.is_empty()),
         pod_ip: ips.first().cloned(),
         pod_ips: (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect()),
-        qos_class: Some(i.before.qos_class.clone().unwrap_or_else(|| qos(&i.wanted.pod).name().to_owned())),
+        qos_class: Some(
+            i.before
+                .qos_class
+                .clone()
+                .unwrap_or_else(|| qos(&i.wanted.pod).name().to_owned()),
+        ),
         start_time: i.before.start_time.clone().or(Some(Time(i.now))),
         observed_generation: i.wanted.pod.metadata.generation,
         ..PodStatus::default()
@@ -72,7 +91,10 @@ fn final_phase(i: &Inputs<'_>) -> Option<String> {
     if let Some(Why::Failed { .. }) = i.memory.ending.as_ref().map(|e| &e.why) {
         return Some("Failed".to_owned());
     }
-    i.before.phase.clone().filter(|p| p == "Succeeded" || p == "Failed")
+    i.before
+        .phase
+        .clone()
+        .filter(|p| p == "Succeeded" || p == "Failed")
 }
 
 fn reason(i: &Inputs<'_>) -> (Option<String>, Option<String>) {
@@ -87,7 +109,15 @@ fn pod_ips(i: &Inputs<'_>) -> Vec<String> {
         return i.node_ips.iter().map(ToString::to_string).collect();
     }
     match i.seen.sandboxes.first() {
-        Some(sandbox) if !sandbox.ips.is_empty() => sandbox.ips.iter().map(ToString::to_string).collect(),
-        _ => i.before.pod_ips.iter().flatten().map(|p| p.ip.clone()).collect(),
+        Some(sandbox) if !sandbox.ips.is_empty() => {
+            sandbox.ips.iter().map(ToString::to_string).collect()
+        }
+        _ => i
+            .before
+            .pod_ips
+            .iter()
+            .flatten()
+            .map(|p| p.ip.clone())
+            .collect(),
     }
 }

@@ -29,18 +29,39 @@ impl Wanted {
     pub fn new(pod: Arc<Pod>) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
         let init = spec.init_containers.into_iter().flatten();
-        let init = init.map(|c| (if is_sidecar(&c) { Kind::Sidecar } else { Kind::Init }, c));
+        let init = init.map(|c| {
+            (
+                if is_sidecar(&c) {
+                    Kind::Sidecar
+                } else {
+                    Kind::Init
+                },
+                c,
+            )
+        });
         let apps = spec.containers.into_iter().map(|c| (Kind::App, c));
         // An ephemeral container has the fields of a container and one more.
-        let plain = |c| serde_json::to_value(c).and_then(serde_json::from_value).ok();
-        let ephemeral = spec.ephemeral_containers.into_iter().flatten().filter_map(plain).map(|c| (Kind::Ephemeral, c));
+        let plain = |c| {
+            serde_json::to_value(c)
+                .and_then(serde_json::from_value)
+                .ok()
+        };
+        let ephemeral = spec
+            .ephemeral_containers
+            .into_iter()
+            .flatten()
+            .filter_map(plain)
+            .map(|c| (Kind::Ephemeral, c));
         let containers = init.chain(apps).chain(ephemeral).collect();
         Wanted { pod, containers }
     }
 
     pub fn spec(&self) -> &PodSpec {
         static EMPTY: std::sync::OnceLock<PodSpec> = std::sync::OnceLock::new();
-        self.pod.spec.as_ref().unwrap_or_else(|| EMPTY.get_or_init(PodSpec::default))
+        self.pod
+            .spec
+            .as_ref()
+            .unwrap_or_else(|| EMPTY.get_or_init(PodSpec::default))
     }
 
     pub fn uid(&self) -> &str {
@@ -60,7 +81,10 @@ impl Wanted {
     }
 
     pub fn of_kind(&self, kind: Kind) -> impl DoubleEndedIterator<Item = &Container> {
-        self.containers.iter().filter(move |(k, _)| *k == kind).map(|(_, c)| c)
+        self.containers
+            .iter()
+            .filter(move |(k, _)| *k == kind)
+            .map(|(_, c)| c)
     }
 
     pub fn host_network(&self) -> bool {
@@ -69,7 +93,10 @@ impl Wanted {
 
     /// Seconds that the pod's containers have to end.
     pub fn grace(&self) -> i64 {
-        self.spec().termination_grace_period_seconds.unwrap_or(30).max(1)
+        self.spec()
+            .termination_grace_period_seconds
+            .unwrap_or(30)
+            .max(1)
     }
 
     /// Whether a container that ended that way is started again.
@@ -94,10 +121,15 @@ impl Wanted {
 /// Whether one of the container's own rules asks for a restart after that exit code.
 fn rule_restarts(container: &Container, exit_code: i32) -> bool {
     let matches = |rule: &k8s_openapi::api::core::v1::ContainerRestartRule| {
-        let Some(on) = &rule.exit_codes else { return false };
+        let Some(on) = &rule.exit_codes else {
+            return false;
+        };
         let listed = on.values.as_ref().is_some_and(|v| v.contains(&exit_code));
         listed == (on.operator == "In")
     };
     let rules = container.restart_policy_rules.as_deref().unwrap_or(&[]);
-    rules.iter().find(|r| matches(r)).is_some_and(|r| r.action == "Restart")
+    rules
+        .iter()
+        .find(|r| matches(r))
+        .is_some_and(|r| r.action == "Restart")
 }

@@ -51,8 +51,6 @@ pub enum Input {
     Pod(Arc<Pod>),
     /// The pod is no more in the API, or its file is gone.
     Gone(Arc<Pod>),
-    /// The node needs its place.
-    Evict { reason: String, message: String },
 }
 
 /// Which piece of work a task belongs to.
@@ -92,7 +90,13 @@ pub struct Worker {
 
 impl Worker {
     /// `refused`: why this node will not run the pod.
-    pub fn new(ctx: Arc<Context>, pod: Arc<Pod>, refused: Option<Why>, is_static: bool, inputs: mpsc::UnboundedReceiver<Input>) -> Self {
+    pub fn new(
+        ctx: Arc<Context>,
+        pod: Arc<Pod>,
+        refused: Option<Why>,
+        is_static: bool,
+        inputs: mpsc::UnboundedReceiver<Input>,
+    ) -> Self {
         let told = pod.status.clone().unwrap_or_default();
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let reporter = Reporter::new(ctx.client().clone(), &pod, told.clone(), is_static);
@@ -119,7 +123,11 @@ impl Worker {
             volumes_removed: false,
             ctx,
         };
-        let over = worker.told.phase.as_deref().is_some_and(|p| p == "Succeeded" || p == "Failed");
+        let over = worker
+            .told
+            .phase
+            .as_deref()
+            .is_some_and(|p| p == "Succeeded" || p == "Failed");
         if let Some(why) = refused.or(over.then_some(Why::Completed)) {
             worker.end(why, 0);
         }
@@ -148,11 +156,20 @@ impl Worker {
     fn look(&mut self) {
         self.seen = self.ctx.view.observe(self.wanted.uid());
         let known: HashSet<&str> = self.seen.containers.iter().map(|c| c.id.as_str()).collect();
-        self.memory.messages.retain(|id, _| known.contains(id.as_str()));
-        for container in self.seen.containers.iter().filter(|c| c.state == ContainerState::Exited) {
+        self.memory
+            .messages
+            .retain(|id, _| known.contains(id.as_str()));
+        for container in self
+            .seen
+            .containers
+            .iter()
+            .filter(|c| c.state == ContainerState::Exited)
+        {
             if !self.memory.messages.contains_key(&container.id) {
                 let log = ops::log_file(&self.ctx, &self.wanted.pod, container);
-                self.memory.messages.insert(container.id.clone(), last_words::read(container, &log));
+                self.memory
+                    .messages
+                    .insert(container.id.clone(), last_words::read(container, &log));
             }
         }
         self.adopt();
@@ -162,16 +179,35 @@ impl Worker {
     /// Remembers containers that run and were started by an earlier run of the kubelet.
     fn adopt(&mut self) {
         let scheme = self.ctx.scheme();
-        let told = self.told.container_statuses.iter().chain(&self.told.init_container_statuses).flatten();
-        let told: HashMap<String, (bool, bool)> =
-            told.filter_map(|c| Some((c.container_id.clone()?, (c.started == Some(true), c.ready)))).collect();
+        let told = self
+            .told
+            .container_statuses
+            .iter()
+            .chain(&self.told.init_container_statuses)
+            .flatten();
+        let told: HashMap<String, (bool, bool)> = told
+            .filter_map(|c| Some((c.container_id.clone()?, (c.started == Some(true), c.ready))))
+            .collect();
         for (_, container) in &self.wanted.containers {
-            let Some(last) = self.seen.latest(&container.name).filter(|l| l.state == ContainerState::Running) else { continue };
-            let slot = self.memory.containers.entry(container.name.clone()).or_default();
+            let Some(last) = self
+                .seen
+                .latest(&container.name)
+                .filter(|l| l.state == ContainerState::Running)
+            else {
+                continue;
+            };
+            let slot = self
+                .memory
+                .containers
+                .entry(container.name.clone())
+                .or_default();
             if slot.id == last.id || slot.busy == Some(Busy::Starting) {
                 continue;
             }
-            let (started, ready) = told.get(&format!("{scheme}://{}", last.id)).copied().unwrap_or_default();
+            let (started, ready) = told
+                .get(&format!("{scheme}://{}", last.id))
+                .copied()
+                .unwrap_or_default();
             slot.id = last.id.clone();
             slot.condemned = None;
             slot.started = started || container.startup_probe.is_none();
@@ -204,8 +240,21 @@ impl Worker {
         let mut at = |t: Timestamp| wake = Some(wake.map_or(t, |w: Timestamp| w.min(t)));
         self.note_backoffs(&plan.waiting);
         for slot in self.memory.containers.values_mut() {
-            let Some(w) = slot.waiting.as_mut().filter(|w| w.reason == "ErrImagePull" && slot.busy.is_none()) else { continue };
-            let Some(turn) = slot.retry_at.and_then(|r| r.checked_sub(slot.pull.delay()).ok()?.checked_add(FRESH_PULL_ERROR).ok()) else { continue };
+            let Some(w) = slot
+                .waiting
+                .as_mut()
+                .filter(|w| w.reason == "ErrImagePull" && slot.busy.is_none())
+            else {
+                continue;
+            };
+            let Some(turn) = slot.retry_at.and_then(|r| {
+                r.checked_sub(slot.pull.delay())
+                    .ok()?
+                    .checked_add(FRESH_PULL_ERROR)
+                    .ok()
+            }) else {
+                continue;
+            };
             if turn > now {
                 at(turn);
             } else {
@@ -215,8 +264,15 @@ impl Worker {
         }
         if let Some(deadline) = self.active_deadline() {
             if deadline <= now {
-                let message = "Pod was active on the node longer than the specified deadline".to_owned();
-                self.end(Why::Failed { reason: "DeadlineExceeded".to_owned(), message }, self.wanted.grace());
+                let message =
+                    "Pod was active on the node longer than the specified deadline".to_owned();
+                self.end(
+                    Why::Failed {
+                        reason: "DeadlineExceeded".to_owned(),
+                        message,
+                    },
+                    self.wanted.grace(),
+                );
                 return Some(now);
             }
             at(deadline);
@@ -244,7 +300,8 @@ impl Worker {
     }
 
     fn active_deadline(&self) -> Option<Timestamp> {
-        let ending = self.memory.ending.is_some() || plan::is_over(&self.wanted, &self.seen, &self.memory);
+        let ending =
+            self.memory.ending.is_some() || plan::is_over(&self.wanted, &self.seen, &self.memory);
         let started = self.told.start_time.as_ref().map(|t| t.0);
         active_deadline(&self.wanted, started).filter(|_| !ending)
     }
@@ -253,7 +310,11 @@ impl Worker {
     fn note_backoffs(&mut self, waiting: &BTreeMap<String, Waiting>) {
         for name in waiting.keys() {
             let slot = self.memory.slot(name);
-            if slot.waiting.as_ref().is_some_and(|w| w.reason == "CrashLoopBackOff") {
+            if slot
+                .waiting
+                .as_ref()
+                .is_some_and(|w| w.reason == "CrashLoopBackOff")
+            {
                 continue;
             }
             // Remembered, so that it is told once per wait; cleared when the container runs.
@@ -264,14 +325,26 @@ impl Worker {
                 self.wanted.namespace(),
                 self.wanted.uid()
             );
-            let kind = self.wanted.container(name).map_or(super::wanted::Kind::App, |(k, _)| *k);
-            crate::container::start::tell(&self.ctx, &self.wanted.pod, kind, name, false, "BackOff", message);
+            let kind = self
+                .wanted
+                .container(name)
+                .map_or(super::wanted::Kind::App, |(k, _)| *k);
+            crate::container::start::tell(
+                &self.ctx,
+                &self.wanted.pod,
+                kind,
+                name,
+                false,
+                "BackOff",
+                message,
+            );
         }
     }
 
     /// Sleeps until there is news.
     async fn wait(&mut self, wake: Option<Timestamp>) {
-        let pause = wake.map(|w| Duration::try_from(w.duration_since(Timestamp::now())).unwrap_or_default());
+        let pause = wake
+            .map(|w| Duration::try_from(w.duration_since(Timestamp::now())).unwrap_or_default());
         tokio::select! {
             input = self.inputs.recv() => match input {
                 Some(input) => self.take(input),
@@ -291,16 +364,22 @@ impl Worker {
             Input::Pod(pod) => self.take_pod(pod),
             Input::Gone(last) => {
                 self.gone = true;
-                let grace = last.metadata.deletion_grace_period_seconds.unwrap_or_else(|| self.wanted.grace());
+                let grace = last
+                    .metadata
+                    .deletion_grace_period_seconds
+                    .unwrap_or_else(|| self.wanted.grace());
                 self.end(Why::Deleted, grace);
             }
-            Input::Evict { reason, message } => self.end(Why::Failed { reason, message }, self.wanted.grace()),
         }
     }
 
     fn take_pod(&mut self, pod: Arc<Pod>) {
         let meta = |p: &Pod| (p.metadata.labels.clone(), p.metadata.annotations.clone());
-        let shows_meta = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).any(|v| v.downward_api.is_some() || v.projected.is_some());
+        let shows_meta = pod
+            .spec
+            .iter()
+            .flat_map(|s| s.volumes.iter().flatten())
+            .any(|v| v.downward_api.is_some() || v.projected.is_some());
         self.stale |= shows_meta && meta(&self.wanted.pod) != meta(&pod);
         let deleted = pod.metadata.deletion_timestamp.is_some();
         let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(30);
@@ -328,7 +407,11 @@ impl Worker {
         self.stale |= self.memory.volumes.done;
         self.memory.volumes.retry_at = None;
         for slot in self.memory.containers.values_mut() {
-            if slot.waiting.as_ref().is_some_and(|w| w.reason == "CreateContainerConfigError") {
+            if slot
+                .waiting
+                .as_ref()
+                .is_some_and(|w| w.reason == "CreateContainerConfigError")
+            {
                 slot.retry_at = None;
             }
         }
@@ -342,20 +425,32 @@ impl Worker {
     async fn finish(&mut self) -> bool {
         if !self.is_deleted() {
             if !self.volumes_removed {
-                self.volumes_removed = cleanup::remove_volumes(&self.ctx, self.wanted.uid()).await.is_ok();
+                self.volumes_removed = cleanup::remove_volumes(&self.ctx, self.wanted.uid())
+                    .await
+                    .is_ok();
             }
             return false;
         }
         if !self.gone && !self.is_static {
             self.reporter.flush().await;
         }
-        let log_dir = self.ctx.config.pod_log_dir(self.wanted.namespace(), self.wanted.name(), self.wanted.uid());
+        let log_dir = self.ctx.config.pod_log_dir(
+            self.wanted.namespace(),
+            self.wanted.name(),
+            self.wanted.uid(),
+        );
         if !self.gone && !self.is_static && !self.delete().await {
             tokio::time::sleep(CLEANUP_RETRY).await;
             return false;
         }
-        while let Err(error) = cleanup::remove_pod(&self.ctx, self.wanted.uid(), Some(&log_dir)).await {
-            tracing::warn!(pod = self.wanted.name(), error = format!("{error:#}"), "pod not removed from the node; trying again");
+        while let Err(error) =
+            cleanup::remove_pod(&self.ctx, self.wanted.uid(), Some(&log_dir)).await
+        {
+            tracing::warn!(
+                pod = self.wanted.name(),
+                error = format!("{error:#}"),
+                "pod not removed from the node; trying again"
+            );
             tokio::time::sleep(CLEANUP_RETRY).await;
         }
         // A finalizer may keep the object; this task waits, so that none is begun for it again.
@@ -372,8 +467,15 @@ impl Worker {
     /// Removes the object from the API. True when that is done or was done by somebody else.
     async fn delete(&mut self) -> bool {
         let api: Api<Pod> = Api::namespaced(self.ctx.client().clone(), self.wanted.namespace());
-        let preconditions = Preconditions { uid: Some(self.wanted.uid().to_owned()), resource_version: None };
-        let params = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteParams::default() };
+        let preconditions = Preconditions {
+            uid: Some(self.wanted.uid().to_owned()),
+            resource_version: None,
+        };
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
         match api.delete(self.wanted.name(), &params).await {
             Ok(_) => true,
             Err(kube::Error::Api(s)) if s.code == 404 || s.code == 409 => true,

@@ -15,7 +15,6 @@ use super::{
     memory::{Busy, Condemned, Step, Waiting},
     ops::{self, Done},
     plan::Action,
-
     worker::{Key, Worker},
 };
 use crate::{
@@ -57,7 +56,11 @@ impl Worker {
             Action::Volumes => self.spawn_volumes(),
             Action::Sandbox { attempt, old } => {
                 if old.is_some() {
-                    ctx.recorder.normal(&*self.wanted.pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+                    ctx.recorder.normal(
+                        &*self.wanted.pod,
+                        "SandboxChanged",
+                        "Pod sandbox changed, it will be killed and re-created.",
+                    );
                 }
                 self.memory.sandbox.busy = true;
                 let config = config::sandbox(&ctx, &self.wanted, attempt);
@@ -67,11 +70,23 @@ impl Worker {
                 self.memory.sandbox.busy = true;
                 self.spawn(Key::Sandbox, ops::stop_sandboxes(ctx, uid, ids));
             }
-            Action::Start { name, attempt, failed_at } => self.begin_start(&name, attempt, failed_at, now),
-            Action::Stop { name, id, deadline, message } => self.begin_stop(&name, id, deadline, message),
+            Action::Start {
+                name,
+                attempt,
+                failed_at,
+            } => self.begin_start(&name, attempt, failed_at, now),
+            Action::Stop {
+                name,
+                id,
+                deadline,
+                message,
+            } => self.begin_stop(&name, id, deadline, message),
             Action::Remove { name, id } => {
                 self.memory.slot(&name).busy = Some(Busy::Removing);
-                self.spawn(Key::Container(name.clone()), ops::remove(ctx, uid, name, id));
+                self.spawn(
+                    Key::Container(name.clone()),
+                    ops::remove(ctx, uid, name, id),
+                );
             }
             Action::Abort { name } => {
                 if let Some(cancel) = self.cancels.get(&name) {
@@ -84,15 +99,36 @@ impl Worker {
     pub(super) fn spawn_volumes(&mut self) {
         self.stale = false;
         self.memory.volumes.busy = true;
-        let ips = self.seen.sandboxes.first().map(|s| s.ips.clone()).unwrap_or_default();
+        let ips = self
+            .seen
+            .sandboxes
+            .first()
+            .map(|s| s.ips.clone())
+            .unwrap_or_default();
         let facts = self.ctx.facts(ips);
-        let job = ops::volumes(self.ctx.clone(), self.wanted.clone(), self.held.snapshot(), self.tokens.clone(), facts);
+        let job = ops::volumes(
+            self.ctx.clone(),
+            self.wanted.clone(),
+            self.held.snapshot(),
+            self.tokens.clone(),
+            facts,
+        );
         self.spawn(Key::Volumes, job);
     }
 
-    fn begin_start(&mut self, name: &str, attempt: u32, failed_at: Option<Timestamp>, now: Timestamp) {
-        let Some((kind, container)) = self.wanted.container(name).cloned() else { return };
-        let Some(sandbox) = self.seen.ready_sandbox().cloned() else { return };
+    fn begin_start(
+        &mut self,
+        name: &str,
+        attempt: u32,
+        failed_at: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        let Some((kind, container)) = self.wanted.container(name).cloned() else {
+            return;
+        };
+        let Some(sandbox) = self.seen.ready_sandbox().cloned() else {
+            return;
+        };
         let slot = self.memory.slot(name);
         slot.busy = Some(Busy::Starting);
         slot.retry_at = None;
@@ -110,21 +146,51 @@ impl Worker {
                 Ok(objects) => objects,
                 Err(error) => {
                     let waiting = Waiting::new("CreateContainerConfigError", error);
-                    return Done::Started { name, result: Err(Failure::Config(waiting)) };
+                    return Done::Started {
+                        name,
+                        result: Err(Failure::Config(waiting)),
+                    };
                 }
             };
-            let names = wanted.spec().image_pull_secrets.iter().flatten().map(|r| r.name.clone());
-            let pull_secrets = names.filter_map(|n| objects.secrets.get(&n).cloned()).collect();
+            let names = wanted
+                .spec()
+                .image_pull_secrets
+                .iter()
+                .flatten()
+                .map(|r| r.name.clone());
+            let pull_secrets = names
+                .filter_map(|n| objects.secrets.get(&n).cloned())
+                .collect();
             let sandbox_id = sandbox.id.clone();
-            let pod_ips = if wanted.host_network() { ctx.config.node_ips.clone() } else { sandbox.ips };
-            let start =
-                Start { wanted, container, kind, attempt, sandbox_id, pod_ips, objects, pull_secrets, facts, volumes, hosts_file, cancel };
+            let pod_ips = if wanted.host_network() {
+                ctx.config.node_ips.clone()
+            } else {
+                sandbox.ips
+            };
+            let start = Start {
+                wanted,
+                container,
+                kind,
+                attempt,
+                sandbox_id,
+                pod_ips,
+                objects,
+                pull_secrets,
+                facts,
+                volumes,
+                hosts_file,
+                cancel,
+            };
             ops::start(ctx, start).await
         });
     }
 
     fn hosts_file(&mut self, sandbox: &knarr_runtime::SandboxStatus) -> Option<std::path::PathBuf> {
-        if let Some((_, path)) = self.hosts.as_ref().filter(|(id, path)| *id == sandbox.id && path.exists()) {
+        if let Some((_, path)) = self
+            .hosts
+            .as_ref()
+            .filter(|(id, path)| *id == sandbox.id && path.exists())
+        {
             return Some(path.clone());
         }
         match ops::write_hosts(&self.ctx, &self.wanted, sandbox) {
@@ -140,21 +206,50 @@ impl Worker {
     }
 
     fn begin_stop(&mut self, name: &str, id: String, deadline: Timestamp, message: String) {
-        let Some((kind, container)) = self.wanted.container(name).cloned() else { return };
+        let Some((kind, container)) = self.wanted.container(name).cloned() else {
+            return;
+        };
         self.memory.slot(name).busy = Some(Busy::Stopping);
-        tell(&self.ctx, &self.wanted.pod, kind, name, true, "Killing", message);
+        tell(
+            &self.ctx,
+            &self.wanted.pod,
+            kind,
+            name,
+            true,
+            "Killing",
+            message,
+        );
         let (tx, rx) = watch::channel(deadline);
         self.deadlines.insert(name.to_owned(), tx);
-        let own = self.seen.sandboxes.first().and_then(|s| s.ips.first().copied());
-        let pod_ip = if self.wanted.host_network() { self.ctx.config.node_ips.first().copied() } else { own };
-        let stop = Stop { wanted: self.wanted.clone(), container, id, pod_ip, deadline: rx };
+        let own = self
+            .seen
+            .sandboxes
+            .first()
+            .and_then(|s| s.ips.first().copied());
+        let pod_ip = if self.wanted.host_network() {
+            self.ctx.config.node_ips.first().copied()
+        } else {
+            own
+        };
+        let stop = Stop {
+            wanted: self.wanted.clone(),
+            container,
+            id,
+            pod_ip,
+            deadline: rx,
+        };
         let uid = self.wanted.uid().to_owned();
-        self.spawn(Key::Container(name.to_owned()), ops::stop(self.ctx.clone(), uid, stop));
+        self.spawn(
+            Key::Container(name.to_owned()),
+            ops::stop(self.ctx.clone(), uid, stop),
+        );
     }
 
     /// Tells those who are being stopped when the end came nearer.
     pub(super) fn hurry(&mut self) {
-        let Some(ending) = &self.memory.ending else { return };
+        let Some(ending) = &self.memory.ending else {
+            return;
+        };
         for deadline in self.deadlines.values() {
             deadline.send_if_modified(|d| {
                 let nearer = ending.deadline < *d;
@@ -176,7 +271,9 @@ impl Worker {
         };
         match done {
             Done::Volumes(result) => self.take_volumes(result, now),
-            Done::Sandbox(result) | Done::SandboxesStopped(result) => self.take_sandbox(result, now),
+            Done::Sandbox(result) | Done::SandboxesStopped(result) => {
+                self.take_sandbox(result, now)
+            }
             Done::Started { name, result } => self.take_started(&name, result, now),
             Done::Stopped { name, ok } => {
                 self.deadlines.remove(&name);
@@ -205,18 +302,27 @@ impl Worker {
         }
     }
 
-    fn take_volumes(&mut self, result: Result<(crate::volume::Paths, crate::volume::token::Tokens), String>, now: Timestamp) {
+    fn take_volumes(
+        &mut self,
+        result: Result<(crate::volume::Paths, crate::volume::token::Tokens), String>,
+        now: Timestamp,
+    ) {
         let step = &mut self.memory.volumes;
         step.busy = false;
         match result {
             Ok((paths, tokens)) => {
-                *step = Step { done: true, ..Step::default() };
+                *step = Step {
+                    done: true,
+                    ..Step::default()
+                };
                 (self.paths, self.tokens) = (paths, tokens);
             }
             Err(error) => {
                 self.stale |= step.done;
                 failed(step, now);
-                self.ctx.recorder.warning(&*self.wanted.pod, "FailedMount", error);
+                self.ctx
+                    .recorder
+                    .warning(&*self.wanted.pod, "FailedMount", error);
             }
         }
     }
@@ -228,18 +334,29 @@ impl Worker {
             Ok(()) => *step = Step::default(),
             Err(error) if self.memory.ending.is_none() => {
                 failed(step, now);
-                self.ctx.recorder.warning(&*self.wanted.pod, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
+                self.ctx.recorder.warning(
+                    &*self.wanted.pod,
+                    "FailedCreatePodSandBox",
+                    format!("Failed to create pod sandbox: {error}"),
+                );
             }
             Err(error) => {
                 failed(step, now);
-                self.ctx.recorder.warning(&*self.wanted.pod, "FailedKillPod", format!("error killing pod: {error}"));
+                self.ctx.recorder.warning(
+                    &*self.wanted.pod,
+                    "FailedKillPod",
+                    format!("error killing pod: {error}"),
+                );
             }
         }
     }
 
     fn take_started(&mut self, name: &str, result: Result<String, Failure>, now: Timestamp) {
         self.cancels.remove(name);
-        let probes = self.wanted.container(name).map(|(_, c)| (c.startup_probe.is_some(), c.readiness_probe.is_some()));
+        let probes = self
+            .wanted
+            .container(name)
+            .map(|(_, c)| (c.startup_probe.is_some(), c.readiness_probe.is_some()));
         let (has_startup, has_readiness) = probes.unwrap_or_default();
         let slot = self.memory.slot(name);
         slot.busy = None;
@@ -258,9 +375,19 @@ impl Worker {
                 slot.pull.next(now, now);
                 slot.retry_at = after(now, slot.pull.delay());
                 if waiting.reason == "ErrImagePull" {
-                    let image = self.wanted.container(name).and_then(|(_, c)| c.image.clone()).unwrap_or_default();
+                    let image = self
+                        .wanted
+                        .container(name)
+                        .and_then(|(_, c)| c.image.clone())
+                        .unwrap_or_default();
                     if event || slot.waiting.is_some() {
-                        waiting = Waiting::new("ImagePullBackOff", format!("Back-off pulling image \"{image}\": ErrImagePull: {}", waiting.message));
+                        waiting = Waiting::new(
+                            "ImagePullBackOff",
+                            format!(
+                                "Back-off pulling image \"{image}\": ErrImagePull: {}",
+                                waiting.message
+                            ),
+                        );
                     }
                 }
                 slot.waiting = Some(waiting);
@@ -277,7 +404,10 @@ impl Worker {
             Err(Failure::Hook { id, message }) => {
                 slot.id = id;
                 (slot.started, slot.ready, slot.waiting) = (false, false, None);
-                slot.condemned = Some(Condemned { message, grace: None });
+                slot.condemned = Some(Condemned {
+                    message,
+                    grace: None,
+                });
             }
             Err(Failure::Cancelled) => {}
         }
@@ -287,11 +417,25 @@ impl Worker {
     fn collect(&mut self, name: &str) {
         let uid = self.wanted.uid().to_owned();
         self.seen = self.ctx.view.observe(&uid);
-        let ended = self.seen.containers.iter().filter(|c| c.name == name && c.state != ContainerState::Running);
+        let ended = self
+            .seen
+            .containers
+            .iter()
+            .filter(|c| c.name == name && c.state != ContainerState::Running);
         let old: Vec<_> = ended.skip(1).cloned().collect();
-        let kept: HashSet<&str> =
-            self.seen.containers.iter().filter(|c| !old.iter().any(|o| o.id == c.id)).map(|c| c.sandbox_id.as_str()).collect();
-        let empty = self.seen.sandboxes.iter().skip(1).filter(|s| !kept.contains(s.id.as_str()));
+        let kept: HashSet<&str> = self
+            .seen
+            .containers
+            .iter()
+            .filter(|c| !old.iter().any(|o| o.id == c.id))
+            .map(|c| c.sandbox_id.as_str())
+            .collect();
+        let empty = self
+            .seen
+            .sandboxes
+            .iter()
+            .skip(1)
+            .filter(|s| !kept.contains(s.id.as_str()));
         let empty: Vec<String> = empty.map(|s| s.id.clone()).collect();
         if old.is_empty() && empty.is_empty() {
             return;
@@ -319,17 +463,30 @@ impl Worker {
 
     /// Takes in what a probe found.
     pub(super) fn take_verdict(&mut self, verdict: Verdict) {
-        let Some((kind, container)) = self.wanted.container(&verdict.container).cloned() else { return };
+        let Some((kind, container)) = self.wanted.container(&verdict.container).cloned() else {
+            return;
+        };
         if !verdict.good {
             let message = format!("{} probe failed: {}", verdict.what.name(), verdict.message);
-            tell(&self.ctx, &self.wanted.pod, kind, &container.name, false, "Unhealthy", message);
+            tell(
+                &self.ctx,
+                &self.wanted.pod,
+                kind,
+                &container.name,
+                false,
+                "Unhealthy",
+                message,
+            );
         }
         let slot = self.memory.slot(&container.name);
         if verdict.only_event || slot.id != verdict.id {
             return;
         }
         let condemn = |probe: Option<&k8s_openapi::api::core::v1::Probe>, what: &str| Condemned {
-            message: format!("Container {} failed {what} probe, will be restarted", container.name),
+            message: format!(
+                "Container {} failed {what} probe, will be restarted",
+                container.name
+            ),
             grace: probe.and_then(|p| p.termination_grace_period_seconds),
         };
         match (verdict.what, verdict.good) {
@@ -338,10 +495,13 @@ impl Worker {
                 slot.ready = container.readiness_probe.is_none();
             }
             (What::Readiness, good) => slot.ready = good,
-            (What::Startup, false) => slot.condemned = Some(condemn(container.startup_probe.as_ref(), "startup")),
-            (What::Liveness, false) => slot.condemned = Some(condemn(container.liveness_probe.as_ref(), "liveness")),
+            (What::Startup, false) => {
+                slot.condemned = Some(condemn(container.startup_probe.as_ref(), "startup"))
+            }
+            (What::Liveness, false) => {
+                slot.condemned = Some(condemn(container.liveness_probe.as_ref(), "liveness"))
+            }
             (What::Liveness, true) => {}
         }
     }
 }
-

@@ -20,28 +20,52 @@ const SERVING: u8 = 1;
 ///
 /// # Errors
 /// Why it does not count as serving.
-pub async fn probe(ip: Option<IpAddr>, action: &GRPCAction, timeout: Duration) -> Result<String, String> {
+pub async fn probe(
+    ip: Option<IpAddr>,
+    action: &GRPCAction,
+    timeout: Duration,
+) -> Result<String, String> {
     let ip = ip.ok_or("the pod has no address")?;
     let port = u16::try_from(action.port).map_err(|e| e.to_string())?;
     let service = action.service.clone().unwrap_or_default();
     match tokio::time::timeout(timeout, check(ip, port, &service)).await {
         Ok(result) => result,
-        Err(_) => Err(format!("timeout: failed to connect service \"{ip}:{port}\" within {}s: context deadline exceeded", timeout.as_secs())),
+        Err(_) => Err(format!(
+            "timeout: failed to connect service \"{ip}:{port}\" within {}s: context deadline exceeded",
+            timeout.as_secs()
+        )),
     }
 }
 
 async fn check(ip: IpAddr, port: u16, service: &str) -> Result<String, String> {
-    let authority = if ip.is_ipv6() { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+    let authority = if ip.is_ipv6() {
+        format!("[{ip}]:{port}")
+    } else {
+        format!("{ip}:{port}")
+    };
     let tcp = TcpStream::connect((ip, port)).await;
-    let tcp = tcp.map_err(|e| format!("timeout: failed to connect service \"{authority}\": dial tcp {authority}: connect: {}", plain(&e)))?;
-    let (status, grpc_status, bytes) = exchange(tcp, &authority, service).await.map_err(|e| format!("error: health rpc probe failed: {e}"))?;
+    let tcp = tcp.map_err(|e| {
+        format!(
+            "timeout: failed to connect service \"{authority}\": dial tcp {authority}: connect: {}",
+            plain(&e)
+        )
+    })?;
+    let (status, grpc_status, bytes) = exchange(tcp, &authority, service)
+        .await
+        .map_err(|e| format!("error: health rpc probe failed: {e}"))?;
     if status != 200 || grpc_status.as_deref().is_some_and(|s| s != "0") {
-        return Err(format!("error: health rpc probe failed: status {status}, code {}", grpc_status.unwrap_or_default()));
+        return Err(format!(
+            "error: health rpc probe failed: status {status}, code {}",
+            grpc_status.unwrap_or_default()
+        ));
     }
     // Five bytes of frame, then field 1 as a varint.
     match bytes.get(5..7) {
         Some([0x08, SERVING]) => Ok("service healthy".to_owned()),
-        other => Err(format!("service unhealthy (responded with \"{}\")", word(other.and_then(|b| b.get(1)).copied()))),
+        other => Err(format!(
+            "service unhealthy (responded with \"{}\")",
+            word(other.and_then(|b| b.get(1)).copied())
+        )),
     }
 }
 
@@ -68,8 +92,13 @@ fn message(service: &str) -> Vec<u8> {
     out
 }
 
-async fn exchange(tcp: TcpStream, authority: &str, service: &str) -> anyhow::Result<(u16, Option<String>, Bytes)> {
-    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await?;
+async fn exchange(
+    tcp: TcpStream,
+    authority: &str,
+    service: &str,
+) -> anyhow::Result<(u16, Option<String>, Bytes)> {
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await?;
     let connection = tokio::spawn(connection);
     let request = Request::post(format!("http://{authority}{PATH}"))
         .header("content-type", "application/grpc")
@@ -80,7 +109,10 @@ async fn exchange(tcp: TcpStream, authority: &str, service: &str) -> anyhow::Res
     let status = response.status().as_u16();
     let text = |h: Option<&http::HeaderValue>| h.and_then(|v| v.to_str().ok()).map(str::to_owned);
     let early = text(response.headers().get("grpc-status"));
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| anyhow::anyhow!(e))?;
+    let body = Limited::new(response.into_body(), MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|e| anyhow::anyhow!(e))?;
     let late = text(body.trailers().and_then(|t| t.get("grpc-status")));
     connection.abort();
     Ok((status, early.or(late), body.to_bytes()))

@@ -36,32 +36,64 @@ pub struct Answer {
 
 impl Target {
     /// The target of an action on a container of a pod with that address.
-    pub fn of(get: &HTTPGetAction, container: &Container, pod_ip: Option<IpAddr>) -> Result<Self, String> {
+    pub fn of(
+        get: &HTTPGetAction,
+        container: &Container,
+        pod_ip: Option<IpAddr>,
+    ) -> Result<Self, String> {
         let own = || pod_ip.map(|ip| ip.to_string());
-        let host = get.host.clone().filter(|h| !h.is_empty()).or_else(own).ok_or("the pod has no address")?;
+        let host = get
+            .host
+            .clone()
+            .filter(|h| !h.is_empty())
+            .or_else(own)
+            .ok_or("the pod has no address")?;
         let path = get.path.clone().unwrap_or_default();
-        let headers = get.http_headers.iter().flatten().map(|h| (h.name.clone(), h.value.clone()));
+        let headers = get
+            .http_headers
+            .iter()
+            .flatten()
+            .map(|h| (h.name.clone(), h.value.clone()));
         Ok(Target {
-            tls: get.scheme.as_deref().is_some_and(|s| s.eq_ignore_ascii_case("https")),
+            tls: get
+                .scheme
+                .as_deref()
+                .is_some_and(|s| s.eq_ignore_ascii_case("https")),
             host,
             port: port(&get.port, container)?,
-            path: if path.starts_with('/') { path } else { format!("/{path}") },
+            path: if path.starts_with('/') {
+                path
+            } else {
+                format!("/{path}")
+            },
             headers: headers.collect(),
         })
     }
 
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     fn url(&self) -> String {
-        format!("{}://{}{}", if self.tls { "https" } else { "http" }, self.authority(), self.path)
+        format!(
+            "{}://{}{}",
+            if self.tls { "https" } else { "http" },
+            self.authority(),
+            self.path
+        )
     }
 
     /// Where a redirect leads.
     fn redirected(&self, location: &str) -> Option<Target> {
         if let Some(path) = location.strip_prefix('/').filter(|p| !p.starts_with('/')) {
-            return Some(Target { path: format!("/{path}"), ..self.clone() });
+            return Some(Target {
+                path: format!("/{path}"),
+                ..self.clone()
+            });
         }
         let uri: Uri = location.parse().ok()?;
         let tls = uri.scheme_str()? == "https";
@@ -69,7 +101,9 @@ impl Target {
             tls,
             host: uri.host()?.trim_matches(['[', ']']).to_owned(),
             port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+            path: uri
+                .path_and_query()
+                .map_or_else(|| "/".to_owned(), ToString::to_string),
             headers: self.headers.clone(),
         })
     }
@@ -90,7 +124,10 @@ pub fn plain(error: &std::io::Error) -> String {
 pub async fn get(target: &Target, timeout: Duration) -> Result<Answer, String> {
     match tokio::time::timeout(timeout, exchange(target)).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("Get \"{}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)", target.url())),
+        Err(_) => Err(format!(
+            "Get \"{}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+            target.url()
+        )),
     }
 }
 
@@ -103,7 +140,11 @@ pub async fn probe(target: &Target, timeout: Duration) -> Result<String, String>
     for _ in 0..MAX_REDIRECTS {
         let answer = get(&target, timeout).await?;
         match answer.status {
-            301 | 302 | 303 | 307 | 308 => match answer.location.as_deref().and_then(|l| target.redirected(l)) {
+            301 | 302 | 303 | 307 | 308 => match answer
+                .location
+                .as_deref()
+                .and_then(|l| target.redirected(l))
+            {
                 Some(next) if next.host == target.host => target = next,
                 // Another host is none of the probe's business.
                 _ => return Ok(answer.body),
@@ -112,16 +153,26 @@ pub async fn probe(target: &Target, timeout: Duration) -> Result<String, String>
             status => return Err(format!("HTTP probe failed with statuscode: {status}")),
         }
     }
-    Err(format!("Get \"{}\": stopped after {MAX_REDIRECTS} redirects", target.url()))
+    Err(format!(
+        "Get \"{}\": stopped after {MAX_REDIRECTS} redirects",
+        target.url()
+    ))
 }
 
 async fn exchange(target: &Target) -> Result<Answer, String> {
     let failed = |why: String| format!("Get \"{}\": {why}", target.url());
     let authority = target.authority();
-    let tcp = TcpStream::connect(&authority).await.map_err(|e| failed(format!("dial tcp {authority}: connect: {}", plain(&e))))?;
+    let tcp = TcpStream::connect(&authority)
+        .await
+        .map_err(|e| failed(format!("dial tcp {authority}: connect: {}", plain(&e))))?;
     let answer = if target.tls {
-        let name = rustls::pki_types::ServerName::try_from(target.host.clone()).map_err(|e| failed(e.to_string()))?;
-        let tls = tls_connector().map_err(|e| failed(e.to_string()))?.connect(name, tcp).await.map_err(|e| failed(e.to_string()))?;
+        let name = rustls::pki_types::ServerName::try_from(target.host.clone())
+            .map_err(|e| failed(e.to_string()))?;
+        let tls = tls_connector()
+            .map_err(|e| failed(e.to_string()))?
+            .connect(name, tcp)
+            .await
+            .map_err(|e| failed(e.to_string()))?;
         request(target, TokioIo::new(tls)).await
     } else {
         request(target, TokioIo::new(tcp)).await
@@ -137,17 +188,37 @@ where
     let connection = tokio::spawn(connection);
     let response = sender.send_request(build(target)?).await?;
     let status = response.status().as_u16();
-    let location = response.headers().get(header::LOCATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let location = response
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
     let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
     connection.abort();
-    let body = body.map(|b| String::from_utf8_lossy(&b.to_bytes()).into_owned()).unwrap_or_default();
-    Ok(Answer { status, body, location })
+    let body = body
+        .map(|b| String::from_utf8_lossy(&b.to_bytes()).into_owned())
+        .unwrap_or_default();
+    Ok(Answer {
+        status,
+        body,
+        location,
+    })
 }
 
 fn build(target: &Target) -> anyhow::Result<Request<Empty<Bytes>>> {
     let mut request = Request::get(target.path.parse::<Uri>()?);
-    let has = |name: &str| target.headers.iter().any(|(k, _)| k.eq_ignore_ascii_case(name));
-    for (name, default) in [("host", target.authority().as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), ("connection", "close")] {
+    let has = |name: &str| {
+        target
+            .headers
+            .iter()
+            .any(|(k, _)| k.eq_ignore_ascii_case(name))
+    };
+    for (name, default) in [
+        ("host", target.authority().as_str()),
+        ("user-agent", USER_AGENT),
+        ("accept", "*/*"),
+        ("connection", "close"),
+    ] {
         if !has(name) {
             request = request.header(name, default);
         }
@@ -215,7 +286,9 @@ mod tests {
 
     /// Answers each connection with the next of `answers`.
     async fn serve(answers: Vec<String>) -> u16 {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("listen");
         let port = listener.local_addr().expect("address").port();
         tokio::spawn(async move {
             for answer in answers {
@@ -229,7 +302,13 @@ mod tests {
     }
 
     fn target(port: u16) -> Target {
-        Target { tls: false, host: "127.0.0.1".into(), port, path: "/".into(), headers: vec![] }
+        Target {
+            tls: false,
+            host: "127.0.0.1".into(),
+            port,
+            path: "/".into(),
+            headers: vec![],
+        }
     }
 
     fn answer(status: &str, extra: &str) -> String {
@@ -239,22 +318,47 @@ mod tests {
     #[tokio::test]
     async fn statuses_and_redirects() {
         let second = Duration::from_secs(1);
-        let good = serve(vec![answer("204 No Content", "").replace("Content-Length: 2\r\n", "").replace("ok", "")]).await;
+        let good = serve(vec![
+            answer("204 No Content", "")
+                .replace("Content-Length: 2\r\n", "")
+                .replace("ok", ""),
+        ])
+        .await;
         assert!(probe(&target(good), second).await.is_ok());
         let bad = serve(vec![answer("500 Oh", "")]).await;
-        assert_eq!(probe(&target(bad), second).await, Err("HTTP probe failed with statuscode: 500".into()));
-        let inside = serve(vec![answer("302 Found", "Location: /x\r\n"), answer("404 Not Found", "")]).await;
+        assert_eq!(
+            probe(&target(bad), second).await,
+            Err("HTTP probe failed with statuscode: 500".into())
+        );
+        let inside = serve(vec![
+            answer("302 Found", "Location: /x\r\n"),
+            answer("404 Not Found", ""),
+        ])
+        .await;
         assert!(probe(&target(inside), second).await.is_err());
-        let outside = serve(vec![answer("302 Found", "Location: http://example.com/x\r\n")]).await;
+        let outside = serve(vec![answer(
+            "302 Found",
+            "Location: http://example.com/x\r\n",
+        )])
+        .await;
         assert!(probe(&target(outside), second).await.is_ok());
     }
 
     #[tokio::test]
     async fn nobody_there() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("listen");
         let port = listener.local_addr().expect("address").port();
         drop(listener);
-        let error = probe(&target(port), Duration::from_secs(1)).await.expect_err("refused");
-        assert_eq!(error, format!("Get \"http://127.0.0.1:{port}/\": dial tcp 127.0.0.1:{port}: connect: connection refused"));
+        let error = probe(&target(port), Duration::from_secs(1))
+            .await
+            .expect_err("refused");
+        assert_eq!(
+            error,
+            format!(
+                "Get \"http://127.0.0.1:{port}/\": dial tcp 127.0.0.1:{port}: connect: connection refused"
+            )
+        );
     }
 }

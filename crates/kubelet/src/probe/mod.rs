@@ -13,8 +13,8 @@ use k8s_openapi::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-pub use verdict::What;
 use verdict::Tally;
+pub use verdict::What;
 
 use crate::context::Context;
 
@@ -43,14 +43,28 @@ pub struct Subject {
 }
 
 /// Probes until dropped by the caller's abort, or until a liveness or startup verdict is final.
-pub async fn run(ctx: Arc<Context>, subject: Subject, what: What, probe: Probe, verdicts: UnboundedSender<Verdict>) {
+pub async fn run(
+    ctx: Arc<Context>,
+    subject: Subject,
+    what: What,
+    probe: Probe,
+    verdicts: UnboundedSender<Verdict>,
+) {
     let period = seconds(probe.period_seconds, 10);
-    let delay = Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0));
+    let delay =
+        Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0));
     let age = Timestamp::now().duration_since(subject.started_at);
     tokio::time::sleep(delay.saturating_sub(Duration::try_from(age).unwrap_or_default())).await;
     let mut tally = Tally::new(what, probe.success_threshold, probe.failure_threshold);
     let send = |good: bool, message: String, only_event: bool| {
-        let verdict = Verdict { container: subject.container.name.clone(), id: subject.id.clone(), what, good, message, only_event };
+        let verdict = Verdict {
+            container: subject.container.name.clone(),
+            id: subject.id.clone(),
+            what,
+            good,
+            message,
+            only_event,
+        };
         verdicts.send(verdict).is_ok()
     };
     // A container that just started gets a few quick looks that count only when they succeed.
@@ -69,7 +83,8 @@ pub async fn run(ctx: Arc<Context>, subject: Subject, what: What, probe: Probe, 
             None if !good => send(false, message, true),
             None => true,
         };
-        let is_final = decided.is_some_and(|verdict| what == What::Startup || (what == What::Liveness && !verdict));
+        let is_final = decided
+            .is_some_and(|verdict| what == What::Startup || (what == What::Liveness && !verdict));
         if !told || is_final {
             return;
         }
@@ -78,5 +93,10 @@ pub async fn run(ctx: Arc<Context>, subject: Subject, what: What, probe: Probe, 
 }
 
 fn seconds(value: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(value.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default))
+    Duration::from_secs(
+        value
+            .and_then(|v| u64::try_from(v).ok())
+            .filter(|v| *v > 0)
+            .unwrap_or(default),
+    )
 }

@@ -30,20 +30,38 @@ pub struct Tally {
 
 impl Tally {
     pub fn new(what: What, success_threshold: Option<i32>, failure_threshold: Option<i32>) -> Self {
-        let threshold = |v: Option<i32>, default| v.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default);
-        let need_good = if what == What::Readiness { threshold(success_threshold, 1) } else { 1 };
+        let threshold = |v: Option<i32>, default| {
+            v.and_then(|v| u32::try_from(v).ok())
+                .filter(|v| *v > 0)
+                .unwrap_or(default)
+        };
+        let need_good = if what == What::Readiness {
+            threshold(success_threshold, 1)
+        } else {
+            1
+        };
         // What a container is taken for before anything was seen.
         let verdict = match what {
             What::Startup => None,
             What::Liveness => Some(true),
             What::Readiness => Some(false),
         };
-        Tally { need_good, need_bad: threshold(failure_threshold, 3), last: None, run: 0, verdict }
+        Tally {
+            need_good,
+            need_bad: threshold(failure_threshold, 3),
+            last: None,
+            run: 0,
+            verdict,
+        }
     }
 
     /// Counts a result. Some when the verdict changes.
     pub fn count(&mut self, good: bool) -> Option<bool> {
-        self.run = if self.last == Some(good) { self.run.saturating_add(1) } else { 1 };
+        self.run = if self.last == Some(good) {
+            self.run.saturating_add(1)
+        } else {
+            1
+        };
         self.last = Some(good);
         let enough = self.run >= if good { self.need_good } else { self.need_bad };
         if !enough || self.verdict == Some(good) {
@@ -80,7 +98,11 @@ mod tests {
             (What::Startup, 1, 2, "--", ".N"),
         ];
         for (what, good, bad, results, want) in cases {
-            assert_eq!(run(what, good, bad, results), want, "{what:?} {good} {bad} {results}");
+            assert_eq!(
+                run(what, good, bad, results),
+                want,
+                "{what:?} {good} {bad} {results}"
+            );
         }
     }
 }

@@ -31,16 +31,24 @@ pub type Payload = BTreeMap<String, File>;
 /// Whether a path stays inside its volume.
 pub fn is_inside(path: &str) -> bool {
     let p = Path::new(path);
-    !path.is_empty() && !path.starts_with("..") && p.components().all(|c| matches!(c, Component::Normal(_)))
+    !path.is_empty()
+        && !path.starts_with("..")
+        && p.components().all(|c| matches!(c, Component::Normal(_)))
 }
 
 /// Makes `dir` show exactly `payload`, readable by `group` when given. Does nothing when it does already.
 pub fn write(dir: &Path, payload: &Payload, group: Option<u32>) -> io::Result<()> {
     if let Some(bad) = payload.keys().find(|p| !is_inside(p)) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path: {bad}")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("invalid path: {bad}"),
+        ));
     }
     let current = fs::read_link(dir.join(DATA)).ok();
-    if current.as_ref().is_some_and(|name| is_current(&dir.join(name), payload, group)) {
+    if current
+        .as_ref()
+        .is_some_and(|name| is_current(&dir.join(name), payload, group))
+    {
         return link_names(dir, payload);
     }
     let name = new_version(dir, payload, group)?;
@@ -57,14 +65,19 @@ pub fn write(dir: &Path, payload: &Payload, group: Option<u32>) -> io::Result<()
 
 fn final_mode(file: &File, group: Option<u32>) -> u32 {
     // A group that owns the volume may read what the owner may.
-    if group.is_some() { file.mode | ((file.mode & 0o400) >> 3) } else { file.mode }
+    if group.is_some() {
+        file.mode | ((file.mode & 0o400) >> 3)
+    } else {
+        file.mode
+    }
 }
 
 fn is_current(version: &Path, payload: &Payload, group: Option<u32>) -> bool {
     let same = |(path, file): (&String, &File)| {
         let at = version.join(path);
         let mode = fs::metadata(&at).map(|m| m.permissions().mode() & 0o7777);
-        mode.is_ok_and(|m| m == final_mode(file, group)) && fs::read(&at).is_ok_and(|b| b == file.bytes)
+        mode.is_ok_and(|m| m == final_mode(file, group))
+            && fs::read(&at).is_ok_and(|b| b == file.bytes)
     };
     payload.iter().all(same) && count_files(version).is_ok_and(|n| n == payload.len())
 }
@@ -73,13 +86,19 @@ fn count_files(dir: &Path) -> io::Result<usize> {
     let mut n = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        n += if entry.file_type()?.is_dir() { count_files(&entry.path())? } else { 1 };
+        n += if entry.file_type()?.is_dir() {
+            count_files(&entry.path())?
+        } else {
+            1
+        };
     }
     Ok(n)
 }
 
 fn new_version(dir: &Path, payload: &Payload, group: Option<u32>) -> io::Result<String> {
-    let name = Timestamp::now().strftime("..%Y_%m_%d_%H_%M_%S.%9f").to_string();
+    let name = Timestamp::now()
+        .strftime("..%Y_%m_%d_%H_%M_%S.%9f")
+        .to_string();
     let version = dir.join(&name);
     fs::create_dir(&version)?;
     set_dir_mode(&version, group)?;
@@ -137,12 +156,21 @@ mod tests {
     use super::*;
 
     fn payload(files: &[(&str, &str)]) -> Payload {
-        let file = |text: &str| File { bytes: text.into(), mode: 0o644, uid: None };
-        files.iter().map(|(p, t)| ((*p).to_owned(), file(t))).collect()
+        let file = |text: &str| File {
+            bytes: text.into(),
+            mode: 0o644,
+            uid: None,
+        };
+        files
+            .iter()
+            .map(|(p, t)| ((*p).to_owned(), file(t)))
+            .collect()
     }
 
     fn versions(dir: &Path) -> Vec<String> {
-        let names = fs::read_dir(dir).expect("dir").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned());
+        let names = fs::read_dir(dir)
+            .expect("dir")
+            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned());
         names.filter(|n| n.starts_with("..2")).collect()
     }
 
@@ -152,7 +180,10 @@ mod tests {
         let dir = tmp.path();
         write(dir, &payload(&[("a", "1"), ("sub/b", "2")]), None).expect("first");
         assert_eq!(fs::read_to_string(dir.join("sub/b")).expect("b"), "2");
-        assert_eq!(fs::read_link(dir.join("a")).expect("link"), Path::new("..data/a"));
+        assert_eq!(
+            fs::read_link(dir.join("a")).expect("link"),
+            Path::new("..data/a")
+        );
         let before = versions(dir);
         write(dir, &payload(&[("a", "1"), ("sub/b", "2")]), None).expect("again");
         assert_eq!(versions(dir), before, "nothing changed, nothing written");
@@ -171,10 +202,16 @@ mod tests {
             f.mode = 0o400;
         }
         write(tmp.path(), &files, None).expect("write");
-        let mode = fs::metadata(tmp.path().join("a")).expect("meta").permissions().mode();
+        let mode = fs::metadata(tmp.path().join("a"))
+            .expect("meta")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o400);
         for bad in ["../x", "/x", "a/../b", "", "..x"] {
-            assert!(write(tmp.path(), &payload(&[(bad, "")]), None).is_err(), "{bad}");
+            assert!(
+                write(tmp.path(), &payload(&[(bad, "")]), None).is_err(),
+                "{bad}"
+            );
         }
     }
 }

@@ -12,9 +12,19 @@ use std::{
 /// In the words users know when it is something else.
 pub fn prepare(path: &Path, kind: &str) -> Result<(), String> {
     match kind {
-        "DirectoryOrCreate" => make(path, || fs::DirBuilder::new().recursive(true).mode(0o755).create(path))?,
+        "DirectoryOrCreate" => make(path, || {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(path)
+        })?,
         "FileOrCreate" => make(path, || {
-            fs::OpenOptions::new().create(true).append(true).mode(0o644).open(path).map(drop)
+            fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o644)
+                .open(path)
+                .map(drop)
         })?,
         _ => {}
     }
@@ -22,7 +32,11 @@ pub fn prepare(path: &Path, kind: &str) -> Result<(), String> {
 }
 
 fn make(path: &Path, how: impl Fn() -> io::Result<()>) -> Result<(), String> {
-    if path.exists() { Ok(()) } else { how().map_err(|e| format!("cannot create {}: {e}", path.display())) }
+    if path.exists() {
+        Ok(())
+    } else {
+        how().map_err(|e| format!("cannot create {}: {e}", path.display()))
+    }
 }
 
 fn check(path: &Path, kind: &str) -> Result<(), String> {
@@ -36,7 +50,14 @@ fn check(path: &Path, kind: &str) -> Result<(), String> {
         "BlockDevice" => (is(|t| t.is_block_device()), "block device"),
         _ => return Ok(()),
     };
-    if fits { Ok(()) } else { Err(format!("hostPath type check failed: {} is not a {what}", path.display())) }
+    if fits {
+        Ok(())
+    } else {
+        Err(format!(
+            "hostPath type check failed: {} is not a {what}",
+            path.display()
+        ))
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,10 @@ pub struct Sources {
 pub async fn claims(ctx: &Context, pod: &Pod) -> Result<Paths, String> {
     let mut out = Paths::new();
     for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
-        if let Some(path) = persistent::path(ctx, pod, volume).await.map_err(|e| failed(&volume.name, &e))? {
+        if let Some(path) = persistent::path(ctx, pod, volume)
+            .await
+            .map_err(|e| failed(&volume.name, &e))?
+        {
             out.insert(volume.name.clone(), path);
         }
     }
@@ -62,8 +65,18 @@ fn failed(volume: &str, error: &str) -> String {
 /// # Errors
 /// The first that failed, in the words users know.
 pub fn set_up(s: &Sources) -> Result<Paths, String> {
-    let volumes = s.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.map(|v| one(s, v).map(|p| (v.name.clone(), p)).map_err(|e| failed(&v.name, &e))).collect()
+    let volumes = s
+        .pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes
+        .map(|v| {
+            one(s, v)
+                .map(|p| (v.name.clone(), p))
+                .map_err(|e| failed(&v.name, &e))
+        })
+        .collect()
 }
 
 fn one(s: &Sources, volume: &Volume) -> Result<PathBuf, String> {
@@ -77,7 +90,11 @@ fn one(s: &Sources, volume: &Volume) -> Result<PathBuf, String> {
         give(path, group, &s.pod)?;
         return Ok(path.clone());
     }
-    let dir = s.dir.join("volumes").join(format!("kubernetes.io~{}", plugin(volume)?)).join(&volume.name);
+    let dir = s
+        .dir
+        .join("volumes")
+        .join(format!("kubernetes.io~{}", plugin(volume)?))
+        .join(&volume.name);
     let text = |e: io::Error| e.to_string();
     if let Some(source) = &volume.empty_dir {
         empty_dir(&dir, source, &s.pod).map_err(text)?;
@@ -86,8 +103,16 @@ fn one(s: &Sources, volume: &Volume) -> Result<PathBuf, String> {
     }
     let tokens = s.tokens.texts();
     let user = ownership::single_user(&s.pod);
-    let sources = payload::Sources { pod: &s.pod, objects: &s.objects, facts: &s.facts, tokens: &tokens, user, group };
-    let files = payload::of_volume(volume, &sources).ok_or("no support for this kind of volume")??;
+    let sources = payload::Sources {
+        pod: &s.pod,
+        objects: &s.objects,
+        facts: &s.facts,
+        tokens: &tokens,
+        user,
+        group,
+    };
+    let files =
+        payload::of_volume(volume, &sources).ok_or("no support for this kind of volume")??;
     fs::create_dir_all(&dir).map_err(text)?;
     if holds_secrets(volume) {
         mounts::tmpfs(&dir, None, 0o755).map_err(text)?;
@@ -111,16 +136,32 @@ fn plugin(volume: &Volume) -> Result<&'static str, String> {
 
 /// Secrets never reach a disk.
 fn holds_secrets(volume: &Volume) -> bool {
-    let projected = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
-    volume.secret.is_some() || projected.into_iter().any(|s| s.secret.is_some() || s.service_account_token.is_some())
+    let projected = volume
+        .projected
+        .iter()
+        .flat_map(|p| p.sources.iter().flatten());
+    volume.secret.is_some()
+        || projected
+            .into_iter()
+            .any(|s| s.secret.is_some() || s.service_account_token.is_some())
 }
 
 fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, pod: &Pod) -> io::Result<()> {
     let is_new = !dir.exists();
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(dir)?;
     if source.medium.as_deref() == Some("Memory") {
-        let limits = [source.size_limit.as_ref().and_then(units), pod_resources(pod).memory_limit];
-        mounts::tmpfs(dir, limits.into_iter().flatten().filter(|l| *l > 0).min(), 0o777)?;
+        let limits = [
+            source.size_limit.as_ref().and_then(units),
+            pod_resources(pod).memory_limit,
+        ];
+        mounts::tmpfs(
+            dir,
+            limits.into_iter().flatten().filter(|l| *l > 0).min(),
+            0o777,
+        )?;
     }
     if is_new {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o777))?;
@@ -130,6 +171,11 @@ fn empty_dir(dir: &Path, source: &EmptyDirVolumeSource, pod: &Pod) -> io::Result
 
 fn give(path: &Path, group: Option<u32>, pod: &Pod) -> Result<(), String> {
     let Some(group) = group else { return Ok(()) };
-    let policy = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|s| s.fs_group_change_policy.as_deref());
-    ownership::give(path, group, policy == Some("OnRootMismatch")).map_err(|e| format!("applyFSGroup failed: {e}"))
+    let policy = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.security_context.as_ref())
+        .and_then(|s| s.fs_group_change_policy.as_deref());
+    ownership::give(path, group, policy == Some("OnRootMismatch"))
+        .map_err(|e| format!("applyFSGroup failed: {e}"))
 }

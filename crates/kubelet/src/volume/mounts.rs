@@ -18,8 +18,13 @@ use nix::{
 /// Mount points at or below a directory, deepest first.
 pub fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let table = fs::read("/proc/self/mountinfo")?;
-    let points = table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
-    let mut found: Vec<PathBuf> = points.map(unescape).filter(|p| p.starts_with(dir)).collect();
+    let points = table
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.split(|b| *b == b' ').nth(4));
+    let mut found: Vec<PathBuf> = points
+        .map(unescape)
+        .filter(|p| p.starts_with(dir))
+        .collect();
     found.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
     Ok(found)
 }
@@ -58,7 +63,13 @@ pub fn tmpfs(dir: &Path, size: Option<i64>, mode: u32) -> io::Result<()> {
     if let Some(size) = size.filter(|s| *s > 0) {
         options.push_str(&format!(",size={size}"));
     }
-    mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))?;
+    mount(
+        Some("tmpfs"),
+        dir,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )?;
     Ok(())
 }
 
@@ -77,15 +88,24 @@ pub fn remove_tree(dir: &Path) -> io::Result<()> {
     }
     unmount_all(dir)?;
     if let Some(left) = below(dir)?.first() {
-        return Err(io::Error::other(format!("{} is still mounted", left.display())));
+        return Err(io::Error::other(format!(
+            "{} is still mounted",
+            left.display()
+        )));
     }
     fs::remove_dir_all(dir)
 }
 
 fn open_inside(volume: &Path, path: &Path) -> io::Result<OwnedFd> {
-    let root = nix::fcntl::open(volume, OFlag::O_PATH | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+    let root = nix::fcntl::open(
+        volume,
+        OFlag::O_PATH | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )?;
     // Links are followed only as long as they stay inside the volume.
-    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     Ok(openat2(&root, path, how)?)
 }
 
@@ -105,18 +125,36 @@ pub fn bind_inside(volume: &Path, sub: &Path, target: &Path) -> io::Result<()> {
     if let Some(parent) = target.parent() {
         fs::create_dir_all(parent)?;
     }
-    if fs::metadata(&source)?.is_dir() { fs::create_dir_all(target)? } else { fs::File::create(target).map(drop)? }
-    mount(Some(&source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
+    if fs::metadata(&source)?.is_dir() {
+        fs::create_dir_all(target)?
+    } else {
+        fs::File::create(target).map(drop)?
+    }
+    mount(
+        Some(&source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )?;
     Ok(())
 }
 
 /// Makes a directory below `volume`, one element after the other, none of them a link to the outside.
 fn make_inside(volume: &Path, sub: &Path) -> io::Result<()> {
     let mut done = PathBuf::new();
-    let mut at = nix::fcntl::open(volume, OFlag::O_PATH | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+    let mut at = nix::fcntl::open(
+        volume,
+        OFlag::O_PATH | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )?;
     for part in sub.components() {
         done.push(part);
-        match nix::sys::stat::mkdirat(&at, Path::new(part.as_os_str()), nix::sys::stat::Mode::from_bits_truncate(0o755)) {
+        match nix::sys::stat::mkdirat(
+            &at,
+            Path::new(part.as_os_str()),
+            nix::sys::stat::Mode::from_bits_truncate(0o755),
+        ) {
             Ok(()) | Err(nix::Error::EEXIST) => {}
             Err(error) => return Err(error.into()),
         }

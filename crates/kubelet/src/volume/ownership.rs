@@ -23,10 +23,22 @@ pub fn group(pod: &Pod) -> Option<u32> {
 pub fn single_user(pod: &Pod) -> Option<u32> {
     let spec = pod.spec.as_ref()?;
     let of_pod = spec.security_context.as_ref().and_then(|s| s.run_as_user);
-    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
-    let mut users = all.map(|c| c.security_context.as_ref().and_then(|s| s.run_as_user).or(of_pod));
+    let all = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers);
+    let mut users = all.map(|c| {
+        c.security_context
+            .as_ref()
+            .and_then(|s| s.run_as_user)
+            .or(of_pod)
+    });
     let first = users.next()??;
-    users.all(|u| u == Some(first)).then(|| u32::try_from(first).ok()).flatten()
+    users
+        .all(|u| u == Some(first))
+        .then(|| u32::try_from(first).ok())
+        .flatten()
 }
 
 /// Gives everything below `path` to the group. With `only_if_needed`, does nothing when the top already fits.
@@ -45,7 +57,10 @@ fn walk(path: &Path, group: u32) -> io::Result<()> {
         return Ok(());
     }
     let add = if meta.is_dir() { DIRECTORY } else { FILE };
-    fs::set_permissions(path, fs::Permissions::from_mode((meta.mode() & 0o7777) | add))?;
+    fs::set_permissions(
+        path,
+        fs::Permissions::from_mode((meta.mode() & 0o7777) | add),
+    )?;
     if meta.is_dir() {
         for entry in fs::read_dir(path)? {
             walk(&entry?.path(), group)?;

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume, VolumeProjection};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume, VolumeProjection,
+};
 
 use super::atomic::{File, Payload, is_inside};
 use crate::container::{
@@ -29,12 +31,27 @@ fn mode(of: Option<i32>, default: Option<i32>) -> u32 {
 }
 
 fn data(map: &ConfigMap) -> BTreeMap<String, Vec<u8>> {
-    let text = map.data.iter().flatten().map(|(k, v)| (k.clone(), v.clone().into_bytes()));
-    text.chain(map.binary_data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone()))).collect()
+    let text = map
+        .data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone().into_bytes()));
+    text.chain(
+        map.binary_data
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.0.clone())),
+    )
+    .collect()
 }
 
 fn secret_data(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
-    secret.data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone())).collect()
+    secret
+        .data
+        .iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.0.clone()))
+        .collect()
 }
 
 /// The files of a volume; `None` when it is of another kind.
@@ -44,22 +61,49 @@ fn secret_data(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
 pub fn of_volume(volume: &Volume, s: &Sources<'_>) -> Option<Result<Payload, String>> {
     let mut out = Payload::new();
     let done = if let Some(v) = &volume.config_map {
-        config_map(&v.name, v.items.as_deref(), v.optional, v.default_mode, s, &mut out)
+        config_map(
+            &v.name,
+            v.items.as_deref(),
+            v.optional,
+            v.default_mode,
+            s,
+            &mut out,
+        )
     } else if let Some(v) = &volume.secret {
         let name = v.secret_name.as_deref().unwrap_or_default();
-        secret(name, v.items.as_deref(), v.optional, v.default_mode, s, &mut out)
+        secret(
+            name,
+            v.items.as_deref(),
+            v.optional,
+            v.default_mode,
+            s,
+            &mut out,
+        )
     } else if let Some(v) = &volume.downward_api {
-        downward(v.items.as_deref().unwrap_or(&[]), v.default_mode, s, &mut out)
+        downward(
+            v.items.as_deref().unwrap_or(&[]),
+            v.default_mode,
+            s,
+            &mut out,
+        )
     } else if let Some(v) = &volume.projected {
         let sources = v.sources.as_deref().unwrap_or(&[]);
-        sources.iter().try_for_each(|source| projection(&volume.name, source, v.default_mode, s, &mut out))
+        sources
+            .iter()
+            .try_for_each(|source| projection(&volume.name, source, v.default_mode, s, &mut out))
     } else {
         return None;
     };
     Some(done.map(|()| out))
 }
 
-fn projection(volume: &str, source: &VolumeProjection, default: Option<i32>, s: &Sources<'_>, out: &mut Payload) -> Result<(), String> {
+fn projection(
+    volume: &str,
+    source: &VolumeProjection,
+    default: Option<i32>,
+    s: &Sources<'_>,
+    out: &mut Payload,
+) -> Result<(), String> {
     if let Some(v) = &source.config_map {
         return config_map(&v.name, v.items.as_deref(), v.optional, default, s, out);
     }
@@ -70,49 +114,106 @@ fn projection(volume: &str, source: &VolumeProjection, default: Option<i32>, s: 
         return downward(v.items.as_deref().unwrap_or(&[]), default, s, out);
     }
     if let Some(v) = &source.service_account_token {
-        let token = s.tokens.get(&(volume.to_owned(), v.path.clone())).ok_or("failed to fetch token: not there yet")?;
+        let token = s
+            .tokens
+            .get(&(volume.to_owned(), v.path.clone()))
+            .ok_or("failed to fetch token: not there yet")?;
         // A token belongs to those who run the pod, nobody else.
         let private = s.user.is_some() || s.group.is_some();
         let mode = if private { 0o600 } else { mode(None, default) };
-        return put(out, &v.path, File { bytes: token.clone().into_bytes(), mode, uid: s.user });
+        return put(
+            out,
+            &v.path,
+            File {
+                bytes: token.clone().into_bytes(),
+                mode,
+                uid: s.user,
+            },
+        );
     }
     Err("unsupported volume projection".to_owned())
 }
 
-fn config_map(name: &str, items: Option<&[KeyToPath]>, optional: Option<bool>, default: Option<i32>, s: &Sources<'_>, out: &mut Payload) -> Result<(), String> {
+fn config_map(
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    default: Option<i32>,
+    s: &Sources<'_>,
+    out: &mut Payload,
+) -> Result<(), String> {
     let optional = optional == Some(true);
     match s.objects.config_maps.get(name) {
-        Some(map) => keys(&data(map), items, optional, default, out).map_err(|key| {
-            format!("configmap references non-existent config key: {key}")
-        }),
+        Some(map) => keys(
+            &data(map),
+            items,
+            optional,
+            default,
+            "configmap references non-existent config key",
+            out,
+        ),
         None if optional => Ok(()),
         None => Err(format!("configmap \"{name}\" not found")),
     }
 }
 
-fn secret(name: &str, items: Option<&[KeyToPath]>, optional: Option<bool>, default: Option<i32>, s: &Sources<'_>, out: &mut Payload) -> Result<(), String> {
+fn secret(
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    default: Option<i32>,
+    s: &Sources<'_>,
+    out: &mut Payload,
+) -> Result<(), String> {
     let optional = optional == Some(true);
     match s.objects.secrets.get(name) {
-        Some(secret) => keys(&secret_data(secret), items, optional, default, out).map_err(|key| {
-            format!("references non-existent secret key: {key}")
-        }),
+        Some(secret) => keys(
+            &secret_data(secret),
+            items,
+            optional,
+            default,
+            "references non-existent secret key",
+            out,
+        ),
         None if optional => Ok(()),
         None => Err(format!("secret \"{name}\" not found")),
     }
 }
 
-fn keys(data: &BTreeMap<String, Vec<u8>>, items: Option<&[KeyToPath]>, optional: bool, default: Option<i32>, out: &mut Payload) -> Result<(), String> {
+fn keys(
+    data: &BTreeMap<String, Vec<u8>>,
+    items: Option<&[KeyToPath]>,
+    optional: bool,
+    default: Option<i32>,
+    missing: &str,
+    out: &mut Payload,
+) -> Result<(), String> {
     let Some(items) = items.filter(|i| !i.is_empty()) else {
         for (key, bytes) in data {
-            out.insert(key.clone(), File { bytes: bytes.clone(), mode: mode(None, default), uid: None });
+            out.insert(
+                key.clone(),
+                File {
+                    bytes: bytes.clone(),
+                    mode: mode(None, default),
+                    uid: None,
+                },
+            );
         }
         return Ok(());
     };
     for item in items {
         match data.get(&item.key) {
-            Some(bytes) => put(out, &item.path, File { bytes: bytes.clone(), mode: mode(item.mode, default), uid: None })?,
+            Some(bytes) => put(
+                out,
+                &item.path,
+                File {
+                    bytes: bytes.clone(),
+                    mode: mode(item.mode, default),
+                    uid: None,
+                },
+            )?,
             None if optional => {}
-            None => return Err(item.key.clone()),
+            None => return Err(format!("{missing}: {}", item.key)),
         }
     }
     Ok(())
@@ -126,14 +227,32 @@ fn put(out: &mut Payload, path: &str, file: File) -> Result<(), String> {
     Ok(())
 }
 
-fn downward(items: &[DownwardAPIVolumeFile], default: Option<i32>, s: &Sources<'_>, out: &mut Payload) -> Result<(), String> {
+fn downward(
+    items: &[DownwardAPIVolumeFile],
+    default: Option<i32>,
+    s: &Sources<'_>,
+    out: &mut Payload,
+) -> Result<(), String> {
     for item in items {
         let text = match (&item.field_ref, &item.resource_field_ref) {
             (Some(selector), _) => field(s.pod, selector, s.facts)?,
-            (None, Some(selector)) => resource(s.pod, selector.container_name.as_deref().unwrap_or_default(), selector, s.facts)?,
+            (None, Some(selector)) => resource(
+                s.pod,
+                selector.container_name.as_deref().unwrap_or_default(),
+                selector,
+                s.facts,
+            )?,
             (None, None) => continue,
         };
-        put(out, &item.path, File { bytes: text.into_bytes(), mode: mode(item.mode, default), uid: None })?;
+        put(
+            out,
+            &item.path,
+            File {
+                bytes: text.into_bytes(),
+                mode: mode(item.mode, default),
+                uid: None,
+            },
+        )?;
     }
     Ok(())
 }
@@ -141,7 +260,9 @@ fn downward(items: &[DownwardAPIVolumeFile], default: Option<i32>, s: &Sources<'
 /// ConfigMaps and Secrets that a pod refers to anywhere, by name.
 pub fn references(pod: &Pod) -> (Vec<String>, Vec<String>) {
     let (mut maps, mut secrets) = (Vec::new(), Vec::new());
-    let Some(spec) = &pod.spec else { return (maps, secrets) };
+    let Some(spec) = &pod.spec else {
+        return (maps, secrets);
+    };
     for v in spec.volumes.iter().flatten() {
         maps.extend(v.config_map.as_ref().map(|m| m.name.clone()));
         secrets.extend(v.secret.as_ref().and_then(|s| s.secret_name.clone()));
@@ -150,9 +271,17 @@ pub fn references(pod: &Pod) -> (Vec<String>, Vec<String>) {
             secrets.extend(source.secret.as_ref().map(|s| s.name.clone()));
         }
     }
-    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let containers = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers);
     let of_containers = containers.map(|c| (&c.env, &c.env_from));
-    let of_ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| (&c.env, &c.env_from));
+    let of_ephemeral = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .map(|c| (&c.env, &c.env_from));
     for (env, from) in of_containers.chain(of_ephemeral) {
         for source in env.iter().flatten().filter_map(|e| e.value_from.as_ref()) {
             maps.extend(source.config_map_key_ref.as_ref().map(|r| r.name.clone()));
@@ -163,7 +292,12 @@ pub fn references(pod: &Pod) -> (Vec<String>, Vec<String>) {
             secrets.extend(source.secret_ref.as_ref().map(|r| r.name.clone()));
         }
     }
-    secrets.extend(spec.image_pull_secrets.iter().flatten().map(|s| s.name.clone()));
+    secrets.extend(
+        spec.image_pull_secrets
+            .iter()
+            .flatten()
+            .map(|s| s.name.clone()),
+    );
     for list in [&mut maps, &mut secrets] {
         list.retain(|n| !n.is_empty());
         list.sort();
@@ -184,12 +318,27 @@ mod tests {
 
     fn run(volume: serde_json::Value) -> Result<Vec<(String, String, u32)>, String> {
         let pod: Pod = from(serde_json::json!({"metadata": {"name": "p", "labels": {"a": "b"}}}));
-        let map: ConfigMap = from(serde_json::json!({"metadata": {"name": "m"}, "data": {"k": "v"}, "binaryData": {"bin": "AAE="}}));
-        let objects = Objects { config_maps: HashMap::from([("m".to_owned(), Arc::new(map))]), ..Objects::default() };
+        let map: ConfigMap = from(
+            serde_json::json!({"metadata": {"name": "m"}, "data": {"k": "v"}, "binaryData": {"bin": "AAE="}}),
+        );
+        let objects = Objects {
+            config_maps: HashMap::from([("m".to_owned(), Arc::new(map))]),
+            ..Objects::default()
+        };
         let tokens = HashMap::from([(("v".to_owned(), "token".to_owned()), "jwt".to_owned())]);
-        let sources = Sources { pod: &pod, objects: &objects, facts: &Facts::default(), tokens: &tokens, user: None, group: Some(5) };
+        let sources = Sources {
+            pod: &pod,
+            objects: &objects,
+            facts: &Facts::default(),
+            tokens: &tokens,
+            user: None,
+            group: Some(5),
+        };
         let payload = of_volume(&from(volume), &sources).expect("a projected kind")?;
-        Ok(payload.into_iter().map(|(p, f)| (p, String::from_utf8_lossy(&f.bytes).into_owned(), f.mode)).collect())
+        Ok(payload
+            .into_iter()
+            .map(|(p, f)| (p, String::from_utf8_lossy(&f.bytes).into_owned(), f.mode))
+            .collect())
     }
 
     fn file(path: &str, text: &str, mode: u32) -> (String, String, u32) {
@@ -198,27 +347,56 @@ mod tests {
 
     #[test]
     fn kinds() {
-        let all = run(serde_json::json!({"name": "v", "configMap": {"name": "m", "defaultMode": 0o400}}));
-        assert_eq!(all, Ok(vec![file("bin", "\0\u{1}", 0o400), file("k", "v", 0o400)]));
+        let all =
+            run(serde_json::json!({"name": "v", "configMap": {"name": "m", "defaultMode": 0o400}}));
+        assert_eq!(
+            all,
+            Ok(vec![file("bin", "\0\u{1}", 0o400), file("k", "v", 0o400)])
+        );
         let items = serde_json::json!({"name": "v", "configMap": {"name": "m", "items": [{"key": "k", "path": "x/y", "mode": 0o600}]}});
         assert_eq!(run(items), Ok(vec![file("x/y", "v", 0o600)]));
         let projected = serde_json::json!({"name": "v", "projected": {"sources": [
             {"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "m", "items": [{"key": "k", "path": "ca"}]}},
             {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}]}});
-        assert_eq!(run(projected), Ok(vec![file("ca", "v", 0o644), file("labels", "a=\"b\"", 0o644), file("token", "jwt", 0o600)]));
+        assert_eq!(
+            run(projected),
+            Ok(vec![
+                file("ca", "v", 0o644),
+                file("labels", "a=\"b\"", 0o644),
+                file("token", "jwt", 0o600)
+            ])
+        );
     }
 
     #[test]
     fn what_is_missing() {
         let cases = [
-            (serde_json::json!({"name": "x"}), Err("configmap \"x\" not found".to_owned())),
-            (serde_json::json!({"name": "x", "optional": true}), Ok(vec![])),
-            (serde_json::json!({"name": "m", "items": [{"key": "z", "path": "z"}]}), Err("configmap references non-existent config key: z".to_owned())),
-            (serde_json::json!({"name": "m", "optional": true, "items": [{"key": "z", "path": "z"}]}), Ok(vec![])),
-            (serde_json::json!({"name": "m", "items": [{"key": "k", "path": "../z"}]}), Err("invalid path: ../z".to_owned())),
+            (
+                serde_json::json!({"name": "x"}),
+                Err("configmap \"x\" not found".to_owned()),
+            ),
+            (
+                serde_json::json!({"name": "x", "optional": true}),
+                Ok(vec![]),
+            ),
+            (
+                serde_json::json!({"name": "m", "items": [{"key": "z", "path": "z"}]}),
+                Err("configmap references non-existent config key: z".to_owned()),
+            ),
+            (
+                serde_json::json!({"name": "m", "optional": true, "items": [{"key": "z", "path": "z"}]}),
+                Ok(vec![]),
+            ),
+            (
+                serde_json::json!({"name": "m", "items": [{"key": "k", "path": "../z"}]}),
+                Err("invalid path: ../z".to_owned()),
+            ),
         ];
         for (source, want) in cases {
-            assert_eq!(run(serde_json::json!({"name": "v", "configMap": source})), want);
+            assert_eq!(
+                run(serde_json::json!({"name": "v", "configMap": source})),
+                want
+            );
         }
     }
 }

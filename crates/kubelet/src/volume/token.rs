@@ -38,7 +38,10 @@ fn renewal(from: Timestamp, until: Timestamp) -> Timestamp {
 
 impl Tokens {
     pub fn texts(&self) -> HashMap<(String, String), String> {
-        self.known.iter().map(|(k, t)| (k.clone(), t.text.clone())).collect()
+        self.known
+            .iter()
+            .map(|(k, t)| (k.clone(), t.text.clone()))
+            .collect()
     }
 
     /// When the first of them wants renewal.
@@ -53,15 +56,28 @@ impl Tokens {
     pub async fn refresh(&mut self, client: &Client, pod: &Pod) -> Result<(), String> {
         let spec = pod.spec.clone().unwrap_or_default();
         for volume in spec.volumes.iter().flatten() {
-            for source in volume.projected.iter().flat_map(|p| p.sources.iter().flatten()) {
-                let Some(wanted) = &source.service_account_token else { continue };
+            for source in volume
+                .projected
+                .iter()
+                .flat_map(|p| p.sources.iter().flatten())
+            {
+                let Some(wanted) = &source.service_account_token else {
+                    continue;
+                };
                 let key = (volume.name.clone(), wanted.path.clone());
                 let old = self.known.get(&key);
                 if old.is_some_and(|t| t.renew_at > Timestamp::now()) {
                     continue;
                 }
                 let had = old.is_some();
-                match fetch(client, pod, wanted.audience.as_deref(), wanted.expiration_seconds.unwrap_or(DEFAULT_LIFE)).await {
+                match fetch(
+                    client,
+                    pod,
+                    wanted.audience.as_deref(),
+                    wanted.expiration_seconds.unwrap_or(DEFAULT_LIFE),
+                )
+                .await
+                {
                     Ok(token) => drop(self.known.insert(key, token)),
                     Err(error) if had => tracing::warn!(%error, "token not renewed; trying again"),
                     Err(error) => return Err(format!("failed to fetch token: {error}")),
@@ -72,13 +88,25 @@ impl Tokens {
     }
 }
 
-async fn fetch(client: &Client, pod: &Pod, audience: Option<&str>, life: i64) -> Result<Token, kube::Error> {
+async fn fetch(
+    client: &Client,
+    pod: &Pod,
+    audience: Option<&str>,
+    life: i64,
+) -> Result<Token, kube::Error> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let account = pod.spec.as_ref().and_then(|s| s.service_account_name.as_deref()).filter(|a| !a.is_empty()).unwrap_or("default");
+    let account = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.service_account_name.as_deref())
+        .filter(|a| !a.is_empty())
+        .unwrap_or("default");
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let request = TokenRequest {
         spec: Some(TokenRequestSpec {
-            audiences: audience.filter(|a| !a.is_empty()).map(|a| vec![a.to_owned()]),
+            audiences: audience
+                .filter(|a| !a.is_empty())
+                .map(|a| vec![a.to_owned()]),
             expiration_seconds: Some(life),
             bound_object_ref: Some(BoundObjectReference {
                 api_version: Some("v1".to_owned()),
@@ -90,10 +118,21 @@ async fn fetch(client: &Client, pod: &Pod, audience: Option<&str>, life: i64) ->
         ..TokenRequest::default()
     };
     let now = Timestamp::now();
-    let answer = api.create_token_request(account, &PostParams::default(), &request).await?;
+    let answer = api
+        .create_token_request(account, &PostParams::default(), &request)
+        .await?;
     let status = answer.status.unwrap_or_default();
-    let until = status.expiration_timestamp.map_or_else(|| now.saturating_add(SignedDuration::from_secs(life)).unwrap_or(now), |t| t.0);
-    Ok(Token { text: status.token.unwrap_or_default(), renew_at: renewal(now, until) })
+    let until = status.expiration_timestamp.map_or_else(
+        || {
+            now.saturating_add(SignedDuration::from_secs(life))
+                .unwrap_or(now)
+        },
+        |t| t.0,
+    );
+    Ok(Token {
+        text: status.token.unwrap_or_default(),
+        renew_at: renewal(now, until),
+    })
 }
 
 #[cfg(test)]

@@ -15,11 +15,18 @@ struct Count {
 }
 
 fn last_exit(c: &ContainerStatus) -> Option<i32> {
-    c.last_state.as_ref()?.terminated.as_ref().map(|t| t.exit_code)
+    c.last_state
+        .as_ref()?
+        .terminated
+        .as_ref()
+        .map(|t| t.exit_code)
 }
 
 fn count(wanted: usize, statuses: &[ContainerStatus]) -> Count {
-    let mut n = Count { unknown: wanted.saturating_sub(statuses.len()), ..Count::default() };
+    let mut n = Count {
+        unknown: wanted.saturating_sub(statuses.len()),
+        ..Count::default()
+    };
     for c in statuses {
         let state = c.state.clone().unwrap_or_default();
         if state.running.is_some() {
@@ -44,7 +51,9 @@ fn count(wanted: usize, statuses: &[ContainerStatus]) -> Count {
 fn initialization(i: &Inputs<'_>, init: &[ContainerStatus], apps_began: bool) -> (bool, bool) {
     let (mut pending, mut failed) = (false, false);
     for status in init {
-        let Some((kind, _)) = i.wanted.container(&status.name) else { continue };
+        let Some((kind, _)) = i.wanted.container(&status.name) else {
+            continue;
+        };
         let state = status.state.clone().unwrap_or_default();
         if *kind == Kind::Sidecar {
             pending |= !apps_began && status.started != Some(true);
@@ -62,7 +71,12 @@ fn initialization(i: &Inputs<'_>, init: &[ContainerStatus], apps_began: bool) ->
 
 /// The phase that the containers' states amount to.
 pub fn phase(i: &Inputs<'_>, init: &[ContainerStatus], apps: &[ContainerStatus]) -> &'static str {
-    let policy = i.wanted.spec().restart_policy.as_deref().unwrap_or("Always");
+    let policy = i
+        .wanted
+        .spec()
+        .restart_policy
+        .as_deref()
+        .unwrap_or("Always");
     let n = count(i.wanted.of_kind(Kind::App).count(), apps);
     let apps_began = n.running + n.stopped > 0;
     let (pending, init_failed) = initialization(i, init, apps_began);
@@ -81,7 +95,13 @@ pub fn phase(i: &Inputs<'_>, init: &[ContainerStatus], apps: &[ContainerStatus])
     if n.stopped > 0 && n.unknown == 0 {
         let all_good = n.stopped == n.succeeded;
         return match () {
-            () if i.over => if all_good { "Succeeded" } else { "Failed" },
+            () if i.over => {
+                if all_good {
+                    "Succeeded"
+                } else {
+                    "Failed"
+                }
+            }
             () => "Running",
         };
     }

@@ -1,0 +1,301 @@
+//! SPDY/3.1 as kubectl and client-go use it for exec, attach and port-forward: the server's side of a session.
+
+mod dictionary;
+mod frame;
+
+use std::collections::HashMap;
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+};
+
+pub use frame::Headers;
+use frame::{Decoder, Encoder, Frame};
+
+/// Frames that wait to be written.
+const OUT: usize = 64;
+/// Chunks that wait to be read by a stream's owner.
+const IN: usize = 256;
+const BLOCK: usize = 32 * 1024;
+/// Data larger than this goes in several frames.
+const MAX_DATA: usize = 32 * 1024;
+/// `CANCEL` of `RST_STREAM`.
+const CANCEL: u32 = 5;
+
+/// One stream that the peer opened.
+pub struct Stream {
+    pub headers: Headers,
+    /// What the peer sends; ends when it closes its half.
+    pub incoming: mpsc::Receiver<Bytes>,
+    pub outgoing: Outgoing,
+}
+
+/// The sending half of a stream. Dropping it closes the half.
+pub struct Outgoing {
+    id: u32,
+    frames: mpsc::Sender<Frame>,
+    open: bool,
+}
+
+impl Stream {
+    /// The value of a header, whatever the case of its name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(k, _)| k.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+    }
+}
+
+impl Outgoing {
+    /// Sends bytes. False when the session is over.
+    pub async fn send(&mut self, mut bytes: Bytes) -> bool {
+        while !bytes.is_empty() {
+            let chunk = bytes.split_to(bytes.len().min(MAX_DATA));
+            if self
+                .frames
+                .send(Frame::Data {
+                    stream: self.id,
+                    fin: false,
+                    bytes: chunk,
+                })
+                .await
+                .is_err()
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Says that nothing more comes.
+    pub async fn finish(mut self) {
+        self.open = false;
+        let _ = self
+            .frames
+            .send(Frame::Data {
+                stream: self.id,
+                fin: true,
+                bytes: Bytes::new(),
+            })
+            .await;
+    }
+
+    /// Breaks the stream off.
+    pub async fn reset(mut self) {
+        self.open = false;
+        let _ = self
+            .frames
+            .send(Frame::Reset {
+                stream: self.id,
+                status: CANCEL,
+            })
+            .await;
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let (frames, id) = (self.frames.clone(), self.id);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = frames
+                    .send(Frame::Data {
+                        stream: id,
+                        fin: true,
+                        bytes: Bytes::new(),
+                    })
+                    .await;
+            });
+        }
+    }
+}
+
+/// Serves a session on a connection; gives the streams as the peer opens them. Ends when the peer goes away, or when the
+/// receiver and all streams are dropped.
+pub fn serve<I>(io: I) -> mpsc::Receiver<Stream>
+where
+    I: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (reader, writer) = tokio::io::split(io);
+    let (frames, to_write) = mpsc::channel(OUT);
+    let (streams, opened) = mpsc::channel(16);
+    tokio::spawn(write(writer, to_write));
+    tokio::spawn(async move {
+        if let Err(error) = read(reader, frames, streams).await {
+            tracing::debug!(%error, "SPDY session ended");
+        }
+    });
+    opened
+}
+
+async fn write(mut io: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>) {
+    let mut encoder = Encoder::default();
+    let mut out = BytesMut::new();
+    while let Some(frame) = frames.recv().await {
+        let mut next = Some(frame);
+        while let Some(frame) = next {
+            if encoder.encode(&frame, &mut out).is_err() {
+                return;
+            }
+            next = if out.len() < BLOCK {
+                frames.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        if io.write_all_buf(&mut out).await.is_err() || io.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = io.shutdown().await;
+}
+
+async fn read(
+    mut io: impl AsyncRead + Unpin,
+    frames: mpsc::Sender<Frame>,
+    streams: mpsc::Sender<Stream>,
+) -> anyhow::Result<()> {
+    let mut decoder = Decoder::default();
+    let mut buffer = BytesMut::with_capacity(BLOCK);
+    let mut open: HashMap<u32, mpsc::Sender<Bytes>> = HashMap::new();
+    // Only a weak hold: the writer ends when the streams' owners have no more to say.
+    let writer = frames.downgrade();
+    let mut keep = Some(frames);
+    loop {
+        while let Some(frame) = decoder.next(&mut buffer)? {
+            match frame {
+                Frame::Open {
+                    stream,
+                    fin,
+                    headers,
+                } => {
+                    let Some(frames) = keep.clone().or_else(|| writer.upgrade()) else {
+                        return Ok(());
+                    };
+                    let (sender, incoming) = mpsc::channel(IN);
+                    if !fin {
+                        open.insert(stream, sender);
+                    }
+                    frames
+                        .send(Frame::Reply {
+                            stream,
+                            fin: false,
+                            headers: Headers::new(),
+                        })
+                        .await?;
+                    let outgoing = Outgoing {
+                        id: stream,
+                        frames,
+                        open: true,
+                    };
+                    if streams
+                        .send(Stream {
+                            headers,
+                            incoming,
+                            outgoing,
+                        })
+                        .await
+                        .is_err()
+                    {
+                        keep = None;
+                    }
+                }
+                Frame::Data { stream, fin, bytes } => {
+                    if let Some(sender) = open.get(&stream).filter(|_| !bytes.is_empty()) {
+                        // An owner that stopped listening does not keep the others from being served.
+                        let _ = sender.send(bytes).await;
+                    }
+                    if fin {
+                        open.remove(&stream);
+                    }
+                }
+                Frame::Reset { stream, .. } => drop(open.remove(&stream)),
+                Frame::Ping(id) => {
+                    if let Some(frames) = writer.upgrade() {
+                        frames.send(Frame::Ping(id)).await?;
+                    }
+                }
+                Frame::GoAway | Frame::Reply { .. } | Frame::Other => {}
+            }
+        }
+        tokio::select! {
+            n = io.read_buf(&mut buffer) => if n? == 0 { return Ok(()) },
+            () = streams.closed(), if keep.is_some() => keep = None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn streams_carry_bytes_both_ways() {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let mut opened = serve(server);
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        let mut out = BytesMut::new();
+        let headers = vec![("streamtype".to_owned(), "data".to_owned())];
+        for frame in [
+            Frame::Open {
+                stream: 1,
+                fin: false,
+                headers,
+            },
+            Frame::Data {
+                stream: 1,
+                fin: false,
+                bytes: Bytes::from_static(b"ping"),
+            },
+            Frame::Data {
+                stream: 1,
+                fin: true,
+                bytes: Bytes::new(),
+            },
+        ] {
+            encoder.encode(&frame, &mut out).expect("encode");
+        }
+        writer.write_all(&out).await.expect("write");
+        let mut stream = opened.recv().await.expect("a stream");
+        assert_eq!(stream.header("StreamType"), Some("data"));
+        assert_eq!(stream.incoming.recv().await.as_deref(), Some(&b"ping"[..]));
+        assert_eq!(stream.incoming.recv().await, None);
+        assert!(stream.outgoing.send(Bytes::from_static(b"pong")).await);
+        stream.outgoing.finish().await;
+        drop(opened);
+        let (mut buffer, mut got) = (BytesMut::new(), Vec::new());
+        while reader.read_buf(&mut buffer).await.expect("read") > 0 {
+            while let Some(frame) = decoder.next(&mut buffer).expect("decode") {
+                got.push(frame);
+            }
+            if got.len() == 3 {
+                break;
+            }
+        }
+        let want = [
+            Frame::Reply {
+                stream: 1,
+                fin: false,
+                headers: Headers::new(),
+            },
+            Frame::Data {
+                stream: 1,
+                fin: false,
+                bytes: Bytes::from_static(b"pong"),
+            },
+            Frame::Data {
+                stream: 1,
+                fin: true,
+                bytes: Bytes::new(),
+            },
+        ];
+        assert_eq!(got, want);
+    }
+}
