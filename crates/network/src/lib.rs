@@ -38,7 +38,7 @@ pub struct Config {
     /// Name of the bridge, at most 15 bytes. Created when there is none.
     pub bridge: String,
     /// This node's part of the pod range: one network per address family, primary first. The first address of each is
-    /// the bridge's own.
+    /// the bridge's own. Without any, nothing is made and sandboxes can only be detached.
     pub pod_cidrs: Vec<IpNet>,
     /// What is inside the cluster and so reached without masquerading. `pod_cidrs` is always taken to be.
     pub cluster_cidrs: Vec<IpNet>,

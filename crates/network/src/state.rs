@@ -43,9 +43,6 @@ pub struct State {
 
 impl State {
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        if config.pod_cidrs.is_empty() {
-            bail!("no pod CIDR");
-        }
         let handle = links::connect().context("cannot open a netlink socket")?;
         let nft = Connection::open().context("nf_tables is not available")?;
         let store = Records::open(&config.state_dir)?;
@@ -73,14 +70,22 @@ impl State {
             records,
             sequence,
         };
-        state.prepare_bridge().await?;
-        state.prepare_kernel()?;
-        state.rebuild_rules()?;
-        let families = state.families();
-        if let Err(error) = forward::let_through(&mut state.nft, &families, &state.config.bridge) {
-            tracing::warn!(%error, "cannot look at other firewalls");
+        // Without a range there is nothing to attach to, but what was attached can be detached.
+        if !state.pools.is_empty() {
+            state.prepare().await?;
         }
         Ok(state)
+    }
+
+    async fn prepare(&mut self) -> anyhow::Result<()> {
+        self.prepare_bridge().await?;
+        self.prepare_kernel()?;
+        self.rebuild_rules()?;
+        let families = self.families();
+        if let Err(error) = forward::let_through(&mut self.nft, &families, &self.config.bridge) {
+            tracing::warn!(%error, "cannot look at other firewalls");
+        }
+        Ok(())
     }
 
     /// The address families of the pods.
@@ -224,6 +229,9 @@ impl State {
     }
 
     fn take_addresses(&mut self) -> anyhow::Result<Vec<IpAddr>> {
+        if self.pools.is_empty() {
+            bail!("the pod network has no range of addresses");
+        }
         let mut ips = Vec::new();
         for n in 0..self.pools.len() {
             match self.pools[n].take() {

@@ -491,3 +491,24 @@ fn attaching_is_fast() {
         assert!(each < Duration::from_millis(100), "{each:?}");
     });
 }
+
+#[test]
+fn without_a_range_sandboxes_can_only_be_detached() {
+    on_a_node(|dir, outside| async move {
+        let _outside = outside;
+        let network = BridgeNetwork::open(config(&dir)).await.unwrap();
+        let pod = Pod::new("a", vec![map(Protocol::Tcp, 80, 80)])
+            .attach(&network)
+            .await;
+        drop(network);
+        let none = Config {
+            pod_cidrs: vec![],
+            ..config(&dir)
+        };
+        let network = BridgeNetwork::open(none).await.unwrap();
+        network.detach("a").await.unwrap();
+        assert!(!pod.inside(|| run("ip", &["link"])).contains("eth0"));
+        assert!(network.attach("b", &pod.path(), &pod.config).await.is_err());
+        network.restore(&[]).await.unwrap();
+    });
+}
