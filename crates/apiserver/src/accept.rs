@@ -111,17 +111,23 @@ pub fn choose(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {
 /// # Errors
 /// 406.
 pub fn negotiate(header: Option<&str>, shapes: &[Shape], watch: bool) -> Outcome<Accept> {
-    choose(header, shapes).ok_or_else(|| {
-        let more = if watch {
-            ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
-        } else {
-            ""
-        };
-        let message = format!("406: Not Acceptable\n\nAvailable representations: {KNOWN}{more}");
-        let mut status = Status::failure(406, "NotAcceptable", message);
-        status.details = Some(Details::default());
-        status.into()
-    })
+    if let Some(accept) = choose(header, shapes) {
+        return Ok(accept);
+    }
+    let all = [Shape::Table, Shape::Partial, Shape::PartialList];
+    if choose(header, &all).is_some() {
+        let why = "the object of this request cannot be shown in the form that was asked for";
+        return Err(Status::failure(406, "NotAcceptable", why).into());
+    }
+    let more = if watch {
+        ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    } else {
+        ""
+    };
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {KNOWN}{more}");
+    let mut status = Status::failure(406, "NotAcceptable", message);
+    status.details = Some(Details::default());
+    Err(status.into())
 }
 
 /// How a body is written, from its content type.

@@ -71,9 +71,11 @@ pub fn encoded(code: u16, accept: &Accept, value: &impl Serialize) -> Response {
         Format::Json => serde_json::to_vec(value)
             .map(|b| ("application/json", b))
             .map_err(|e| e.to_string()),
-        Format::Yaml => serde_saphyr::to_string(value)
-            .map(|s| ("application/yaml", s.into_bytes()))
-            .map_err(|e| e.to_string()),
+        // Keys in order, as JSON values keep them.
+        Format::Yaml => serde_json::to_value(value)
+            .map_err(|e| e.to_string())
+            .and_then(|v| serde_saphyr::to_string(&v).map_err(|e| e.to_string()))
+            .map(|s| ("application/yaml", s.into_bytes())),
     };
     match done {
         Ok((content_type, mut bytes)) => {

@@ -15,6 +15,10 @@ use crate::{
     reviews,
 };
 
+/// What users of the old kind are told.
+const ENDPOINTS: &str =
+    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
 /// # Errors
 /// Whatever the request deserves, as a Status.
 pub(crate) fn to(call: &Call, body: RequestBody) -> BoxFuture<'_, Outcome<Response>> {
@@ -43,6 +47,9 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
         .ok_or_else(respond::no_such_resource)?;
     drop(registry);
     let target = target(call, served)?;
+    if target.resource.group.is_empty() && target.resource.plural == "endpoints" {
+        call.warn([ENDPOINTS.to_owned()]);
+    }
     if target.subresource.is_some() {
         return rest::sub::answer(call, &target, body).await;
     }

@@ -83,8 +83,9 @@ fn mount_token(spec: &mut Value, fresh: &str) {
     let volume = there.clone().unwrap_or_else(|| fresh.to_owned());
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list]
-            .as_array_mut()
+        for container in spec
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
             .into_iter()
             .flatten()
             .filter(|c| c.is_object())

@@ -1,25 +1,24 @@
 //! Requests that lead out of the API: logs, exec, attach and port-forward to kubelets; proxies to nodes, pods, services.
 
+mod backend;
+mod forward;
+mod logs;
+mod nodes;
+mod pods;
+mod services;
+mod streams;
+
 use http::Method;
 
+pub(crate) use backend::Kubelets;
+
 use crate::{
-    KubeletClient, Outcome,
+    Outcome,
     body::{RequestBody, Response},
     chain::Call,
     respond,
     rest::Target,
 };
-
-/// Connections to kubelets.
-pub(crate) struct Kubelets {
-    _client: Option<KubeletClient>,
-}
-
-impl Kubelets {
-    pub fn new(client: Option<KubeletClient>) -> Result<Self, String> {
-        Ok(Kubelets { _client: client })
-    }
-}
 
 /// Whether such a subresource takes this method.
 pub fn takes(name: &str, method: &Method) -> bool {
@@ -31,7 +30,60 @@ pub fn takes(name: &str, method: &Method) -> bool {
 }
 
 /// # Errors
-/// 503 while there is no way to kubelets.
-pub async fn answer(_call: &Call, _target: &Target, _body: RequestBody) -> Outcome<Response> {
-    Err(respond::general(503, "ServiceUnavailable", "no way to kubelets").into())
+/// 400, 404, 500, 503: what is wrong with the request, or with where it leads.
+pub async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    let name = target.subresource.as_ref().map_or("", |s| s.name);
+    match (target.resource.plural.as_str(), name) {
+        ("pods", "log") => logs::answer(call, target).await,
+        ("pods", "exec" | "attach" | "portforward") => {
+            streams::answer(call, target, name, body).await
+        }
+        ("nodes", "proxy") => nodes::answer(call, target, body).await,
+        ("pods", "proxy") => pods::answer(call, target, body).await,
+        ("services", "proxy") => services::answer(call, target, body).await,
+        _ => Err(respond::no_such_resource().into()),
+    }
+}
+
+/// `name`, `name:port` or `scheme:name:port`, as proxies name what they lead to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Named<'a> {
+    pub scheme: &'a str,
+    pub name: &'a str,
+    /// Empty when it is not told.
+    pub port: &'a str,
+}
+
+impl<'a> Named<'a> {
+    /// None when there is more to it.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (scheme, name, port) = match parts[..] {
+            [name] => ("", name, ""),
+            [name, port] => ("", name, port),
+            [scheme @ ("" | "http" | "https"), name, port] => (scheme, name, port),
+            _ => return None,
+        };
+        (!name.is_empty()).then_some(Named { scheme, name, port })
+    }
+
+    pub fn is_https(&self) -> bool {
+        self.scheme == "https"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hold_scheme_and_port() {
+        let named = |scheme, name, port| Some(Named { scheme, name, port });
+        assert_eq!(Named::parse("a"), named("", "a", ""));
+        assert_eq!(Named::parse("a:web"), named("", "a", "web"));
+        assert_eq!(Named::parse("https:a:443"), named("https", "a", "443"));
+        for bad in ["a:b:c", "a:b:c:d", ""] {
+            assert_eq!(Named::parse(bad), None, "{bad}");
+        }
+    }
 }

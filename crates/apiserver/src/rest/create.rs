@@ -1,6 +1,6 @@
 //! POST to a collection.
 
-use knarr_api::{Status, field, head::Encoded};
+use knarr_api::{Status, head::Encoded, validation};
 use knarr_store::{Stored, Write, WriteError};
 use serde_json::Value;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ async fn attempt(
     meta::stamp_new(&mut object);
     strategy.prepare_create(&ctx, &mut object);
     codec::settle(call, &target, &mut object);
-    if strategy.has_generation() && meta::generation(&object) == 0 {
+    if strategy.has_generation() {
         meta::of(&mut object).insert("generation".into(), 1.into());
     }
     admission::prepare(call, &target, &mut object, None)?;
@@ -114,16 +114,10 @@ fn name(object: &mut Value) {
 
 fn validate(target: &Target, ctx: &knarr_api::strategy::Context, object: &Value) -> Outcome<()> {
     let resource = &target.resource;
-    let mut errors = Vec::new();
-    if meta::text(object, "name").is_empty() {
-        let path = field::Path::new("metadata").child("name");
-        errors.push(field::Error::required(
-            &path,
-            "name or generateName is required",
-        ));
+    let mut errors = resource.strategy.validate_create(ctx, object);
+    if errors.is_empty() {
+        validation::meta::path_segment_name(object, resource.namespaced, &mut errors);
     }
-    errors.extend(resource.strategy.validate_create(ctx, object));
-    errors.dedup();
     if errors.is_empty() {
         return Ok(());
     }

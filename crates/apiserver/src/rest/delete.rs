@@ -418,20 +418,46 @@ async fn carry_out(
                 Deleted::Pending,
             )
         }
-        Plan::Remove(object) => {
-            let head = meta::head(target, &object);
-            let value = Encoded::new(&object).map_err(engine_failure)?;
-            let last = shown(&current, &value, head);
-            if options.is_dry_run() {
-                return Ok(Some(Deleted::Gone(last)));
-            }
-            let written = call.shared.store.write(Write::Delete { key, expect }).await;
-            if let Ok(stored) = &written {
-                after(call, target, stored);
-            }
-            settle(written, target, |_| Deleted::Gone(last))
-        }
+        Plan::Remove(object) => remove(call, target, options, current, object).await,
     }
+}
+
+/// Removes an object. One that was changed on the way, to be deleted without grace, is first written so for its watchers.
+async fn remove(
+    call: &Call,
+    target: &Target,
+    options: &DeleteOptions,
+    current: Arc<Stored>,
+    object: Value,
+) -> Outcome<Option<Deleted>> {
+    let head = meta::head(target, &object);
+    let value = Encoded::new(&object).map_err(engine_failure)?;
+    let mut last = shown(&current, &value, head.clone());
+    if options.is_dry_run() {
+        return Ok(Some(Deleted::Gone(last)));
+    }
+    let store = &call.shared.store;
+    let (key, mut expect) = (current.key.to_string(), current.revision);
+    if last.json != current.json {
+        let marked = Write::Update {
+            key: key.clone(),
+            expect,
+            value,
+            head,
+        };
+        match store.write(marked).await {
+            Ok(stored) => last = stored,
+            Err(WriteError::Conflict(_)) => return Ok(None),
+            Err(WriteError::NotFound) => return Err(target.not_found()),
+            Err(error) => return Err(engine_failure(error)),
+        }
+        expect = last.revision;
+    }
+    let written = store.write(Write::Delete { key, expect }).await;
+    if let Ok(stored) = &written {
+        after(call, target, stored);
+    }
+    settle(written, target, |_| Deleted::Gone(last))
 }
 
 fn settle(

@@ -10,9 +10,11 @@ pub async fn get(call: &Call, target: &Target) -> Outcome<Response> {
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     if let Some(text) = call.query.get("resourceVersion") {
         let revision = query::revision(text).map_err(|why| {
-            Box::new(Status::bad_request(format!(
-                "invalid resource version: {why}"
-            )))
+            let status = Status::failure(500, "", why);
+            Box::new(Status {
+                reason: String::new(),
+                ..status
+            })
         })?;
         super::list::reach(call, revision).await?;
     }

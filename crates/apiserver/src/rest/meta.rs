@@ -59,7 +59,6 @@ pub fn stamp_new(object: &mut Value) {
     for key in [
         "resourceVersion",
         "selfLink",
-        "generation",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
     ] {

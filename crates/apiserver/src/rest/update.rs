@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use knarr_api::{Status, field, head::Encoded};
+use knarr_api::{Status, field, head::Encoded, validation};
 use knarr_store::{Stored, Write, WriteError};
 use serde_json::Value;
 
@@ -122,6 +122,11 @@ async fn write(
     let fixed = check_preconditions(target, kind, current, &new)?;
     meta::settle_namespace(target, &mut new)?;
     let sent_managers = new["metadata"]["managedFields"].clone();
+    // An update without a revision is one of whatever is stored.
+    meta::of(&mut new).insert(
+        "resourceVersion".into(),
+        current.revision.to_string().into(),
+    );
     strategy.default(&ctx, &mut new);
     meta::keep(&mut new, old);
     strategy.prepare_update(&ctx, &mut new, old);
@@ -216,7 +221,9 @@ fn validate(
     old: &Value,
 ) -> Outcome<()> {
     let resource = &target.resource;
-    let errors = resource.strategy.validate_update(ctx, new, old);
+    let mut errors = Vec::new();
+    validation::meta::update(new, old, &mut errors);
+    errors.extend(resource.strategy.validate_update(ctx, new, old));
     if errors.is_empty() {
         return Ok(());
     }
