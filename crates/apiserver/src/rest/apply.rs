@@ -1,15 +1,125 @@
-//! Server-side apply.
+//! Server-side apply: a configuration is merged into whatever is stored, or becomes it.
 
-use super::Target;
+use knarr_api::{
+    Status,
+    decode::{FieldValidation, yaml},
+};
+use serde_json::Value;
+
+use super::{MODIFIED, Target, create, managed, meta, present, update};
 use crate::{
     Outcome,
-    body::{RequestBody, Response},
+    accept::Shape,
+    body::{self, RequestBody, Response},
     chain::Call,
+    query::{OptionsKind, WriteOptions},
     respond,
 };
 
 /// # Errors
-/// 415 until field ownership is there.
-pub async fn apply(_call: &Call, _target: &Target, _body: RequestBody) -> Outcome<Response> {
-    Err(respond::general(415, "UnsupportedMediaType", "415: Unsupported Media Type").into())
+/// 400, 409, 422, 500: what is wrong with the configuration, or whose fields it would take.
+pub async fn apply(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
+    let bytes = body::read(body).await?;
+    let options = WriteOptions::new(&call.query, OptionsKind::Apply)?;
+    let applied = read(call, &bytes, options.field_validation)?;
+    if call
+        .shared
+        .schemas
+        .by_kind(
+            &target.resource.group,
+            &target.version,
+            &target.resource.kind,
+        )
+        .is_none()
+    {
+        return Err(
+            respond::general(415, "UnsupportedMediaType", "415: Unsupported Media Type").into(),
+        );
+    }
+    for _ in 0..update::TRIES {
+        if call.shared.store.get(&target.key()).is_none() {
+            match create_applied(call, target, &applied, &options).await {
+                // Someone else made it at this moment.
+                Err(status) if status.reason == "AlreadyExists" => continue,
+                created => return present::one(call, target, &accept, 201, &created?.json),
+            }
+        }
+        let make = |old: &Value| merged(call, target, Some(old), &applied, &options);
+        match update::change(call, target, &options, update::Kind::Apply, &make).await {
+            Err(status) if status.code == 404 && creates(target) => {}
+            changed => return present::one(call, target, &accept, 200, &changed?.json),
+        }
+    }
+    Err(target.conflict(MODIFIED))
+}
+
+/// Whether applying to a name that is free makes an object: not through a subresource.
+fn creates(target: &Target) -> bool {
+    target.subresource.is_none()
+}
+
+async fn create_applied(
+    call: &Call,
+    target: &Target,
+    applied: &Value,
+    options: &WriteOptions,
+) -> Outcome<std::sync::Arc<knarr_store::Stored>> {
+    if !creates(target) {
+        return Err(target.not_found());
+    }
+    let uid = meta::text(applied, "uid");
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(target.conflict(&why));
+    }
+    let mut object = merged(call, target, None, applied, options)?;
+    meta::of(&mut object).remove("resourceVersion");
+    create::object_at(call, target, object, options, create::Owners::Given).await
+}
+
+fn merged(
+    call: &Call,
+    target: &Target,
+    live: Option<&Value>,
+    applied: &Value,
+    options: &WriteOptions,
+) -> Outcome<Value> {
+    if !applied["metadata"]["managedFields"].is_null() {
+        return Err(Status::bad_request("metadata.managedFields must be nil").into());
+    }
+    let mut object = managed::apply(call, target, live, applied, options)
+        .unwrap_or_else(|| Err(target.not_found()))?;
+    meta::settle_namespace(target, &mut object)?;
+    if meta::text(&object, "name").is_empty() {
+        meta::of(&mut object).insert("name".into(), target.name.as_str().into());
+    }
+    meta::settle_name(target, &object)?;
+    Ok(object)
+}
+
+/// The configuration of an apply body, which is YAML or JSON.
+fn read(call: &Call, bytes: &[u8], validation: FieldValidation) -> Outcome<Value> {
+    let bad = |why: String| Box::new(Status::bad_request(why));
+    let document = yaml::read(bytes).map_err(|why| bad(format!("error decoding YAML: {why}")))?;
+    if !document.duplicates.is_empty() {
+        let lines = document.duplicates.join("\n  ");
+        match validation {
+            FieldValidation::Strict => {
+                return Err(bad(format!(
+                    "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {lines}"
+                )));
+            }
+            FieldValidation::Warn => call.warn(document.duplicates),
+            FieldValidation::Ignore => {}
+        }
+    }
+    if !document.value.is_object() {
+        return Err(bad(
+            "error decoding YAML: the configuration is no object".into()
+        ));
+    }
+    Ok(document.value)
 }

@@ -5,7 +5,7 @@ use knarr_store::{Stored, Write, WriteError};
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::{Target, engine_failure, meta, present};
+use super::{Target, engine_failure, managed, meta, present};
 use crate::{
     Outcome,
     accept::Shape,
@@ -36,7 +36,7 @@ pub async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     if target.resource.namespaced && target.namespace.is_empty() {
         target.namespace = meta::text(&object, "namespace").to_owned();
     }
-    let stored = object_at(call, &target, object, &options).await?;
+    let stored = object_at(call, &target, object, &options, Owners::Noted).await?;
     present::one(call, &target, &accept, 201, &stored.json)
 }
 
@@ -49,16 +49,26 @@ pub async fn object_at(
     target: &Target,
     object: Value,
     options: &WriteOptions,
+    owners: Owners,
 ) -> Outcome<Arc<Stored>> {
     let generated =
         meta::text(&object, "name").is_empty() && !meta::text(&object, "generateName").is_empty();
     for _ in 1..DRAWS {
-        match attempt(call, target, object.clone(), options).await {
+        match attempt(call, target, object.clone(), options, owners).await {
             Err(status) if generated && status.reason == "AlreadyExists" => {}
             other => return other,
         }
     }
-    attempt(call, target, object, options).await
+    attempt(call, target, object, options, owners).await
+}
+
+/// Who says who owns the fields of a new object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Its creator owns them.
+    Noted,
+    /// The object tells: it was applied.
+    Given,
 }
 
 async fn attempt(
@@ -66,6 +76,7 @@ async fn attempt(
     target: &Target,
     mut object: Value,
     options: &WriteOptions,
+    owners: Owners,
 ) -> Outcome<Arc<Stored>> {
     let strategy = target.resource.strategy.clone();
     let ctx = target.context(call);
@@ -78,8 +89,10 @@ async fn attempt(
         .into());
     }
     meta::settle_namespace(target, &mut object)?;
-    let sent_managers = object["metadata"]["managedFields"].clone();
     strategy.default(&ctx, &mut object);
+    if owners == Owners::Noted {
+        managed::note(call, target, &mut object, None, options);
+    }
     name(&mut object);
     let mut target = target.clone();
     target.name = meta::text(&object, "name").to_owned();
@@ -94,8 +107,7 @@ async fn attempt(
     validate(&target, &ctx, &object)?;
     admission::allocate(call, &target, &mut object, None, &mut admitted)?;
     call.warn(strategy.warnings(&ctx, &object, None));
-    call.warn(super::managed::owner_warnings(&object));
-    super::managed::created(call, &target, &mut object, &sent_managers, options);
+    call.warn(managed::owner_warnings(&object));
     target.to_storage(&mut object);
     let stored = commit(call, &target, object, options).await?;
     if !options.dry_run {

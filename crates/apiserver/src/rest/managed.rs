@@ -1,39 +1,90 @@
 //! managedFields of every write, and what metadata makes worth a warning.
 
+use http::header;
+use jiff::Timestamp;
+use knarr_api::{
+    fields::{self, Scope},
+    schema::Type,
+};
 use serde_json::Value;
 
 use super::{Target, meta};
-use crate::{chain::Call, query::WriteOptions};
+use crate::{Outcome, chain::Call, query::WriteOptions};
 
-/// Notes who set the fields of a new object. `sent` is what the client had in managedFields.
-pub fn created(
-    _call: &Call,
-    _target: &Target,
+/// Notes who set the fields of a new object, or who changed what of `live`.
+pub fn note(
+    call: &Call,
+    target: &Target,
     object: &mut Value,
-    _sent: &Value,
-    _options: &WriteOptions,
+    live: Option<&Value>,
+    options: &WriteOptions,
 ) {
-    meta::of(object).remove("managedFields");
+    let manager = manager(call, options);
+    let noted = scoped(call, target, |scope| {
+        fields::update(scope, live, object, &manager)
+    });
+    if noted.is_none() {
+        meta::of(object).remove("managedFields");
+    }
 }
 
-/// Notes who changed what.
-pub fn updated(
-    _call: &Call,
-    _target: &Target,
-    object: &mut Value,
-    _old: &Value,
-    _sent: &Value,
-    _options: &WriteOptions,
-) {
-    meta::of(object).remove("managedFields");
+/// Merges an applied configuration into `live`. None for kinds without a type.
+pub fn apply(
+    call: &Call,
+    target: &Target,
+    live: Option<&Value>,
+    applied: &Value,
+    options: &WriteOptions,
+) -> Option<Outcome<Value>> {
+    let manager = manager(call, options);
+    scoped(call, target, |scope| {
+        fields::apply(scope, live, applied, &manager, options.force)
+    })
+}
+
+fn manager(call: &Call, options: &WriteOptions) -> String {
+    let agent = call.header(header::USER_AGENT).unwrap_or_default();
+    fields::manager_name(&options.field_manager, agent)
+}
+
+fn scoped<T>(call: &Call, target: &Target, work: impl FnOnce(&Scope<'_>) -> T) -> Option<T> {
+    let resource = &target.resource;
+    let schemas = &call.shared.schemas;
+    let schema = schemas.by_kind(&resource.group, &target.version, &resource.kind)?;
+    let subresource = target.subresource.as_ref().map_or("", |s| s.name);
+    let has_status = resource.subresource("status").is_some();
+    let convert = |object: &Value, api_version: &str| {
+        let version = api_version.rsplit('/').next().unwrap_or_default();
+        let served = resource.versions.iter().any(|v| v == version);
+        if !served || resource.api_version(version) != api_version {
+            return None;
+        }
+        let mut object = object.clone();
+        let other = Target {
+            version: version.to_owned(),
+            ..target.clone()
+        };
+        other.to_version(&mut object);
+        Some(object)
+    };
+    Some(work(&Scope {
+        schemas,
+        ty: &Type::Struct(schema),
+        api_version: &target.api_version(),
+        kind: &resource.kind,
+        subresource,
+        reset: &fields::reset_fields(&resource.kind, subresource, has_status, false),
+        now: Timestamp::now(),
+        convert: &convert,
+    }))
 }
 
 /// A warning for owners that are named twice.
 pub fn owner_warnings(object: &Value) -> Vec<String> {
     let mut seen: Vec<&str> = Vec::new();
     let mut twice: Vec<&str> = Vec::new();
-    for uid in object["metadata"]["ownerReferences"]
-        .as_array()
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    for uid in owners
         .into_iter()
         .flatten()
         .filter_map(|o| o["uid"].as_str())

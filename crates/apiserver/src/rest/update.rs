@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use knarr_api::{Status, field, head::Encoded, validation};
+use knarr_api::{Status, field, fields, head::Encoded, validation};
 use knarr_store::{Stored, Write, WriteError};
 use serde_json::Value;
 
-use super::{MODIFIED, Target, create, engine_failure, meta, parse, present};
+use super::{MODIFIED, Target, create, engine_failure, managed, meta, parse, present};
 use crate::{
     Outcome,
     accept::Shape,
@@ -63,7 +63,7 @@ async fn create_absent(
         return Err(target.conflict(&uid_precondition(&target.key(), &uid, "")));
     }
     meta::of(&mut object).remove("resourceVersion");
-    create::object_at(call, target, object, options).await
+    create::object_at(call, target, object, options, create::Owners::Noted).await
 }
 
 pub fn uid_precondition(key: &str, wanted: &str, found: &str) -> String {
@@ -121,13 +121,15 @@ async fn write(
     let ctx = target.context(call);
     let fixed = check_preconditions(target, kind, current, &new)?;
     meta::settle_namespace(target, &mut new)?;
-    let sent_managers = new["metadata"]["managedFields"].clone();
     // An update without a revision is one of whatever is stored.
     meta::of(&mut new).insert(
         "resourceVersion".into(),
         current.revision.to_string().into(),
     );
     strategy.default(&ctx, &mut new);
+    if kind != Kind::Apply {
+        managed::note(call, target, &mut new, Some(old), options);
+    }
     meta::keep(&mut new, old);
     strategy.prepare_update(&ctx, &mut new, old);
     codec::settle(call, target, &mut new);
@@ -137,10 +139,8 @@ async fn write(
     validate(target, &ctx, &new, old)?;
     admission::allocate(call, target, &mut new, Some(old), &mut admitted)?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
-    call.warn(super::managed::owner_warnings(&new));
-    if kind != Kind::Apply {
-        super::managed::updated(call, target, &mut new, old, &sent_managers, options);
-    }
+    call.warn(managed::owner_warnings(&new));
+    fields::keep_times(old, &mut new);
     target.to_storage(&mut new);
     let done = commit(call, target, options, current, new).await;
     match done {
