@@ -103,7 +103,11 @@ fn merged(
 /// The configuration of an apply body, which is YAML or JSON.
 fn read(call: &Call, bytes: &[u8], validation: FieldValidation) -> Outcome<Value> {
     let bad = |why: String| Box::new(Status::bad_request(why));
-    let document = yaml::read(bytes).map_err(|why| bad(format!("error decoding YAML: {why}")))?;
+    let document = yaml::read(bytes).map_err(|why| {
+        bad(format!(
+            "error decoding YAML: error converting YAML to JSON: {why}"
+        ))
+    })?;
     if !document.duplicates.is_empty() {
         let lines = document.duplicates.join("\n  ");
         match validation {

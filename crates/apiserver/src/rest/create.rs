@@ -89,7 +89,11 @@ async fn attempt(
         .into());
     }
     meta::settle_namespace(target, &mut object)?;
+    meta::wipe(&mut object);
+    call.warn(managed::owner_warnings(&object));
+    meta::name_owners_once(&mut object);
     strategy.default(&ctx, &mut object);
+    codec::settle(call, target, &mut object);
     if owners == Owners::Noted {
         managed::note(call, target, &mut object, None, options);
     }
@@ -107,7 +111,6 @@ async fn attempt(
     validate(&target, &ctx, &object)?;
     admission::allocate(call, &target, &mut object, None, &mut admitted)?;
     call.warn(strategy.warnings(&ctx, &object, None));
-    call.warn(managed::owner_warnings(&object));
     target.to_storage(&mut object);
     let stored = commit(call, &target, object, options).await?;
     if !options.dry_run {

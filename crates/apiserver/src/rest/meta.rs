@@ -53,17 +53,39 @@ pub fn generate(base: &str) -> String {
     name
 }
 
-/// What every new object gets; whatever a client sent in these fields is replaced.
-pub fn stamp_new(object: &mut Value) {
+/// Clears what only the server sets and nobody can bring along.
+pub fn wipe(object: &mut Value) {
     let meta = of(object);
     for key in [
         "resourceVersion",
         "selfLink",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
+        "uid",
+        "creationTimestamp",
     ] {
         meta.remove(key);
     }
+}
+
+/// Leaves out owners that are named again in the same words.
+pub fn name_owners_once(object: &mut Value) {
+    let owners = object["metadata"].get_mut("ownerReferences");
+    if let Some(owners) = owners.and_then(Value::as_array_mut) {
+        let mut seen: Vec<Value> = Vec::new();
+        owners.retain(|owner| {
+            let fresh = !seen.contains(owner);
+            if fresh {
+                seen.push(owner.clone());
+            }
+            fresh
+        });
+    }
+}
+
+/// What every new object gets.
+pub fn stamp_new(object: &mut Value) {
+    let meta = of(object);
     meta.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
     meta.insert("creationTimestamp".into(), now().into());
 }

@@ -126,7 +126,10 @@ async fn write(
         "resourceVersion".into(),
         current.revision.to_string().into(),
     );
+    call.warn(managed::owner_warnings(&new));
+    meta::name_owners_once(&mut new);
     strategy.default(&ctx, &mut new);
+    codec::settle(call, target, &mut new);
     if kind != Kind::Apply {
         managed::note(call, target, &mut new, Some(old), options);
     }
@@ -139,7 +142,6 @@ async fn write(
     validate(target, &ctx, &new, old)?;
     admission::allocate(call, target, &mut new, Some(old), &mut admitted)?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
-    call.warn(managed::owner_warnings(&new));
     fields::keep_times(old, &mut new);
     target.to_storage(&mut new);
     let done = commit(call, target, options, current, new).await;
