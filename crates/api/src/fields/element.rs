@@ -14,7 +14,7 @@ pub struct Element(Box<str>);
 impl Element {
     /// The field `name` of an object.
     pub fn field(name: &str) -> Self {
-        Element(format!("f:{name}").into())
+        Element(["f:", name].concat().into())
     }
 
     /// The element of an associative list whose key fields have these values.

@@ -148,6 +148,10 @@ fn compare_at(
     path: &mut Vec<Element>,
     out: &mut Comparison,
 ) {
+    // Most of an object does not change, and looking for that is cheaper than walking it.
+    if old == new {
+        return;
+    }
     let shape = used.shape(new.or(old).unwrap_or(&NOTHING));
     if let (Some(was), Some(_), Shape::Atomic | Shape::Scalar) = (old, new, shape)
         && let Shape::Map(fields) = used.shape(was)

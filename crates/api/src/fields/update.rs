@@ -78,15 +78,19 @@ pub(super) fn changed(
         .union(&comparison.modified)
         .difference(&stripped());
     if !set.is_empty() {
-        let set = entries
-            .0
-            .get(&own)
-            .map_or(set.clone(), |earlier| earlier.set.union(&set));
+        let earlier = entries.0.get(&own);
+        let set = earlier.map_or(set.clone(), |earlier| earlier.set.union(&set));
+        // The original keeps no time of what comes through `scale`.
+        let time = match scope.subresource {
+            "scale" => earlier.and_then(|earlier| earlier.time.clone()),
+            _ => Some(scope.time()),
+        };
+        let api_version = scope.api_version.into();
         entries.0.insert(
             own,
             Entry {
-                api_version: scope.api_version.into(),
-                time: Some(scope.time()),
+                api_version,
+                time,
                 set,
             },
         );
