@@ -79,8 +79,10 @@ pub fn apply(
         scope.api_version,
         scope.subresource,
     );
+    // The original keeps no time of what comes through `scale`.
     if let Some(entry) = entries.0.get_mut(&own)
         && changed
+        && scope.subresource != "scale"
     {
         entry.time = Some(scope.time());
     }
