@@ -28,8 +28,6 @@ pub(crate) struct SandboxRecord {
     pub id: String,
     pub config: SandboxConfig,
     pub created_at: Timestamp,
-    /// cgroup of shims.
-    pub shim_cgroup: String,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -479,3 +479,25 @@ async fn resolver_and_working_directory() {
         .mode();
     assert_eq!(mode & 0o022, 0);
 }
+
+/// All of the above where only version 2 is mounted: devices are then restricted by a program, and there is a cgroup namespace.
+#[test]
+fn the_same_with_cgroups_of_version_2_alone() {
+    if !can_run() {
+        return;
+    }
+    let script = "mount --make-rprivate / && umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\"";
+    let tests = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(tests)
+        .args(["--skip", "the_same_with"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -134,13 +134,19 @@ impl Cgroups {
         }
     }
 
-    /// The files to write a process id to, so that it belongs to the group.
+    /// The group's directory in the version 2 hierarchy, into which processes can be born.
+    #[must_use]
+    pub fn birthplace(&self, path: &str) -> Option<PathBuf> {
+        let unified = self.hierarchies.iter().find(|h| h.version == Version::V2);
+        unified.map(|h| h.at(path))
+    }
+
+    /// The files to write a process id to, so that it belongs to the group, apart from its
+    /// [`birthplace`](Self::birthplace).
     #[must_use]
     pub fn procs_files(&self, path: &str) -> Vec<PathBuf> {
-        self.hierarchies
-            .iter()
-            .map(|h| h.at(path).join("cgroup.procs"))
-            .collect()
+        let later = self.hierarchies.iter().filter(|h| h.version == Version::V1);
+        later.map(|h| h.at(path).join("cgroup.procs")).collect()
     }
 
     /// Moves a process into the group. 0 means the caller.
@@ -148,7 +154,8 @@ impl Cgroups {
     /// # Errors
     /// When the group does not exist or the kernel refuses.
     pub fn join(&self, path: &str, pid: i32) -> anyhow::Result<()> {
-        for file in self.procs_files(path) {
+        for hierarchy in &self.hierarchies {
+            let file = hierarchy.at(path).join("cgroup.procs");
             fs::write(&file, pid.to_string())
                 .with_context(|| format!("join {}", file.display()))?;
         }

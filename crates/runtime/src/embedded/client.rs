@@ -18,6 +18,7 @@ use crate::wire::{Connection, Reply, Request};
 /// Starts a shim for the sandbox in `dir`. Returns once it serves.
 pub(super) async fn spawn(shim: &Path, dir: &Path) -> anyhow::Result<()> {
     let output = Command::new(shim)
+        .arg0("knarr")
         .arg("shim")
         .arg("--state")
         .arg(dir)

@@ -116,6 +116,7 @@ impl Embedded {
             inner: Arc::new(inner),
         };
         runtime.adopt().await?;
+        say_what_is_lacking();
         Ok(runtime)
     }
 
@@ -167,6 +168,19 @@ impl Embedded {
             pod_uid: sandbox.record.config.pod_uid.clone(),
             container_id: container.to_owned(),
         });
+    }
+}
+
+/// Once per start rather than for each container.
+fn say_what_is_lacking() {
+    const CAP_SYS_RESOURCE: u64 = 24;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    if effective.is_some_and(|bits| bits & (1 << CAP_SYS_RESOURCE) == 0) {
+        tracing::info!(
+            "CAP_SYS_RESOURCE is missing: processes keep their oom_score_adj where it was to be lowered"
+        );
     }
 }
 

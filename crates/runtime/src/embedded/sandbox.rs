@@ -3,6 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use futures::StreamExt;
 use jiff::Timestamp;
 use nix::{
     errno::Errno,
@@ -20,6 +21,8 @@ use crate::{
     wire::{Reply, Request},
 };
 
+/// Sandboxes that are removed at the same time.
+const TEAR_DOWNS: usize = 16;
 /// How long a shim may take to kill its containers and end.
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
@@ -48,10 +51,6 @@ impl Embedded {
             id: id.clone(),
             config: config.clone(),
             created_at: Timestamp::now(),
-            shim_cgroup: format!(
-                "{}/shims",
-                self.inner.config.cgroup_root.trim_end_matches('/')
-            ),
         };
         let sandbox = Arc::new(Sandbox {
             dir,
@@ -82,6 +81,7 @@ impl Embedded {
     async fn bring_up(&self, sandbox: &Sandbox) -> Result<()> {
         write_files(sandbox)?;
         client::spawn(&self.inner.config.shim, &sandbox.dir).await?;
+        self.move_shim(sandbox);
         if sandbox.record.config.host_network {
             return Ok(());
         }
@@ -99,6 +99,30 @@ impl Embedded {
         )?;
         *sandbox.ips.lock() = ips;
         Ok(())
+    }
+
+    /// Takes a shim out of Knarr's own cgroup, so that it is neither counted nor ended with it. The kernel takes its time
+    /// for that, and nothing waits for it.
+    fn move_shim(&self, sandbox: &Sandbox) {
+        let Some(shim) = sandbox.shim() else { return };
+        let cgroups = self.inner.cgroups.clone();
+        let group = format!(
+            "{}/shims",
+            self.inner.config.cgroup_root.trim_end_matches('/')
+        );
+        tokio::task::spawn_blocking(move || {
+            let moved = cgroups
+                .create(&group)
+                .and_then(|()| cgroups.join(&group, shim.pid));
+            if let Err(error) = moved
+                && shim.alive()
+            {
+                tracing::warn!(
+                    pid = shim.pid,
+                    "cannot move a shim to its cgroup: {error:#}"
+                );
+            }
+        });
     }
 
     /// Ends everything of a sandbox; its record stays. Works on what is half made and on what has died.
@@ -238,8 +262,12 @@ impl Embedded {
     pub async fn destroy_all(&self) -> Result<()> {
         let mut first_error = None;
         let sandboxes: Vec<_> = self.inner.sandboxes.lock().values().cloned().collect();
-        for sandbox in sandboxes {
-            if let Err(error) = self.tear_down(&sandbox).await {
+        let ending = sandboxes
+            .iter()
+            .map(|s| async move { (s, self.tear_down(s).await) });
+        let mut ending = futures::stream::iter(ending).buffer_unordered(TEAR_DOWNS);
+        while let Some((sandbox, ended)) = ending.next().await {
+            if let Err(error) = ended {
                 tracing::warn!(sandbox = sandbox.record.id, %error, "cannot remove a sandbox");
                 first_error.get_or_insert(error);
             }

@@ -1,7 +1,7 @@
 //! Speaks the distribution protocol with registries, over HTTPS, and over plain HTTP with those that are named insecure or
 //! are on this machine.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -91,10 +91,8 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(Duration::from_secs(15)));
         connector.enforce_http(false);
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
         let tls = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(provider)
-            .context("TLS")?
+            .with_tls_config(tls_config()?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
@@ -151,6 +149,19 @@ impl Client {
             Err(_) => Err(what(&"timeout awaiting response headers")),
         }
     }
+}
+
+/// Trusts the public authorities and those that this machine was told to trust, e.g. a company's own.
+fn tls_config() -> anyhow::Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("TLS")?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The causes of an error, outermost first.

@@ -77,7 +77,7 @@ impl Home {
         };
         let joins = self.cgroups.procs_files(&spec.cgroup);
         let unified = self.cgroups.unified();
-        self.fork(namespaces, join, |socket| {
+        self.fork(namespaces, join, &spec.cgroup, |socket| {
             prepare(&spec.process, &joins)?;
             if unified {
                 nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP)
@@ -104,7 +104,7 @@ impl Home {
         };
         let (mounts, pids, groups) = (namespace("mnt")?, namespace("pid")?, namespace("cgroup")?);
         let joins = self.cgroups.procs_files(cgroup);
-        self.fork(CloneFlags::empty(), Some(&pids), |socket| {
+        self.fork(CloneFlags::empty(), Some(&pids), cgroup, |socket| {
             prepare(process, &joins)?;
             setns(&groups, CloneFlags::CLONE_NEWCGROUP).context("enter cgroup namespace")?;
             setns(&mounts, CloneFlags::CLONE_NEWNS).context("enter mount namespace")?;
@@ -117,7 +117,7 @@ impl Home {
     pub(super) fn start_reaper(&self) -> anyhow::Result<Pid> {
         // SAFETY: the shim has one thread.
         let pid = unsafe {
-            fork_into(CloneFlags::CLONE_NEWPID.bits(), || {
+            fork_into(CloneFlags::CLONE_NEWPID.bits(), None, || {
                 // Held open here, the shim's pipes and sockets would never seem closed.
                 close_others();
                 let _ = reset_signals();
@@ -137,6 +137,7 @@ impl Home {
         &self,
         namespaces: CloneFlags,
         pids: Option<&File>,
+        cgroup: &str,
         child: impl FnOnce(&OwnedFd) -> anyhow::Result<std::convert::Infallible>,
     ) -> anyhow::Result<Newborn> {
         let (ours, theirs) = socketpair(
@@ -146,12 +147,14 @@ impl Home {
             SockFlag::SOCK_CLOEXEC,
         )
         .context("socketpair")?;
+        let group = self.cgroups.birthplace(cgroup).map(File::open);
+        let group = group.transpose().context("open cgroup")?;
         if let Some(pids) = pids {
             setns(pids, CloneFlags::CLONE_NEWPID).context("enter process namespace")?;
         }
         // SAFETY: the shim has one thread.
         let pid = unsafe {
-            fork_into(namespaces.bits(), || {
+            fork_into(namespaces.bits(), group.as_ref().map(File::as_fd), || {
                 let error = match child(&theirs) {
                     Ok(never) => match never {},
                     Err(error) => error,

@@ -25,11 +25,11 @@ const HOSTNAME_MAX: usize = 64;
 /// Puts this process into the pod's namespaces. Its children are born there.
 pub(super) fn set_up(dir: &Path, record: &SandboxRecord) -> anyhow::Result<Home> {
     let _ = nix::sys::prctl::set_name(c"knarr-shim");
+    // Before it becomes the container's program a child could else be looked into from there.
+    nix::sys::prctl::set_dumpable(false).context("become undumpable")?;
     // Orphans of a container in the host's process namespace come here.
     nix::sys::prctl::set_child_subreaper(true).context("become subreaper")?;
     let cgroups = Cgroups::detect()?;
-    cgroups.create(&record.shim_cgroup)?;
-    cgroups.join(&record.shim_cgroup, 0)?;
     cgroups.create(&record.config.cgroup_parent)?;
     cgroups.apply(&record.config.cgroup_parent, &record.config.resources)?;
     let config = &record.config;

@@ -3,7 +3,7 @@
 use std::{
     ffi::{CStr, CString},
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -186,13 +186,24 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Forks into new namespaces. `child` runs in the new process, which ends when it returns.
+/// Forks into new namespaces and into a version 2 group. `child` runs in the new process, which ends when it returns.
 ///
 /// # Safety
 /// The caller must be the only thread of its process, as after `fork`.
-pub(super) unsafe fn fork_into(namespaces: i32, child: impl FnOnce() -> i32) -> nix::Result<Pid> {
+pub(super) unsafe fn fork_into(
+    namespaces: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> nix::Result<Pid> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let into = if cgroup.is_some() {
+        CLONE_INTO_CGROUP
+    } else {
+        0
+    };
     let arguments = CloneArgs {
-        flags: namespaces as u64,
+        flags: namespaces as u64 | into,
+        cgroup: cgroup.map_or(0, |c| c.as_raw_fd() as u64),
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };

@@ -224,6 +224,18 @@ impl Fixture {
             .collect()
     }
 
+    /// Waits until a container has said something: only then its signal handlers are known to be there.
+    pub async fn wait_log(&self, id: &str, wanted: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !self.log(id).await.iter().any(|l| l.contains(wanted)) {
+            assert!(
+                Instant::now() < deadline,
+                "{wanted} does not show up in the log"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Runs a shell script to its end.
     pub async fn script(&self, sandbox: &str, script: &str) -> (ContainerStatus, Vec<String>) {
         let id = self.run(sandbox, &shell(&unique(), script)).await;
