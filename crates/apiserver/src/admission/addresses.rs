@@ -148,7 +148,9 @@ impl Addresses {
         for stored in listing.items {
             let service: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
             for held in Held::of(&service) {
-                let _ = self.take(held);
+                if let Ok(lease) = self.take(held) {
+                    lease.keep();
+                }
             }
         }
     }

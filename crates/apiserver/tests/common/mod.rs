@@ -1,0 +1,179 @@
+//! A server on a free port of the loopback, with a PKI and a directory of its own.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Once,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use knarr_apiserver::{ApiServer, Config, Tls, TokenConfig, UserInfo};
+use knarr_store::{Options, Store};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
+
+pub struct Server {
+    pub api: ApiServer,
+    pub store: Store,
+    pub address: SocketAddr,
+    authority: Authority,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: rcgen::Certificate,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "test-ca");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Authority {
+            issuer: Issuer::new(params, key),
+            certificate,
+        }
+    }
+
+    fn issue(
+        &self,
+        name: &str,
+        groups: &[&str],
+        names: &[&str],
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> (rcgen::Certificate, KeyPair) {
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        for group in groups {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, *group);
+        }
+        params.extended_key_usages = vec![purpose];
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+}
+
+fn crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
+}
+
+impl Server {
+    /// Starts a server whose store is in `dir`.
+    pub async fn start(dir: &Path) -> Self {
+        crypto();
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let registry = knarr_api::builtin::registry();
+        let options = Options::new(&dir.join("store"));
+        let store = Store::open(options, knarr_apiserver::head_of(&registry))
+            .await
+            .unwrap();
+        let authority = Authority::new();
+        let mut config = Config::new(
+            store.clone(),
+            registry,
+            vec!["10.96.0.0/16".parse().unwrap()],
+        );
+        config.advertise = Some(SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 6443));
+        config.client_cas = vec![authority.certificate.der().clone()];
+        config.static_tokens = vec![("sesame".into(), UserInfo::new("ali", ["forty"]))];
+        config.tokens = Some(TokenConfig {
+            signing_key_pem: KeyPair::generate().unwrap().serialize_pem(),
+            issuer: "https://kubernetes.default.svc".into(),
+            audiences: vec!["https://kubernetes.default.svc".into()],
+        });
+        let api = ApiServer::new(config).await.unwrap();
+        let (certificate, key) = authority.issue(
+            "kube-apiserver",
+            &[],
+            &["127.0.0.1"],
+            ExtendedKeyUsagePurpose::ServerAuth,
+        );
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let tls = Tls {
+            certificates: vec![certificate.der().clone()],
+            key,
+        };
+        let server = api.clone();
+        let serving = tokio::spawn(async move { server.serve(listener, tls).await.unwrap() });
+        Server {
+            api,
+            store,
+            address,
+            authority,
+            serving,
+        }
+    }
+
+    /// A kubeconfig for a user with a client certificate.
+    pub fn kubeconfig(&self, user: &str, groups: &[&str]) -> String {
+        let (certificate, key) =
+            self.authority
+                .issue(user, groups, &[], ExtendedKeyUsagePurpose::ClientAuth);
+        let user = format!(
+            "client-certificate-data: {}, client-key-data: {}",
+            STANDARD.encode(certificate.pem()),
+            STANDARD.encode(key.serialize_pem())
+        );
+        self.kubeconfig_with(&user)
+    }
+
+    fn kubeconfig_with(&self, user: &str) -> String {
+        format!(
+            "{{apiVersion: v1, kind: Config, current-context: t, clusters: [{{name: t, cluster: {{server: 'https://{}', certificate-authority-data: {}}}}}], contexts: [{{name: t, context: {{cluster: t, user: t}}}}], users: [{{name: t, user: {{{user}}}}}]}}",
+            self.address,
+            STANDARD.encode(self.authority.certificate.pem()),
+        )
+    }
+
+    async fn client_of(kubeconfig: &str) -> kube::Client {
+        let parsed = Kubeconfig::from_yaml(kubeconfig).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
+            .await
+            .unwrap();
+        kube::Client::try_from(config).unwrap()
+    }
+
+    /// Over HTTPS, with a client certificate.
+    pub async fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
+        Self::client_of(&self.kubeconfig(user, groups)).await
+    }
+
+    pub async fn admin(&self) -> kube::Client {
+        self.client("admin", &["system:masters"]).await
+    }
+
+    /// Over HTTPS, with a bearer token.
+    pub async fn bearer(&self, token: &str) -> kube::Client {
+        Self::client_of(&self.kubeconfig_with(&format!("token: {token}"))).await
+    }
+
+    pub async fn stop(self) {
+        self.api.stop().await;
+        let _ = self.serving.await;
+        drop(self.api);
+        self.store.close().await;
+    }
+}
