@@ -15,6 +15,7 @@ mod rules;
 mod sandbox;
 mod state;
 mod sysctl;
+mod teardown;
 
 use std::{
     net::IpAddr,
@@ -24,7 +25,7 @@ use std::{
 use anyhow::anyhow;
 use async_trait::async_trait;
 use ipnet::IpNet;
-use knarr_runtime::{PortMapping, SandboxConfig, SandboxNetwork, SandboxStatus};
+use knarr_runtime::{PortMapping, SandboxConfig, SandboxNetwork, SandboxState, SandboxStatus};
 use tokio::sync::{mpsc, oneshot};
 
 pub use addresses::node_addresses;
@@ -115,7 +116,7 @@ pub async fn teardown(bridge: &str, state_dir: &Path) -> anyhow::Result<()> {
     let (bridge, state_dir) = (bridge.to_owned(), state_dir.to_owned());
     let (done, result) = oneshot::channel();
     on_thread(async move {
-        let _ = done.send(state::teardown(&bridge, &state_dir).await);
+        let _ = done.send(teardown::teardown(&bridge, &state_dir).await);
     })?;
     result.await.map_err(|_| stopped())?
 }
@@ -181,11 +182,14 @@ impl SandboxNetwork for BridgeNetwork {
     }
 
     async fn restore(&self, live: &[SandboxStatus]) -> anyhow::Result<()> {
-        let live = live.iter().filter(|s| s.netns.is_some()).map(|s| Live {
-            sandbox: s.id.clone(),
-            ips: s.ips.clone(),
-            ports: s.config.port_mappings.clone(),
-        });
+        let live = live
+            .iter()
+            .filter(|s| s.state == SandboxState::Ready && s.netns.is_some())
+            .map(|s| Live {
+                sandbox: s.id.clone(),
+                ips: s.ips.clone(),
+                ports: s.config.port_mappings.clone(),
+            });
         let live = live.collect();
         self.call(|reply| Command::Restore { live, reply }).await
     }

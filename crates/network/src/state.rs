@@ -1,12 +1,6 @@
 //! What the network's thread works on: bridge, pools, records and rules.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    net::IpAddr,
-    os::fd::AsRawFd,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs::File, net::IpAddr, os::fd::AsRawFd, path::Path};
 
 use anyhow::{Context, bail};
 use ipnet::IpNet;
@@ -456,39 +450,4 @@ async fn wanted_mtu(config: &Config, handle: &Handle) -> u32 {
     all.iter()
         .find(|l| Some(l.index) == uplink)
         .map_or(ETHERNET, |l| l.mtu)
-}
-
-/// Removes everything that is ours, also what no record knows of.
-pub async fn teardown(bridge: &str, state_dir: &Path) -> anyhow::Result<()> {
-    let handle = links::connect().context("cannot open a netlink socket")?;
-    if let Some(link) = links::by_name(&handle, bridge)
-        .await?
-        .filter(|l| l.is_bridge)
-    {
-        for port in links::all(&handle).await? {
-            if port.controller == Some(link.index) && port.name.starts_with(VETH_PREFIX) {
-                links::delete(&handle, port.index).await?;
-            }
-        }
-        links::delete(&handle, link.index).await?;
-    }
-    let mut nft = Connection::open()?;
-    let mut batch = Batch::new();
-    for family in [Family::Ipv4, Family::Ipv6] {
-        if nft.tables(family)?.contains(&rules::table(family)) {
-            batch.delete_table(&rules::table(family));
-        }
-    }
-    nft.commit(&batch)?;
-    forward::withdraw(&mut nft)?;
-    remove_dir(&state_dir.join("sandboxes"))
-}
-
-fn remove_dir(dir: &PathBuf) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(e).with_context(|| format!("cannot remove {}", dir.display()))
-        }
-        _ => Ok(()),
-    }
 }

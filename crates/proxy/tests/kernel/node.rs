@@ -46,13 +46,27 @@ impl Machine {
         netns::inside(&self.path(), work).unwrap()
     }
 
+    /// The node itself, which is where the test's thread is.
+    pub fn node() -> Self {
+        Machine {
+            name: "node".into(),
+            netns: netns::current().unwrap(),
+            ips: Vec::new(),
+        }
+    }
+
     /// Answers TCP and UDP on port 80 with the client's address and its own name. A TCP connection that sends lines gets
     /// one answer for each.
     fn serve(&self) {
+        self.serve_at("::");
+    }
+
+    /// As above, on one address: an answer by UDP then comes from it whatever the way back.
+    pub fn serve_at(&self, ip: &str) {
         let (tcp, udp) = self.inside(|| {
             (
-                TcpListener::bind(("::", 80)).unwrap(),
-                UdpSocket::bind(("::", 80)).unwrap(),
+                TcpListener::bind((ip, 80)).unwrap(),
+                UdpSocket::bind((ip, 80)).unwrap(),
             )
         });
         let name = self.name.clone();

@@ -5,7 +5,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::node::{Line, NODE, Proxy, World, ask_udp, on_a_node, run, spread, tcp, udp};
+use crate::node::{Line, Machine, NODE, Proxy, World, ask_udp, on_a_node, run, spread, tcp, udp};
 
 const IP: &str = "10.96.0.10";
 const WEB: &str = "10.96.0.10:80";
@@ -343,5 +343,36 @@ fn rules_outlive_the_proxy_and_go_with_teardown() {
         knarr_proxy::teardown().unwrap();
         knarr_proxy::teardown().unwrap();
         assert!(!run("nft", &["list", "ruleset"]).contains("knarr-proxy"));
+    });
+}
+
+/// The API server and the cluster's DNS are such Services.
+#[test]
+fn the_node_itself_can_be_an_endpoint() {
+    on_a_node(|mut w| {
+        let node = Machine::node();
+        w.proxy.service("api", IP, node_port(json!({})));
+        for address in ["10.42.0.1", NODE] {
+            node.serve_at(address);
+            w.proxy
+                .endpoints("api", &[address.parse().unwrap()])
+                .apply();
+            for answer in [
+                w.client.inside(|| tcp(WEB)),
+                w.client.inside(|| udp(WEB)),
+                tcp(WEB),
+                udp(WEB),
+            ] {
+                assert_eq!(answer.unwrap().server, "node", "{address}");
+            }
+            assert_eq!(tcp("127.0.0.1:30080").unwrap().server, "node");
+            assert_eq!(
+                w.outside
+                    .inside(|| udp("198.51.100.1:30080"))
+                    .unwrap()
+                    .server,
+                "node"
+            );
+        }
     });
 }
