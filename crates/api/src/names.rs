@@ -75,17 +75,13 @@ pub fn wildcard_subdomain(name: &str) -> Vec<String> {
     out
 }
 
-/// DNS-1123 label: namespaces, containers, volumes. At most 63 bytes.
+/// DNS-1123 label: namespaces, containers, volumes, Services. At most 63 bytes. A name that would only be wrong for its dots
+/// gets short words.
 pub fn dns1123_label(name: &str) -> Vec<String> {
-    checked(name, 63, is_label(name, false), LABEL)
-}
-
-/// DNS-1123 label whose words for a dotted name are short: names that become host names.
-pub fn dns1123_label_no_dots(name: &str) -> Vec<String> {
-    if name.contains('.') {
-        return vec!["must not contain dots".to_owned()];
+    if is_subdomain(name) && name.contains('.') {
+        return checked(name, 63, false, "must not contain dots");
     }
-    dns1123_label(name)
+    checked(name, 63, is_label(name, false), LABEL)
 }
 
 /// DNS-1035 label: at most 63 bytes, starting with a letter.

@@ -215,6 +215,15 @@ impl Quantity {
         }
     }
 
+    /// `nanos` billionths.
+    pub fn from_nanos(nanos: i128, format: Format) -> Self {
+        Quantity {
+            nanos,
+            format,
+            text: None,
+        }
+    }
+
     /// `value` thousandths.
     pub fn from_millis(value: i64, format: Format) -> Self {
         Quantity {

@@ -26,11 +26,6 @@ pub fn label(name: &str, prefix: bool) -> Vec<String> {
     names::dns1123_label(&masked(name, prefix))
 }
 
-/// Names that become host names.
-pub fn label_no_dots(name: &str, prefix: bool) -> Vec<String> {
-    names::dns1123_label_no_dots(&masked(name, prefix))
-}
-
 /// Names that only have to fit into a URL.
 pub fn path_segment(name: &str, prefix: bool) -> Vec<String> {
     let mut out = names::path_segment(name);

@@ -2,6 +2,7 @@
 //! the original finds it: clients read causes in that order.
 
 pub mod amount;
+pub mod claims;
 pub mod labels;
 pub mod meta;
 pub mod net;

@@ -27,6 +27,26 @@ pub fn pod(pod: &mut Value) {
     }
 }
 
+/// `podIP` and the first of `podIPs` are the same; the old field wins where they differ.
+pub fn pod_ips(pod: &mut Value) {
+    let Some(status) = at(pod, "status") else {
+        return;
+    };
+    let one = status["podIP"].as_str().unwrap_or_default().to_owned();
+    let first = status["podIPs"][0]["ip"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    if !one.is_empty() && one != first {
+        status["podIPs"] = json!([{ "ip": one }]);
+    } else if one.is_empty() && !first.is_empty() {
+        status["podIP"] = first.into();
+    }
+    if status["podIPs"].is_null() {
+        crate::strategy::common::clear(status, "podIPs");
+    }
+}
+
 /// A container that has a limit and no request for a resource requests the limit.
 fn requests_from_limits(spec: &mut Value) {
     for list in ["containers", "initContainers"] {

@@ -2,6 +2,7 @@
 
 pub(in crate::strategy) mod defaults;
 mod image;
+mod labels;
 mod printer;
 pub(in crate::strategy) mod resources;
 pub(in crate::strategy) mod validate;
@@ -33,6 +34,7 @@ impl Strategy for Pod {
     fn default(&self, _ctx: &Context, object: &mut Value) {
         defaults::pod(object);
         round_resources(&mut object["spec"]);
+        defaults::pod_ips(object);
     }
 
     fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
@@ -45,11 +47,12 @@ impl Strategy for Pod {
         {
             object["spec"]["terminationGracePeriodSeconds"] = json!(1);
         }
+        labels::merge_match_label_keys(object);
     }
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::create(object, true, meta::subdomain, &mut errs);
+        validate::create(object, &mut errs);
         errs
     }
 
@@ -79,10 +82,28 @@ impl Strategy for Pod {
         }
     }
 
-    fn validate_update(&self, _ctx: &Context, object: &Value, old: &Value) -> Errors {
+    fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
         let mut errs = Errors::new();
         meta::update_core(object, old, &mut errs);
+        match ctx.subresource.as_str() {
+            "status" => validate::status(object, old, &mut errs),
+            "ephemeralcontainers" => validate::ephemeral_containers(object, old, &mut errs),
+            "resize" => validate::resize(object, old, &mut errs),
+            _ => validate::update(object, old, &mut errs),
+        }
         errs
+    }
+
+    fn warnings(&self, ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        if ctx.subresource == "status" {
+            Vec::new()
+        } else {
+            warnings::pod(object, old)
+        }
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
     }
 
     fn has_generation(&self) -> bool {

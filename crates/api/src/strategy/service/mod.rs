@@ -94,7 +94,7 @@ impl Strategy for Service {
     }
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        meta::label_no_dots(name, prefix)
+        meta::label(name, prefix)
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {

@@ -22,7 +22,7 @@ fn headless(spec: &Value) -> bool {
 
 /// Checks a whole Service.
 pub fn service(object: &Value, _old: Option<&Value>, errs: &mut Errors) {
-    meta::create(object, true, meta::label_no_dots, errs);
+    meta::create(object, true, meta::label, errs);
     let spec = At::root(object, "spec");
     by_type(&spec, errs);
     let ports = spec.get("ports");

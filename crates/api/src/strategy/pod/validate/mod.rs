@@ -1,14 +1,94 @@
-//! What a pod may say.
+//! What a pod may say. One file per part of the spec; errors come in the order in which the original finds them.
+
+mod annotations;
+mod container;
+mod env;
+mod mounts;
+mod network;
+mod probe;
+mod requirements;
+mod scheduling;
+mod security;
+mod sources;
+mod status;
+mod update;
+mod volume;
 
 use serde_json::Value;
 
+pub use scheduling::node_selector;
+pub use sources::check as volume_source;
+pub use status::status;
+pub use update::{ephemeral_containers, resize, update};
+
 use crate::{
-    field::Errors,
-    validation::{At, labels},
+    field::{Error, Errors},
+    names,
+    validation::{At, labels, list, meta, taints, text},
 };
 
+/// What containers need to know of the pod around them.
+pub(super) struct Pod<'a> {
+    /// Volumes that are fine.
+    volumes: Vec<&'a Value>,
+    /// Names of resource claims.
+    claims: Vec<&'a str>,
+    /// Seconds; none when it is not a sensible number.
+    grace_period: Option<i64>,
+    restart_policy: &'a str,
+    host_users: bool,
+    os: &'a str,
+}
+
+impl<'a> Pod<'a> {
+    fn volume(&self, name: &str) -> Option<&'a Value> {
+        self.volumes
+            .iter()
+            .copied()
+            .find(|v| text(v, "name") == name)
+    }
+}
+
+/// Checks a new pod.
+pub fn create(object: &Value, errs: &mut Errors) {
+    metadata_and_spec(object, errs);
+    let spec = At::root(object, "spec");
+    if !list(&spec.v["ephemeralContainers"]).is_empty() {
+        errs.push(
+            spec.get("ephemeralContainers")
+                .forbidden("cannot be set on create"),
+        );
+    }
+    if !list(&spec.v["schedulingGates"]).is_empty() && !spec.text("nodeName").is_empty() {
+        errs.push(
+            spec.get("nodeName")
+                .forbidden("cannot be set until all schedulingGates have been cleared"),
+        );
+    }
+    annotations::agree(object, errs);
+}
+
+/// What is checked of new and of changed pods.
+fn metadata_and_spec(object: &Value, errs: &mut Errors) {
+    meta::create(object, true, meta::subdomain, errs);
+    annotations::check(object, errs);
+    let spec_at = At::root(object, "spec");
+    spec(&spec_at, errs);
+    if spec_at.text("serviceAccountName").is_empty() {
+        for token in volume::token_sources(&spec_at.get("volumes")) {
+            errs.push(token.forbidden("must not be specified when serviceAccountName is not set"));
+        }
+    }
+    for c in spec_at
+        .items("containers")
+        .chain(spec_at.items("initContainers"))
+    {
+        container::trimmed_image(&c, errs);
+    }
+}
+
 /// Checks the template of a workload.
-pub fn template(template: &At, old: Option<&Value>, errs: &mut Errors) {
+pub fn template(template: &At, _old: Option<&Value>, errs: &mut Errors) {
     let meta = template.get("metadata");
     // the original leaves `metadata` out of these paths
     labels::labels(
@@ -25,12 +105,152 @@ pub fn template(template: &At, old: Option<&Value>, errs: &mut Errors) {
         },
         errs,
     );
-    spec(&template.get("spec"), old.map(|o| &o["spec"]), errs);
+    annotations::check_template(template, errs);
+    spec(&template.get("spec"), errs);
+    let ephemeral = template.get("spec").get("ephemeralContainers");
+    if !list(ephemeral.v).is_empty() {
+        errs.push(ephemeral.forbidden("ephemeral containers not allowed in pod template"));
+    }
 }
 
 /// Checks a pod spec.
-pub fn spec(spec: &At, _old: Option<&Value>, errs: &mut Errors) {
-    if spec.items("containers").next().is_none() {
-        errs.push(spec.get("containers").required(""));
+pub fn spec(spec: &At, errs: &mut Errors) {
+    let volumes = volume::volumes(&spec.get("volumes"), errs);
+    let pod = Pod {
+        volumes,
+        claims: list(&spec.v["resourceClaims"])
+            .iter()
+            .map(|c| text(c, "name"))
+            .filter(|n| !n.is_empty())
+            .collect(),
+        grace_period: spec
+            .int("terminationGracePeriodSeconds")
+            .filter(|s| *s >= 0),
+        restart_policy: spec.text("restartPolicy"),
+        host_users: spec.v["hostUsers"] != false,
+        os: text(&spec.v["os"], "name"),
+    };
+    resource_claims(&spec.get("resourceClaims"), errs);
+    let (ordinary, init) = (spec.get("containers"), spec.get("initContainers"));
+    container::ordinary(&ordinary, &pod, errs);
+    container::init(&init, &ordinary, &pod, errs);
+    container::ephemeral(
+        &spec.get("ephemeralContainers"),
+        [&ordinary, &init],
+        &pod,
+        errs,
+    );
+    requirements::pod(spec, &pod, errs);
+    network::host_network(spec, errs);
+    restart_policy(&spec.get("restartPolicy"), errs);
+    network::dns_policy(&spec.get("dnsPolicy"), errs);
+    node_labels(&spec.get("nodeSelector"), errs);
+    security::pod(spec, errs);
+    scheduling::affinity(&spec.get("affinity"), errs);
+    network::dns_config(spec, errs);
+    for gate in spec.items("readinessGates") {
+        let kind = gate.get("conditionType");
+        kind.push(names::qualified_name(kind.str()), errs);
+    }
+    scheduling::gates(&spec.get("schedulingGates"), errs);
+    scheduling::spread(&spec.get("topologySpreadConstraints"), errs);
+    security::host_process(spec, errs);
+    security::host_users(spec, errs);
+    references(spec, errs);
+    network::host_names(spec, errs);
+    taints::tolerations(&spec.get("tolerations"), errs);
+    network::host_aliases(&spec.get("hostAliases"), errs);
+    priority(spec, errs);
+    security::os(spec, errs);
+}
+
+fn node_labels(selector: &At, errs: &mut Errors) {
+    labels::labels(selector, errs);
+}
+
+fn restart_policy(policy: &At, errs: &mut Errors) {
+    match policy.str() {
+        "Always" | "OnFailure" | "Never" => {}
+        "" => errs.push(policy.required("")),
+        _ => errs.push(policy.not_supported(&["Always", "OnFailure", "Never"])),
+    }
+}
+
+/// Names of other objects, and the deadline that stands between them.
+fn references(spec: &At, errs: &mut Errors) {
+    for key in ["serviceAccountName", "nodeName"] {
+        let name = spec.get(key);
+        if !name.str().is_empty() {
+            name.push(names::dns1123_subdomain(name.str()), errs);
+        }
+    }
+    if spec
+        .int("activeDeadlineSeconds")
+        .is_some_and(|s| !(1..=i64::from(i32::MAX)).contains(&s))
+    {
+        errs.push(
+            spec.get("activeDeadlineSeconds")
+                .invalid("must be between 1 and 2147483647, inclusive"),
+        );
+    }
+}
+
+fn priority(spec: &At, errs: &mut Errors) {
+    for key in ["priorityClassName", "runtimeClassName"] {
+        let name = spec.get(key);
+        if !name.str().is_empty() {
+            name.push(names::dns1123_subdomain(name.str()), errs);
+        }
+    }
+    let policy = spec.get("preemptionPolicy");
+    match policy.str() {
+        _ if policy.v.is_null() => {}
+        "PreemptLowerPriority" | "Never" => {}
+        "" => errs.push(policy.required("")),
+        _ => errs.push(policy.not_supported(&["PreemptLowerPriority", "Never"])),
+    }
+    for (name, amount) in spec.get("overhead").entries() {
+        requirements::amount(&amount, name, errs);
+    }
+}
+
+fn resource_claims(all: &At, errs: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
+    for claim in all.each() {
+        let name = claim.get("name");
+        if name.str().is_empty() {
+            errs.push(name.required(""));
+        } else if seen.contains(&name.str()) {
+            errs.push(name.duplicate());
+        } else {
+            name.push(names::dns1123_label(name.str()), errs);
+            seen.push(name.str());
+        }
+        let given = ["resourceClaimName", "resourceClaimTemplateName"]
+            .into_iter()
+            .filter(|k| claim.has(k))
+            .count();
+        if given > 1 {
+            let words = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+            errs.push(claim.invalid(words));
+        } else if given == 0 {
+            errs.push(
+                claim.invalid(
+                    "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+                ),
+            );
+        }
+        for key in ["resourceClaimName", "resourceClaimTemplateName"] {
+            if let Some(name) = claim.some(key) {
+                name.push(names::dns1123_subdomain(name.str()), errs);
+            }
+        }
+    }
+}
+
+/// `field is immutable` for a string.
+fn immutable_text(new: &At, old: &str, errs: &mut Errors) {
+    if new.str() != old {
+        errs.push(Error::invalid(&new.path, new.str(), "field is immutable"));
     }
 }

@@ -1,0 +1,224 @@
+//! Containers: ordinary, init and ephemeral ones.
+
+use serde_json::Value;
+
+use super::{Pod, env, mounts, probe, requirements, security};
+use crate::{
+    field::{Error, Errors},
+    names,
+    strategy::pod::resources::is_sidecar,
+    validation::{At, list, ports, text},
+};
+
+/// The list `containers` of a pod.
+pub fn ordinary(all: &At, pod: &Pod, errs: &mut Errors) {
+    if list(all.v).is_empty() {
+        errs.push(all.required(""));
+        return;
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for c in all.each() {
+        common(&c, pod, errs);
+        if seen.contains(&c.text("name")) {
+            errs.push(c.get("name").duplicate());
+        }
+        seen.push(c.text("name"));
+        probe::lifecycle(&c.get("lifecycle"), pod, errs);
+        probe::all(&c, pod, errs);
+        restart_rules(&c, errs);
+    }
+    host_ports(all, errs);
+}
+
+/// The list `initContainers`; names must differ from those of ordinary containers too.
+pub fn init(all: &At, ordinary: &At, pod: &Pod, errs: &mut Errors) {
+    let mut seen: Vec<&str> = list(ordinary.v).iter().map(|c| text(c, "name")).collect();
+    for c in all.each() {
+        common(&c, pod, errs);
+        let sidecar = is_sidecar(c.v);
+        let policy = c.get("restartPolicy");
+        if !policy.v.is_null() && !["Always", "Never", "OnFailure"].contains(&policy.str()) {
+            errs.push(policy.not_supported(&["Always", "Never", "OnFailure"]));
+        }
+        if seen.contains(&c.text("name")) && !c.text("name").is_empty() {
+            errs.push(c.get("name").duplicate());
+        }
+        seen.push(c.text("name"));
+        if sidecar {
+            probe::lifecycle(&c.get("lifecycle"), pod, errs);
+            probe::all(&c, pod, errs);
+        } else {
+            for key in [
+                "lifecycle",
+                "livenessProbe",
+                "readinessProbe",
+                "startupProbe",
+            ] {
+                if c.has(key) {
+                    errs.push(c.get(key).forbidden(
+                        "may not be set for init containers without restartPolicy=Always",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The list `ephemeralContainers`.
+pub fn ephemeral(all: &At, others: [&At; 2], pod: &Pod, errs: &mut Errors) {
+    let mut seen: Vec<&str> = others
+        .iter()
+        .flat_map(|l| list(l.v))
+        .map(|c| text(c, "name"))
+        .collect();
+    let known: Vec<&str> = seen.clone();
+    for c in all.each() {
+        common(&c, pod, errs);
+        if seen.contains(&c.text("name")) {
+            errs.push(c.get("name").duplicate());
+        }
+        seen.push(c.text("name"));
+        let target = c.get("targetContainerName");
+        if !target.str().is_empty() && !known.contains(&target.str()) {
+            errs.push(Error::not_found(&target.path, target.str()));
+        }
+        trimmed_image(&c, errs);
+        for (key, value) in c.v.as_object().into_iter().flatten() {
+            let forbidden = [
+                "lifecycle",
+                "livenessProbe",
+                "readinessProbe",
+                "startupProbe",
+                "ports",
+                "resources",
+                "resizePolicy",
+                "restartPolicy",
+            ];
+            if forbidden.contains(&key.as_str()) && !crate::validation::is_empty(value) {
+                errs.push(
+                    c.get(key)
+                        .forbidden("cannot be set for an Ephemeral Container"),
+                );
+            }
+        }
+        for mount in c.items("volumeMounts") {
+            for key in ["subPath", "subPathExpr"] {
+                if !mount.text(key).is_empty() {
+                    errs.push(
+                        mount
+                            .get(key)
+                            .forbidden("cannot be set for an Ephemeral Container"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What is checked of containers of every sort.
+fn common(c: &At, pod: &Pod, errs: &mut Errors) {
+    let name = c.get("name");
+    if name.str().is_empty() {
+        errs.push(name.required(""));
+    } else {
+        name.push(names::dns1123_label(name.str()), errs);
+    }
+    if c.text("image").is_empty() {
+        errs.push(c.get("image").required(""));
+    }
+    let policy = c.get("terminationMessagePolicy");
+    match policy.str() {
+        "File" | "FallbackToLogsOnError" => {}
+        "" => errs.push(policy.required("")),
+        _ => errs.push(policy.not_supported(&["File", "FallbackToLogsOnError"])),
+    }
+    container_ports(&c.get("ports"), errs);
+    env::variables(&c.get("env"), errs);
+    env::sources(&c.get("envFrom"), errs);
+    mounts::mounts(c, pod, errs);
+    mounts::devices(c, pod, errs);
+    pull_policy(&c.get("imagePullPolicy"), errs);
+    requirements::container(&c.get("resources"), pod, errs);
+    requirements::resize_policy(&c.get("resizePolicy"), pod, errs);
+    security::container(&c.get("securityContext"), pod, errs);
+}
+
+fn pull_policy(policy: &At, errs: &mut Errors) {
+    match policy.str() {
+        "Always" | "IfNotPresent" | "Never" => {}
+        "" => errs.push(policy.required("")),
+        _ => errs.push(policy.not_supported(&["Always", "IfNotPresent", "Never"])),
+    }
+}
+
+fn container_ports(all: &At, errs: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
+    for port in all.each() {
+        let name = port.get("name");
+        if !name.str().is_empty() {
+            let wrong = names::port_name(name.str());
+            if wrong.is_empty() && seen.contains(&name.str()) {
+                errs.push(name.duplicate());
+            } else if wrong.is_empty() {
+                seen.push(name.str());
+            }
+            name.push(wrong, errs);
+        }
+        match port.int("containerPort").unwrap_or(0) {
+            0 => errs.push(port.get("containerPort").required("")),
+            _ => ports::number(&port.get("containerPort"), errs),
+        }
+        if port.int("hostPort").unwrap_or(0) != 0 {
+            ports::number(&port.get("hostPort"), errs);
+        }
+        ports::protocol(&port, errs);
+    }
+}
+
+/// Two containers cannot have the same port of the host.
+fn host_ports(all: &At, errs: &mut Errors) {
+    let mut seen: Vec<String> = Vec::new();
+    for c in all.each() {
+        for port in c.items("ports") {
+            let number = port.int("hostPort").unwrap_or(0);
+            if number == 0 {
+                continue;
+            }
+            let this = format!("{}/{}/{number}", port.text("protocol"), port.text("hostIP"));
+            if seen.contains(&this) {
+                errs.push(Error::duplicate(&port.path.child("hostPort"), this));
+            } else {
+                seen.push(this);
+            }
+        }
+    }
+}
+
+fn restart_rules(c: &At, errs: &mut Errors) {
+    let policy = c.get("restartPolicy");
+    if !policy.v.is_null() && !["Always", "Never", "OnFailure"].contains(&policy.str()) {
+        errs.push(policy.not_supported(&["Always", "OnFailure", "Never"]));
+    }
+    let rules = c.get("restartPolicyRules");
+    if policy.v.is_null() && !list(rules.v).is_empty() {
+        errs.push(policy.required("must specify restartPolicy when restart rules are used"));
+    }
+    if list(rules.v).len() > 20 {
+        errs.push(Error::too_many(&rules.path, list(rules.v).len(), 20));
+    }
+}
+
+/// Pods, unlike templates, may not have blanks around their images.
+pub fn trimmed_image(c: &At, errs: &mut Errors) {
+    let image = c.get("image");
+    if image.str().trim() != image.str() {
+        errs.push(image.invalid("must not have leading or trailing whitespace"));
+    }
+}
+
+/// Whether any container of a spec satisfies a condition.
+pub fn any(spec: &Value, holds: impl Fn(&Value) -> bool) -> bool {
+    ["initContainers", "containers", "ephemeralContainers"]
+        .iter()
+        .any(|l| list(&spec[*l]).iter().any(&holds))
+}
