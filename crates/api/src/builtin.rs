@@ -144,8 +144,12 @@ fn core() -> Vec<Entry> {
         v1("ConfigMap", "configmaps")
             .short(&["cm"])
             .by(strategy::ConfigMap),
-        v1("Endpoints", "endpoints").short(&["ep"]),
-        v1("Event", "events").short(&["ev"]),
+        v1("Endpoints", "endpoints")
+            .short(&["ep"])
+            .by(strategy::Endpoints),
+        v1("Event", "events")
+            .short(&["ev"])
+            .by(strategy::Event(false)),
         v1("LimitRange", "limitranges").short(&["limits"]),
         v1("Namespace", "namespaces")
             .cluster()
@@ -281,11 +285,14 @@ fn batch() -> Vec<Entry> {
 fn networking() -> Vec<Entry> {
     let v1 = |k: &str, plural: &str| kind("networking.k8s.io", "v1", k, plural);
     vec![
-        kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
-        v1("IngressClass", "ingressclasses").cluster(),
+        kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+            .by(strategy::EndpointSlice),
+        v1("IngressClass", "ingressclasses")
+            .cluster()
+            .by(strategy::IngressClass),
         v1("Ingress", "ingresses")
             .short(&["ing"])
-            .by(Plain::NAMESPACED.with_status())
+            .by(strategy::Ingress)
             .status(),
         v1("IPAddress", "ipaddresses").cluster().short(&["ip"]),
         v1("NetworkPolicy", "networkpolicies").short(&["netpol"]),
@@ -339,10 +346,7 @@ fn policy() -> Vec<Entry> {
         .cluster()
         .short(&["pc"]),
         kind("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses").cluster(),
-        kind("coordination.k8s.io", "v1", "Lease", "leases").by(Plain {
-            create_on_update: true,
-            ..Plain::NAMESPACED
-        }),
+        kind("coordination.k8s.io", "v1", "Lease", "leases").by(strategy::Lease),
         flow("FlowSchema", "flowschemas"),
         flow("PriorityLevelConfiguration", "prioritylevelconfigurations"),
     ]
@@ -397,7 +401,9 @@ fn extension() -> Vec<Entry> {
             .category("api-extensions")
     };
     vec![
-        kind("events.k8s.io", "v1", "Event", "events").short(&["ev"]),
+        kind("events.k8s.io", "v1", "Event", "events")
+            .short(&["ev"])
+            .by(strategy::Event(true)),
         kind(
             "certificates.k8s.io",
             "v1",

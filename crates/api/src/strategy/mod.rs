@@ -9,6 +9,10 @@ mod defaults;
 
 mod access;
 mod config;
+mod endpoints;
+mod event;
+mod ingress;
+mod lease;
 mod namespace;
 mod node;
 mod plain;
@@ -18,6 +22,10 @@ mod workload;
 
 pub use access::{Binding, BindingScope, Role, RoleScope};
 pub use config::{ConfigMap, Secret, ServiceAccount};
+pub use endpoints::{EndpointSlice, Endpoints};
+pub use event::Event;
+pub use ingress::{Ingress, IngressClass};
+pub use lease::Lease;
 pub use namespace::Namespace;
 pub use node::Node;
 pub use plain::Plain;
@@ -85,6 +93,11 @@ pub trait Strategy: Send + Sync {
     /// Texts for `Warning: 299` headers. `old` is none on create.
     fn warnings(&self, _ctx: &Context, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
+    }
+
+    /// A warning that every request to this kind gets, reads too.
+    fn deprecated(&self) -> Option<&'static str> {
+        None
     }
 
     /// Whether metadata.generation counts changes of this kind's spec.
