@@ -178,7 +178,7 @@ fn core() -> Vec<Entry> {
         v1("ReplicationController", "replicationcontrollers")
             .short(&["rc"])
             .all()
-            .by(Plain::NAMESPACED.with_status())
+            .by(strategy::ReplicationController)
             .scale()
             .status(),
         v1("ResourceQuota", "resourcequotas")
@@ -229,11 +229,11 @@ fn pods() -> Entry {
 fn apps() -> Vec<Entry> {
     let v1 = |k: &str, plural: &str| kind("apps", "v1", k, plural);
     vec![
-        v1("ControllerRevision", "controllerrevisions"),
+        v1("ControllerRevision", "controllerrevisions").by(strategy::ControllerRevision),
         v1("DaemonSet", "daemonsets")
             .short(&["ds"])
             .all()
-            .by(Plain::NAMESPACED.with_status())
+            .by(strategy::DaemonSet)
             .status(),
         v1("Deployment", "deployments")
             .short(&["deploy"])
@@ -250,7 +250,7 @@ fn apps() -> Vec<Entry> {
         v1("StatefulSet", "statefulsets")
             .short(&["sts"])
             .all()
-            .by(Plain::NAMESPACED.with_status())
+            .by(strategy::StatefulSet)
             .scale()
             .status(),
     ]
@@ -273,11 +273,11 @@ fn batch() -> Vec<Entry> {
         kind("batch", "v1", "CronJob", "cronjobs")
             .short(&["cj"])
             .all()
-            .by(Plain::NAMESPACED.with_status())
+            .by(strategy::CronJob)
             .status(),
         kind("batch", "v1", "Job", "jobs")
             .all()
-            .by(Plain::NAMESPACED.with_status())
+            .by(strategy::Job)
             .status(),
     ]
 }
@@ -295,7 +295,9 @@ fn networking() -> Vec<Entry> {
             .by(strategy::Ingress)
             .status(),
         v1("IPAddress", "ipaddresses").cluster().short(&["ip"]),
-        v1("NetworkPolicy", "networkpolicies").short(&["netpol"]),
+        v1("NetworkPolicy", "networkpolicies")
+            .short(&["netpol"])
+            .by(strategy::NetworkPolicy),
         v1("ServiceCIDR", "servicecidrs")
             .cluster()
             .by(Plain::CLUSTER.with_status())
@@ -332,10 +334,7 @@ fn policy() -> Vec<Entry> {
             "poddisruptionbudgets",
         )
         .short(&["pdb"])
-        .by(Plain {
-            unconditional_update: false,
-            ..Plain::NAMESPACED.with_status()
-        })
+        .by(strategy::PodDisruptionBudget)
         .status(),
         kind(
             "scheduling.k8s.io",

@@ -89,6 +89,7 @@ fn target(call: &Call, resource: Arc<Resource>) -> Outcome<Target> {
 }
 
 async fn object(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    call.warn(target.resource.strategy.deprecated().map(str::to_owned));
     if target.resource.group.is_empty() && target.resource.plural == "bindings" {
         return match (
             &call.method,

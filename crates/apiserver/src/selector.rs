@@ -26,7 +26,7 @@ impl Selection {
         let fields = FieldSelector::parse(text("fieldSelector")).map_err(bad)?;
         let strategy = &target.resource.strategy;
         if let Some(field) = fields.unknown(strategy.field_names()) {
-            return Err(bad(unknown_field(target, field)));
+            return Err(bad(strategy.unknown_field(field)));
         }
         Ok(Selection {
             labels,
@@ -48,18 +48,5 @@ impl Selection {
         self.name.as_ref().is_none_or(|n| *n == head.name)
             && self.labels.matches(head)
             && self.fields.matches(head)
-    }
-}
-
-fn unknown_field(target: &Target, field: &str) -> String {
-    let resource = &target.resource;
-    if resource.strategy.field_names().is_empty() {
-        format!(
-            "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-        )
-    } else if resource.group == "batch" {
-        format!("field label {field:?} not supported for {}", resource.kind)
-    } else {
-        format!("field label not supported: {field}")
     }
 }

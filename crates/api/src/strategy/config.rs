@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Column, Context, Strategy,
@@ -364,6 +364,7 @@ impl Strategy for ServiceAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn wrong(strategy: &dyn Strategy, mut object: Value) -> Vec<String> {
         object["metadata"] = json!({"name": "x", "namespace": "n"});

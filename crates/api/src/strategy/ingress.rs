@@ -199,7 +199,7 @@ fn check_path(at: &At, errs: &mut Errors) {
         return;
     }
     let absolute = path.str().starts_with('/');
-    let mut relative = |errs: &mut Errors| {
+    let relative = |errs: &mut Errors| {
         errs.push(Error::invalid(
             &path.path,
             path.str(),

@@ -8,6 +8,7 @@ mod common;
 mod defaults;
 
 mod access;
+mod batch;
 mod config;
 mod endpoints;
 mod event;
@@ -17,10 +18,12 @@ mod namespace;
 mod node;
 mod plain;
 mod pod;
+mod policy;
 pub mod service;
 mod workload;
 
 pub use access::{Binding, BindingScope, Role, RoleScope};
+pub use batch::{CronJob, Job};
 pub use config::{ConfigMap, Secret, ServiceAccount};
 pub use endpoints::{EndpointSlice, Endpoints};
 pub use event::Event;
@@ -30,8 +33,11 @@ pub use namespace::Namespace;
 pub use node::Node;
 pub use plain::Plain;
 pub use pod::Pod;
+pub use policy::{NetworkPolicy, PodDisruptionBudget};
 pub use service::Service;
-pub use workload::{Deployment, ReplicaSet};
+pub use workload::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, ReplicationController, StatefulSet,
+};
 
 use serde_json::Value;
 

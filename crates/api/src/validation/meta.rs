@@ -76,20 +76,12 @@ pub fn check(meta: &At, namespaced: bool, rule: NameRule, errs: &mut Errors) {
     standard_finalizers(&meta.get("finalizers"), errs);
 }
 
-/// Checks metadata of an update against what is stored.
+/// Checks metadata of an update against what is stored. Whether a revision must be given is for generic code to say.
 pub fn update(object: &Value, old: &Value, errs: &mut Errors) {
     let meta = At::root(object, "metadata");
     let old = &old["metadata"];
     if old["deletionTimestamp"].is_string() {
         no_new_finalizers(&meta.get("finalizers"), &old["finalizers"], errs);
-    }
-    let revision = meta.get("resourceVersion");
-    if revision.str().is_empty() {
-        errs.push(Error::invalid(
-            &revision.path,
-            "",
-            "must be specified for an update",
-        ));
     }
     if meta.int("generation").unwrap_or(0) < old["generation"].as_i64().unwrap_or(0) {
         let generation = meta.int("generation").unwrap_or(0);

@@ -34,3 +34,33 @@ pub fn collisions(status: &At, old: &serde_json::Value, errs: &mut Errors) {
         ));
     }
 }
+
+/// The list `conditions` of kinds that have `metav1.Condition`s.
+pub fn conditions(all: &At, errs: &mut Errors) {
+    use crate::{field::Error, names};
+    const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
+    for c in all.each() {
+        for m in names::qualified_name(c.text("type")) {
+            errs.push(Error::invalid(&c.path.child("type"), c.text("type"), m));
+        }
+        if !STATUSES.contains(&c.text("status")) {
+            errs.push(Error::not_supported(
+                &c.path.child("status"),
+                c.text("status"),
+                &STATUSES,
+            ));
+        }
+        non_negative(&c, "observedGeneration", errs);
+        for key in ["lastTransitionTime", "reason"] {
+            if c.text(key).is_empty() {
+                errs.push(c.get(key).required(""));
+            }
+        }
+        if c.text("reason").len() > 1024 {
+            errs.push(Error::too_long(&c.path.child("reason"), 1024));
+        }
+        if c.text("message").len() > 32768 {
+            errs.push(Error::too_long(&c.path.child("message"), 32768));
+        }
+    }
+}

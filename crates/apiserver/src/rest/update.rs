@@ -211,7 +211,8 @@ fn count_generation(target: &Target, new: &mut Value, old: &Value) {
             .as_ref()
             .is_none_or(|s| s.name != "status");
     let before = meta::generation(old);
-    if counts && meta::generation(new) == before && new["spec"] != old["spec"] {
+    let changed = || target.resource.strategy.generation_changed(new, old);
+    if counts && meta::generation(new) == before && changed() {
         meta::of(new).insert("generation".into(), (before + 1).into());
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Column, Context, Strategy, common,
-    defaults::{at, each, ensure, set, set_text},
+    defaults::{each, ensure, set, set_text},
 };
 use crate::{
     field::Errors,
@@ -306,12 +306,6 @@ fn drop_node_ports(spec: &mut Value, old: &Value) {
     }
 }
 
-/// A mutable load balancer status, for tests of other modules.
-#[cfg(test)]
-pub(crate) fn balancer(object: &mut Value) -> Option<&mut Value> {
-    at(object, "status").and_then(|s| at(s, "loadBalancer"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,7 +328,7 @@ mod tests {
             10800
         );
         assert_eq!(s["spec"]["internalTrafficPolicy"], "Cluster");
-        assert!(balancer(&mut s).is_some());
+        assert!(s["status"]["loadBalancer"].is_object());
         let mut s = of(json!({"type": "ExternalName", "externalName": "a.b"}));
         Service.default(&ctx, &mut s);
         assert!(s["spec"]["internalTrafficPolicy"].is_null());

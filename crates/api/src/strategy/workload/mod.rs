@@ -1,10 +1,16 @@
 //! Workloads that keep a number of pods running.
 
+mod daemonset;
 mod deployment;
 mod replicaset;
+mod replication;
+mod statefulset;
 
+pub use daemonset::DaemonSet;
 pub use deployment::Deployment;
 pub use replicaset::ReplicaSet;
+pub use replication::{ControllerRevision, ReplicationController};
+pub use statefulset::StatefulSet;
 
 use serde_json::Value;
 
@@ -13,7 +19,7 @@ use crate::{
     field::{Error, Errors},
     selector::LabelSelector,
     table,
-    validation::{At, labels, text},
+    validation::{At, labels},
 };
 
 /// The selector of a workload: required, well-formed, not empty. `kind` is how the message calls the workload.

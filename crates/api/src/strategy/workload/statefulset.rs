@@ -1,0 +1,254 @@
+//! StatefulSets.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::selector;
+use crate::{
+    field::{Error, Errors},
+    names,
+    strategy::{
+        Column, Context, Strategy, common,
+        defaults::{at, each, ensure, set, set_text},
+        pod,
+    },
+    table,
+    validation::{At, claims, list, meta, non_negative, ordered_json, status, text},
+};
+
+/// `apps/v1/StatefulSet`.
+pub struct StatefulSet;
+
+const MAY_CHANGE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+
+impl Strategy for StatefulSet {
+    fn default(&self, _ctx: &Context, object: &mut Value) {
+        let spec = ensure(object, "spec");
+        set_text(spec, "podManagementPolicy", "OrderedReady");
+        let strategy = ensure(spec, "updateStrategy");
+        set_text(strategy, "type", "RollingUpdate");
+        if strategy["type"] == "RollingUpdate" {
+            set(ensure(strategy, "rollingUpdate"), "partition", 0);
+        }
+        let retention = ensure(spec, "persistentVolumeClaimRetentionPolicy");
+        set_text(retention, "whenDeleted", "Retain");
+        set_text(retention, "whenScaled", "Retain");
+        set(spec, "replicas", 1);
+        set(spec, "revisionHistoryLimit", 10);
+        pod::defaults::template(spec);
+        pod::round_template(spec);
+        for claim in each(spec, "volumeClaimTemplates") {
+            set_text(claim, "apiVersion", "v1");
+            set_text(claim, "kind", "PersistentVolumeClaim");
+            if let Some(spec) = at(claim, "spec") {
+                set(spec, "volumeMode", "Filesystem");
+            }
+            set_text(ensure(claim, "status"), "phase", "Pending");
+        }
+    }
+
+    fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
+        common::reset(object, "status");
+    }
+
+    fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::create(object, true, meta::label, &mut errs);
+        check(&At::root(object, "spec"), None, &mut errs);
+        errs
+    }
+
+    fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
+        common::split_status(&ctx.subresource, object, old);
+    }
+
+    fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
+        let mut errs = Errors::new();
+        if ctx.subresource == "status" {
+            check_status(object, old, &mut errs);
+            meta::update_core(object, old, &mut errs);
+            return errs;
+        }
+        meta::update_core(object, old, &mut errs);
+        let spec = At::root(object, "spec");
+        check(&spec, Some(&old["spec"]), &mut errs);
+        let changeable = [
+            "replicas",
+            "ordinals",
+            "template",
+            "updateStrategy",
+            "revisionHistoryLimit",
+            "persistentVolumeClaimRetentionPolicy",
+            "minReadySeconds",
+        ];
+        let mut rest = spec.v.clone();
+        for key in changeable {
+            common::keep(&mut rest, &old["spec"], key);
+        }
+        if rest != old["spec"] {
+            errs.push(spec.forbidden(MAY_CHANGE));
+        }
+        errs
+    }
+
+    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        super::template_warnings(object, old)
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        meta::label(name, prefix)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            table::name(),
+            table::column("Ready", "Number of the pod with ready state"),
+            table::age(),
+            table::wide("Containers", "Names of each container in the template."),
+            table::wide(
+                "Images",
+                "Images referenced by each container in the template.",
+            ),
+        ]
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let (names, images) = table::containers(&object["spec"]["template"]["spec"]["containers"]);
+        vec![
+            table::name_of(object),
+            super::ready_of(object).into(),
+            table::age_of(object, now),
+            names.into(),
+            images.into(),
+        ]
+    }
+}
+
+fn check(spec: &At, old: Option<&Value>, errs: &mut Errors) {
+    management(spec, errs);
+    let retention = spec.get("persistentVolumeClaimRetentionPolicy");
+    for key in ["whenDeleted", "whenScaled"] {
+        let policy = retention.get(key);
+        if !retention.v.is_null() && !["Retain", "Delete"].contains(&policy.str()) {
+            errs.push(Error::not_supported(
+                &policy.path,
+                policy.str(),
+                &["Retain", "Delete"],
+            ));
+        }
+    }
+    non_negative(spec, "replicas", errs);
+    non_negative(spec, "minReadySeconds", errs);
+    non_negative(&spec.get("ordinals"), "start", errs);
+    selector(spec, "statefulset", errs);
+    claim_templates(spec, old.is_none(), errs);
+    template(spec, old, errs);
+    let service = spec.get("serviceName");
+    if !service.str().is_empty() && old.is_none() {
+        service.push(names::dns1123_label(service.str()), errs);
+    }
+}
+
+/// The pod template, whose claims count as volumes.
+fn template(spec: &At, old: Option<&Value>, errs: &mut Errors) {
+    let mut with_claims = spec.v.clone();
+    if let Some(pod) = at(&mut with_claims, "template").and_then(|t| at(t, "spec")) {
+        let mut volumes = list(&pod["volumes"]).to_vec();
+        for claim in list(&spec.v["volumeClaimTemplates"]) {
+            let name = &claim["metadata"]["name"];
+            let bad = text(&claim["metadata"], "name").is_empty()
+                || volumes.iter().any(|v| v["name"] == *name);
+            if !bad {
+                volumes
+                    .push(json!({"name": name, "persistentVolumeClaim": {"claimName": "claim"}}));
+            }
+        }
+        if !volumes.is_empty() {
+            pod["volumes"] = volumes.into();
+        }
+    }
+    let at = At {
+        v: &with_claims,
+        path: spec.path.clone(),
+    };
+    super::pod_template(&at, "StatefulSet", old, errs);
+}
+
+fn management(spec: &At, errs: &mut Errors) {
+    let policy = spec.get("podManagementPolicy");
+    match policy.str() {
+        "OrderedReady" | "Parallel" => {}
+        "" => errs.push(policy.required("")),
+        _ => errs.push(policy.invalid("must be 'OrderedReady' or 'Parallel'")),
+    }
+    let strategy = spec.get("updateStrategy");
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.text("type") {
+        "" => errs.push(strategy.required("")),
+        "OnDelete" => {
+            if !rolling.v.is_null() {
+                let shown = json!({"Partition": rolling.v["partition"], "MaxUnavailable": rolling.v["maxUnavailable"]});
+                let shown = ordered_json(&shown, &["Partition", "MaxUnavailable"]);
+                errs.push(
+                    rolling
+                        .invalid("only allowed for updateStrategy 'RollingUpdate'")
+                        .showing(shown),
+                );
+            }
+        }
+        "RollingUpdate" => {
+            non_negative(&rolling, "partition", errs);
+            if let Some(unavailable) = rolling.some("maxUnavailable") {
+                super::int_or_percent(&unavailable, errs);
+                if super::int_or_percent_value(unavailable.v) == 0 {
+                    errs.push(unavailable.invalid("cannot be 0"));
+                }
+                super::at_most_all(&unavailable, errs);
+            }
+        }
+        _ => errs.push(strategy.invalid("must be 'RollingUpdate' or 'OnDelete'")),
+    }
+}
+
+fn claim_templates(spec: &At, new: bool, errs: &mut Errors) {
+    if !new {
+        return;
+    }
+    for claim in spec.items("volumeClaimTemplates") {
+        claims::spec(&claim.get("spec"), errs);
+    }
+}
+
+fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
+    let s = At::root(object, "status");
+    let counts = [
+        "replicas",
+        "readyReplicas",
+        "currentReplicas",
+        "updatedReplicas",
+        "availableReplicas",
+        "observedGeneration",
+    ];
+    status::counts(&s, &counts, errs);
+    let whole = "cannot be greater than status.replicas";
+    for part in [
+        "readyReplicas",
+        "currentReplicas",
+        "updatedReplicas",
+        "availableReplicas",
+    ] {
+        status::at_most(&s, part, "replicas", whole, errs);
+    }
+    status::at_most(
+        &s,
+        "availableReplicas",
+        "readyReplicas",
+        "cannot be greater than status.readyReplicas",
+        errs,
+    );
+    status::collisions(&s, &old["status"], errs);
+}
