@@ -78,6 +78,14 @@ impl Resource {
         }
     }
 
+    /// The group that errors about objects of this resource name: that of the form in which they are stored.
+    pub fn error_group(&self) -> &str {
+        match self.strategy.stored_as() {
+            Some(api_version) => api_version.split_once('/').map_or("", |(group, _)| group),
+            None => &self.group,
+        }
+    }
+
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
     }

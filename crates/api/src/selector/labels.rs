@@ -159,7 +159,10 @@ impl LabelSelector {
         if selector.is_null() {
             return Ok(Self::nothing());
         }
-        let mut requirements = equality(&selector["matchLabels"]);
+        let mut requirements = Vec::new();
+        for r in equality(&selector["matchLabels"]) {
+            requirements.push(Requirement::new(&r.key, r.operator, r.values)?);
+        }
         for r in list(&selector["matchExpressions"]) {
             let values = list(&r["values"])
                 .iter()

@@ -169,6 +169,11 @@ pub trait Strategy: Send + Sync {
         }
     }
 
+    /// Conditions of a row of a Table.
+    fn row_conditions(&self, _object: &Value) -> Vec<Value> {
+        Vec::new()
+    }
+
     /// Columns of Table answers.
     fn columns(&self) -> Vec<Column> {
         crate::table::default_columns()

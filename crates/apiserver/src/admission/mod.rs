@@ -58,7 +58,6 @@ pub(crate) fn mutate(
                 serviceaccount::admit(call, target, action, object)?;
                 priority::admit_pod(call, target, action, object, old)?;
                 pod::default_tolerations(object);
-                pod::taint_tolerations(object);
             }
             ("", "nodes") if action == Action::Create => node::taint_not_ready(object),
             ("networking.k8s.io", "ingresses") if action == Action::Create => {

@@ -20,31 +20,6 @@ pub fn default_tolerations(pod: &mut Value) {
     }
 }
 
-/// Pods that request something stay schedulable under memory pressure; best-effort ones do not.
-pub fn taint_tolerations(pod: &mut Value) {
-    let containers = ["containers", "initContainers"]
-        .map(|k| pod["spec"][k].as_array().cloned().unwrap_or_default());
-    let asks = |c: &Value| {
-        ["requests", "limits"]
-            .iter()
-            .any(|k| c["resources"][k].as_object().is_some_and(|m| !m.is_empty()))
-    };
-    if !containers.iter().flatten().any(asks) {
-        return;
-    }
-    let key = "node.kubernetes.io/memory-pressure";
-    let tolerates = |t: &Value| {
-        let any_key = t["key"].as_str().unwrap_or_default().is_empty();
-        (any_key && t["operator"] == "Exists" || t["key"] == key)
-            && matches!(t["effect"].as_str().unwrap_or_default(), "" | "NoSchedule")
-    };
-    add(
-        pod,
-        tolerates,
-        json!({"key": key, "operator": "Exists", "effect": "NoSchedule"}),
-    );
-}
-
 fn add(pod: &mut Value, there: impl Fn(&Value) -> bool, toleration: Value) {
     let spec = &mut pod["spec"];
     if !spec.is_object() {
@@ -70,8 +45,5 @@ mod tests {
             pod["spec"]["tolerations"][1]["key"],
             "node.kubernetes.io/unreachable"
         );
-        let mut pod = json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "1"}}}]}});
-        taint_tolerations(&mut pod);
-        assert_eq!(pod["spec"]["tolerations"][0]["effect"], "NoSchedule");
     }
 }

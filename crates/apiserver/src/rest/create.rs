@@ -137,7 +137,7 @@ fn validate(target: &Target, ctx: &knarr_api::strategy::Context, object: &Value)
         return Ok(());
     }
     Err(Status::invalid(
-        &resource.group,
+        resource.error_group(),
         &resource.kind,
         meta::text(object, "name"),
         &errors,

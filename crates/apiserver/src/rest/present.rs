@@ -119,12 +119,17 @@ pub fn table_of(
     let rows: Vec<Value> = objects
         .into_iter()
         .map(|object| {
-            let cells = strategy.cells(&object, now);
-            match include {
-                "None" => json!({"cells": cells}),
-                "Object" => json!({"cells": cells, "object": object}),
-                _ => json!({"cells": cells, "object": partial(object, beta)}),
+            let conditions = strategy.row_conditions(&object);
+            let mut row = json!({"cells": strategy.cells(&object, now)});
+            if !conditions.is_empty() {
+                row["conditions"] = conditions.into();
             }
+            row["object"] = match include {
+                "None" => Value::Null,
+                "Object" => object,
+                _ => partial(object, beta),
+            };
+            row
         })
         .collect();
     json!({

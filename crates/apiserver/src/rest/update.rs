@@ -231,7 +231,7 @@ fn validate(
         return Ok(());
     }
     Err(Status::invalid(
-        &resource.group,
+        resource.error_group(),
         &resource.kind,
         meta::text(new, "name"),
         &errors,

@@ -48,6 +48,8 @@ impl Strategy for Pod {
             object["spec"]["terminationGracePeriodSeconds"] = json!(1);
         }
         labels::merge_match_label_keys(object);
+        gated_condition(object);
+        app_armor_fields(object);
     }
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
@@ -94,11 +96,12 @@ impl Strategy for Pod {
         errs
     }
 
-    fn warnings(&self, ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        if ctx.subresource == "status" {
+    /// Only about new pods: people seldom change pods themselves, and programs do it all the time.
+    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some() {
             Vec::new()
         } else {
-            warnings::pod(object, old)
+            warnings::pod(object)
         }
     }
 
@@ -157,6 +160,10 @@ impl Strategy for Pod {
         FIELDS
     }
 
+    fn row_conditions(&self, object: &Value) -> Vec<Value> {
+        printer::row_conditions(object)
+    }
+
     fn columns(&self) -> Vec<Column> {
         printer::columns()
     }
@@ -194,5 +201,40 @@ fn prepare_status(object: &mut Value, old: &Value) {
     let class = text(&old["status"], "qosClass");
     if text(&object["status"], "qosClass").is_empty() && !class.is_empty() {
         object["status"]["qosClass"] = class.into();
+    }
+}
+
+/// A new pod with gates says why it is not scheduled.
+fn gated_condition(object: &mut Value) {
+    if list(&object["spec"]["schedulingGates"]).is_empty() {
+        return;
+    }
+    let now = jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
+    object["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null, "lastTransitionTime": now}]);
+}
+
+/// What a new pod says of AppArmor in annotations only, it says in fields too.
+fn app_armor_fields(object: &mut Value) {
+    const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let annotations = object["metadata"]["annotations"].clone();
+    let pod_wide = !object["spec"]["securityContext"]["appArmorProfile"].is_null();
+    for key in ["initContainers", "containers"] {
+        for c in super::defaults::each(&mut object["spec"], key) {
+            let name = text(c, "name").to_owned();
+            let profile = match text(&annotations, &format!("{ANNOTATION}{name}")) {
+                "runtime/default" => json!({"type": "RuntimeDefault"}),
+                "unconfined" => json!({"type": "Unconfined"}),
+                p => match p.strip_prefix("localhost/") {
+                    Some(local) => json!({"type": "Localhost", "localhostProfile": local}),
+                    None => continue,
+                },
+            };
+            if !pod_wide && c["securityContext"]["appArmorProfile"].is_null() {
+                super::defaults::ensure(c, "securityContext")["appArmorProfile"] = profile;
+            }
+        }
     }
 }

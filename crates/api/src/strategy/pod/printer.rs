@@ -64,6 +64,16 @@ pub fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// What a row says of a pod that has ended.
+pub fn row_conditions(pod: &Value) -> Vec<Value> {
+    let (reason, message) = match text(&pod["status"], "phase") {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return Vec::new(),
+    };
+    vec![json!({"type": "Completed", "status": "True", "reason": reason, "message": message})]
+}
+
 fn gates(spec: &Value, status: &Value) -> Value {
     let gates = list(&spec["readinessGates"]);
     if gates.is_empty() {

@@ -108,7 +108,7 @@ pub fn default_pod_level(spec: &mut Value) {
             filled.insert(name, amount.to_string().into());
         }
     }
-    for (name, limit) in &limits {
+    for (name, limit) in limits.iter().filter(|(name, _)| is_pod_level(name)) {
         filled.entry(name.clone()).or_insert_with(|| limit.clone());
     }
     let Some(resources) = at(spec, "resources") else {

@@ -74,9 +74,9 @@ const OLD_NODE_LABELS: [(&str, &str); 5] = [
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Warnings about a pod.
-pub fn pod(object: &Value, old: Option<&Value>) -> Vec<String> {
+pub fn pod(object: &Value) -> Vec<String> {
     let mut out = Vec::new();
-    if old.is_none() {
+    {
         let wrong = names::dns1123_label(text(&object["metadata"], "name"));
         if !wrong.is_empty() {
             out.push(format!(
@@ -86,7 +86,7 @@ pub fn pod(object: &Value, old: Option<&Value>) -> Vec<String> {
         }
     }
     let (meta, spec) = (At::root(object, "metadata"), At::root(object, "spec"));
-    both(&meta, &spec, old, &mut out);
+    both(&meta, &spec, None, &mut out);
     out
 }
 
@@ -308,12 +308,11 @@ mod tests {
                 "spec.containers[0].resources.requests[memory]: fractional byte value \"100m\" is invalid, must be an integer",
             ),
         ] {
-            assert_eq!(super::pod(&pod(spec), None), [want]);
+            assert_eq!(super::pod(&pod(spec)), [want]);
         }
         let dotted = json!({"metadata": {"name": "a.b"}, "spec": {}});
         assert!(
-            super::pod(&dotted, None)[0]
-                .ends_with("a DNS label is recommended: [must not contain dots]")
+            super::pod(&dotted)[0].ends_with("a DNS label is recommended: [must not contain dots]")
         );
     }
 }

@@ -95,6 +95,9 @@ fn refused(spec: &Value, old: Option<&Value>, cluster: &[&str]) -> Errors {
             "this cluster is not configured for dual-stack services",
         ));
     }
+    if !errs.is_empty() {
+        return errs;
+    }
     let changed = old.is_none_or(|o| o["ipFamilies"] != spec["ipFamilies"]);
     let mut seen: Vec<&str> = Vec::new();
     for (i, f) in list(&spec["ipFamilies"])

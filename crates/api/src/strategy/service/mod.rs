@@ -173,7 +173,7 @@ pub(super) fn normalize_cluster_ips(spec: &mut Value, old: Option<&Value>) {
     if one.is_empty() && !old_one.is_empty() && same_many {
         // cleared by a client that knows only the old field
         common::clear(spec, "clusterIPs");
-    } else if one != old_one && same_many && !one.is_empty() {
+    } else if one != old_one && (same_many || many.is_empty()) && !one.is_empty() {
         spec["clusterIPs"] = json!([one]);
     } else if one == old_one && many.is_empty() && !one.is_empty() {
         common::clear(spec, "clusterIP");
@@ -192,6 +192,10 @@ fn needs_node_port(spec: &Value) -> bool {
         "LoadBalancer" => spec["allocateLoadBalancerNodePorts"] != false,
         _ => false,
     }
+}
+
+fn may_have_node_ports(spec: &Value) -> bool {
+    ["NodePort", "LoadBalancer"].contains(&text(spec, "type"))
 }
 
 fn needs_health_port(spec: &Value) -> bool {
@@ -219,31 +223,16 @@ fn keep_allocated(spec: &mut Value, old: &Value) {
     }
 }
 
+/// Ports are known by their names, whatever else of them changes.
 fn keep_node_ports(spec: &mut Value, old: &Value) {
     let number = |p: &Value| p["nodePort"].as_i64().unwrap_or(0);
-    let mut used: Vec<(i64, String)> = list(&spec["ports"])
-        .iter()
-        .filter(|p| number(p) != 0)
-        .map(|p| (number(p), text(p, "protocol").to_owned()))
-        .collect();
-    for port in each(spec, "ports") {
-        if number(port) != 0 {
-            continue;
-        }
-        let same =
-            |o: &&Value| text(o, "protocol") == text(port, "protocol") && o["port"] == port["port"];
-        let Some(kept) = list(&old["ports"])
-            .iter()
-            .find(same)
-            .map(number)
-            .filter(|n| *n != 0)
-        else {
-            continue;
-        };
-        let entry = (kept, text(port, "protocol").to_owned());
-        if !used.contains(&entry) {
+    let mut used: Vec<i64> = list(&spec["ports"]).iter().map(number).collect();
+    for port in each(spec, "ports").filter(|p| number(p) == 0) {
+        let same = |o: &&Value| text(o, "name") == text(port, "name");
+        let kept = list(&old["ports"]).iter().rfind(same).map_or(0, number);
+        if kept != 0 && !used.contains(&kept) {
             port["nodePort"] = kept.into();
-            used.push(entry);
+            used.push(kept);
         }
     }
 }
@@ -262,7 +251,7 @@ fn drop_by_type(spec: &mut Value, old: &Value) {
             }
         }
     }
-    if needs_node_port(old) && !needs_node_port(spec) {
+    if may_have_node_ports(old) && !may_have_node_ports(spec) {
         drop_node_ports(spec, old);
     }
     if needs_health_port(old)

@@ -327,7 +327,8 @@ fn traffic(spec: &At, errs: &mut Errors) {
         (false, _) => {
             errs.push(health.invalid("may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"));
         }
-        (true, 0) => errs.push(health.required("")),
+        // the server allocates one
+        (true, 0) => {}
         (true, n) => health.push(names::port_number(n), errs),
     }
     let internal = spec.get("internalTrafficPolicy");

@@ -97,6 +97,10 @@ pub(super) fn immutable_selector(spec: &At, old: &Value, errs: &mut Errors) {
 
 /// Warnings about the pod template.
 pub(super) fn template_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let generation = |o: &Value| o["metadata"]["generation"].clone();
+    if old.is_some_and(|o| generation(o) == generation(object)) {
+        return Vec::new();
+    }
     let template = At::root(object, "spec").get("template");
     pod::warnings::template(&template, old.map(|o| &o["spec"]["template"]))
 }
