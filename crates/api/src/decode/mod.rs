@@ -2,6 +2,7 @@
 
 mod base64;
 mod object;
+mod protobuf;
 mod scan;
 mod settle;
 pub mod time;
@@ -47,6 +48,8 @@ impl FieldValidation {
 pub enum Format {
     Json,
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`; built-in kinds only.
+    Protobuf,
 }
 
 /// What an endpoint takes.
@@ -93,50 +96,28 @@ pub fn decode(
             summary(body)
         ))
     };
-    let (json, mut strict) = match format {
-        Format::Json => (Cow::Borrowed(body), Vec::new()),
-        Format::Yaml => {
-            let document = yaml::read(body).map_err(unrecognized)?;
-            (
-                Cow::Owned(document.value.to_string().into_bytes()),
-                repeated(&document.duplicates),
-            )
-        }
-    };
-    let said = probe(&json).map_err(unrecognized)?;
+    let Opened {
+        said,
+        content,
+        mut strict,
+    } = open(body, format).map_err(unrecognized)?;
     if expect.custom && said.kind.is_empty() {
-        let shown = String::from_utf8_lossy(&json);
+        let shown = String::from_utf8_lossy(&content);
         return Err(unrecognized(format!(
             "Object 'Kind' is missing in '{shown}'"
         )));
     }
     let said = said.or(expect);
-    let cannot = |why: &str| {
+    let cannot = |why: String| {
         Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: {why}",
             said.kind, said.version, expect.kind
         ))
     };
-    let mut object = match schemas.by_kind(&said.group, &said.version, &said.kind) {
-        Some(schema) => {
-            let read = read(&schema, &json).map_err(|e| cannot(&e))?;
-            strict.extend(read.strict);
-            read.value
-        }
-        None if expect.custom || said.fits(expect) => {
-            let read = read_any(&json).map_err(|e| cannot(&e))?;
-            strict.extend(read.strict);
-            if read.value.is_null() {
-                Value::Object(serde_json::Map::new())
-            } else {
-                read.value
-            }
-        }
-        None if converts(&said, expect) => Value::Null,
-        None => return Err(cannot(&not_registered(&said))),
-    };
+    let read = content_of(schemas, &content, format, &said, expect).map_err(cannot)?;
+    strict.extend(read.strict);
     if said.kind != expect.kind && !expect.custom {
-        return Err(cannot(&format!(
+        return Err(cannot(format!(
             "converting ({}.{}) to ({}.{}): unknown conversion",
             said.version,
             said.kind,
@@ -145,7 +126,7 @@ pub fn decode(
         )));
     }
     if !strict.is_empty() && validation == FieldValidation::Strict {
-        return Err(cannot(&strict_error(&strict)));
+        return Err(cannot(strict_error(&strict)));
     }
     if (said.group.as_str(), said.version.as_str()) != (expect.group, expect.version)
         && expect.kind != "DeleteOptions"
@@ -156,6 +137,7 @@ pub fn decode(
             expect.api_version()
         )));
     }
+    let mut object = read.value;
     object["apiVersion"] = Value::from(expect.api_version());
     object["kind"] = Value::from(said.kind.as_str());
     let warnings = if validation == FieldValidation::Warn {
@@ -164,6 +146,73 @@ pub fn decode(
         Vec::new()
     };
     Ok(Decoded { object, warnings })
+}
+
+/// A body whose kind is known and whose fields are still to be read.
+struct Opened<'a> {
+    said: Said,
+    /// JSON, or a protobuf message.
+    content: Cow<'a, [u8]>,
+    strict: Vec<String>,
+}
+
+fn open(body: &[u8], format: Format) -> Result<Opened<'_>, String> {
+    match format {
+        Format::Json => Ok(Opened {
+            said: probe(body)?,
+            content: body.into(),
+            strict: Vec::new(),
+        }),
+        Format::Yaml => {
+            let document = yaml::read(body)?;
+            let json = document.value.to_string().into_bytes();
+            Ok(Opened {
+                said: probe(&json)?,
+                content: json.into(),
+                strict: repeated(&document.duplicates),
+            })
+        }
+        Format::Protobuf => {
+            let envelope = protobuf::open(body)?;
+            let said = Said::new(&envelope.api_version, envelope.kind)?;
+            Ok(Opened {
+                said,
+                content: envelope.message.into(),
+                strict: Vec::new(),
+            })
+        }
+    }
+}
+
+fn content_of(
+    schemas: &Schemas,
+    content: &[u8],
+    format: Format,
+    said: &Said,
+    expect: &Expect,
+) -> Result<Read, String> {
+    match (
+        schemas.by_kind(&said.group, &said.version, &said.kind),
+        format,
+    ) {
+        (Some(schema), Format::Protobuf) => Ok(Read {
+            value: protobuf::read(&schema, content)?,
+            strict: Vec::new(),
+        }),
+        (Some(schema), _) => read(&schema, content),
+        (None, Format::Json | Format::Yaml) if expect.custom || said.fits(expect) => {
+            let mut read = read_any(content)?;
+            if read.value.is_null() {
+                read.value = Value::Object(serde_json::Map::new());
+            }
+            Ok(read)
+        }
+        (None, _) if converts(said, expect) => Ok(Read {
+            value: Value::Null,
+            strict: Vec::new(),
+        }),
+        (None, _) => Err(not_registered(said)),
+    }
 }
 
 /// Strict errors as one: `strict decoding error: unknown field "a", duplicate field "b"`.
@@ -203,6 +252,19 @@ struct Said {
 }
 
 impl Said {
+    fn new(api_version: &str, kind: String) -> Result<Self, String> {
+        let (group, version) = match api_version.matches('/').count() {
+            0 => ("", api_version),
+            1 => api_version.split_once('/').unwrap_or_default(),
+            _ => return Err(format!("unexpected GroupVersion string: {api_version}")),
+        };
+        Ok(Said {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind,
+        })
+    }
+
     /// Takes from the endpoint what the body does not say.
     fn or(mut self, expect: &Expect) -> Self {
         if self.kind.is_empty() {
@@ -273,16 +335,7 @@ fn probe(json: &[u8]) -> Result<Said, String> {
             }
         }
     }
-    let (group, version) = match api_version.matches('/').count() {
-        0 => ("", api_version.as_str()),
-        1 => api_version.split_once('/').unwrap_or_default(),
-        _ => return Err(format!("unexpected GroupVersion string: {api_version}")),
-    };
-    Ok(Said {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        kind,
-    })
+    Said::new(&api_version, kind)
 }
 
 /// Whether the original still knows this old version of the kind, so that only the version is wrong.

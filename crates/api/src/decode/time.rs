@@ -16,14 +16,17 @@ pub enum Precision {
 /// # Errors
 /// Go's `time.Parse` message.
 pub fn canonical(text: &str, precision: Precision) -> Result<String, String> {
-    let time = parse(text, precision)?
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .datetime();
+    Ok(print(parse(text, precision)?, precision))
+}
+
+/// Prints a time in UTC.
+pub fn print(time: Timestamp, precision: Precision) -> String {
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).datetime();
     let seconds = time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
-    Ok(match precision {
+    match precision {
         Precision::Seconds => format!("{seconds}Z"),
         Precision::Micros => format!("{seconds}.{:06}Z", time.subsec_nanosecond() / 1000),
-    })
+    }
 }
 
 /// Reads a time.

@@ -170,6 +170,7 @@ fn operation() -> Struct {
         patch: Patch::default(),
         default: None,
         number: 0,
+        inside: 0,
     };
     Struct {
         name: "jsonPatchOp".into(),

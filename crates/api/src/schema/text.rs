@@ -12,7 +12,7 @@
 //! Types: `bool i32 i64 f64 str bytes qty intstr time microtime any raw fieldsv1`, a struct `PodSpec` or
 //! `meta.ObjectMeta`, `str:PullPolicy` (text whose Go type has a name), `[]T`, `{}T`, `{ResourceList}T` (a map with a name).
 //! Presence: `?` Optional, `^` Nullable, `-` OmitEmpty, `=` Always, `0` OmitZero.
-//! Flags: `req`, `atomic`, `set`, `map=key,key`, `merge`, `merge=key`, `replace`, `retain`, `default=JSON`, `#N` protobuf number.
+//! Flags: `req`, `atomic`, `set`, `map=key,key`, `merge`, `merge=key`, `replace`, `retain`, `default=JSON`, `#N` protobuf number (`#M.N` in the embedded message M).
 
 use super::types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, Type};
 
@@ -153,6 +153,7 @@ fn field(
         patch: Patch::default(),
         default,
         number: 0,
+        inside: 0,
     };
     for flag in words {
         flag_of(flag, &mut out, &mut ty)?;
@@ -178,7 +179,12 @@ fn flag_of(flag: &'static str, out: &mut Field, ty: &mut Type) -> Option<()> {
         ("map", Type::List(list)) => {
             list.kind = ListKind::Map(value.split(',').map(Name::Borrowed).collect())
         }
-        (number, _) => out.number = number.strip_prefix('#')?.parse().ok()?,
+        (number, _) => {
+            let path = number.strip_prefix('#')?;
+            let (inside, number) = path.split_once('.').unwrap_or(("0", path));
+            out.number = number.parse().ok()?;
+            out.inside = inside.parse().ok()?;
+        }
     }
     Some(())
 }

@@ -58,6 +58,8 @@ pub struct Field {
     pub default: Option<Value>,
     /// Protobuf field number; 0 when unknown.
     pub number: u32,
+    /// Number of the embedded message that the field is in on the wire; 0 for the struct's own message.
+    pub inside: u32,
 }
 
 /// What is emitted for a field that is absent, null or zero: the part of Go's encoding that clients see.
