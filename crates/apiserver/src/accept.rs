@@ -1,6 +1,6 @@
 //! What form of answer a client takes, from its `Accept` header.
 
-use knarr_api::{Status, status::Details};
+use knarr_api::{Status, decode, status::Details};
 
 use crate::Outcome;
 
@@ -134,7 +134,7 @@ pub fn negotiate(header: Option<&str>, shapes: &[Shape], watch: bool) -> Outcome
 ///
 /// # Errors
 /// 415.
-pub fn body_format(content_type: Option<&str>) -> Outcome<Format> {
+pub fn body_format(content_type: Option<&str>) -> Outcome<decode::Format> {
     match content_type
         .unwrap_or_default()
         .split(';')
@@ -142,8 +142,9 @@ pub fn body_format(content_type: Option<&str>) -> Outcome<Format> {
         .unwrap_or_default()
         .trim()
     {
-        "" | "application/json" => Ok(Format::Json),
-        "application/yaml" => Ok(Format::Yaml),
+        "" | "application/json" => Ok(decode::Format::Json),
+        "application/yaml" => Ok(decode::Format::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(decode::Format::Protobuf),
         _ => {
             let message = format!(
                 "the body of the request was in an unknown format - accepted media types include: {KNOWN}"

@@ -3,12 +3,7 @@
 use knarr_api::decode::{self, Expect, FieldValidation};
 use serde_json::Value;
 
-use crate::{
-    Outcome,
-    accept::{self, Format},
-    chain::Call,
-    rest::Target,
-};
+use crate::{Outcome, accept, chain::Call, rest::Target};
 
 /// Decodes a body that must be of `kind`, at the version of the request; what is only worth a warning becomes one.
 ///
@@ -43,10 +38,7 @@ pub(crate) fn decode_as(
     bytes: &[u8],
     validation: FieldValidation,
 ) -> Outcome<Value> {
-    let format = match accept::body_format(call.header(http::header::CONTENT_TYPE))? {
-        Format::Json => decode::Format::Json,
-        Format::Yaml => decode::Format::Yaml,
-    };
+    let format = accept::body_format(call.header(http::header::CONTENT_TYPE))?;
     let expect = Expect {
         group,
         version,

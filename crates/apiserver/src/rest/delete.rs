@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
-use knarr_api::{Status, field, head::Encoded, status::Details};
+use knarr_api::{Status, decode::FieldValidation, field, head::Encoded, status::Details};
 use knarr_store::{Stored, Write, WriteError};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,10 +11,11 @@ use serde_json::Value;
 use super::{MODIFIED, Target, engine_failure, meta, parse, present, update::TRIES};
 use crate::{
     Outcome,
-    accept::{self, Format, Shape},
+    accept::Shape,
     admission,
     body::{self, RequestBody, Response},
     chain::Call,
+    codec,
     query::{Query, check_dry_run},
     respond,
 };
@@ -26,8 +27,6 @@ const FOREGROUND: &str = "foregroundDeletion";
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<String>,
     pub grace_period_seconds: Option<i64>,
     pub preconditions: Option<Preconditions>,
     pub orphan_dependents: Option<bool>,
@@ -59,24 +58,21 @@ impl DeleteOptions {
     }
 
     fn from_body(call: &Call, bytes: &[u8]) -> Outcome<Self> {
-        let bad = |why: String| Box::new(Status::bad_request(why));
-        let options: DeleteOptions =
-            match accept::body_format(call.header(http::header::CONTENT_TYPE))? {
-                Format::Json => serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?,
-                Format::Yaml => serde_saphyr::from_slice(bytes).map_err(|e| bad(e.to_string()))?,
-            };
-        match options.kind.as_deref() {
-            None | Some("" | "DeleteOptions") => Ok(options),
-            Some(kind) => Err(bad(format!(
-                "decoded object cannot be converted to DeleteOptions: it is a {kind}"
-            ))),
-        }
+        let object = codec::decode_as(
+            call,
+            "",
+            "v1",
+            "DeleteOptions",
+            bytes,
+            FieldValidation::Ignore,
+        )?;
+        DeleteOptions::deserialize(&object)
+            .map_err(|e| Box::new(Status::bad_request(e.to_string())))
     }
 
     fn from_query(query: &Query) -> Outcome<Self> {
         let dry: Vec<String> = query.all("dryRun").map(str::to_owned).collect();
         Ok(DeleteOptions {
-            kind: None,
             grace_period_seconds: query.int("gracePeriodSeconds")?,
             preconditions: None,
             orphan_dependents: query
