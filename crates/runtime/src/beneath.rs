@@ -10,7 +10,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat},
-    sys::stat::{Mode, mkdirat},
+    sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat},
 };
 
 /// Links that lead to what does not exist yet are followed this often.
@@ -69,6 +69,7 @@ impl Beneath {
             done => return done,
         }
         let mut at = self.dir(Path::new(""))?;
+        let mode = Mode::from_bits_truncate(0o755);
         let mut so_far = PathBuf::from("/");
         for part in path.components() {
             if !matches!(part, Component::Normal(_) | Component::ParentDir) {
@@ -78,8 +79,12 @@ impl Beneath {
             so_far.push(part);
             at = match self.dir(&so_far) {
                 Err(Errno::ENOENT) => {
-                    match mkdirat(&at, part.as_os_str(), Mode::from_bits_truncate(0o755)) {
-                        Ok(()) => self.dir(&so_far)?,
+                    match mkdirat(&at, part.as_os_str(), mode) {
+                        Ok(()) => {
+                            // Whatever the umask is.
+                            fchmodat(&at, part.as_os_str(), mode, FchmodatFlags::FollowSymlink)?;
+                            self.dir(&so_far)?
+                        }
                         // A link to what does not exist: that is what is wanted to exist.
                         Err(Errno::EEXIST) if links > 0 => self.make_dir_following(
                             &parent.join(readlinkat(&at, part.as_os_str())?),

@@ -36,6 +36,8 @@ pub(crate) enum Request {
     Kill { container: String, signal: i32 },
     /// → `Done`.
     ReopenLog { container: String },
+    /// A container that has ended is removed → `Done`.
+    Forget { container: String },
     /// → `Connected` with a socket, or `Failed`.
     Connect { port: u16 },
     /// → `Status` now for every container, and for every change from then on.

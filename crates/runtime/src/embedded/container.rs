@@ -7,23 +7,19 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Container, Embedded, Sandbox, blocking, client, new_id, plan, remove_tree, streams};
+use super::{Container, Embedded, Sandbox, blocking, client, new_id, plan, remove_tree};
 use crate::{
     record::{self, ContainerRecord},
-    spec::{ProcessSpec, RunStatus},
+    spec::RunStatus,
     types::{
-        ContainerConfig, ContainerState, ContainerStats, ContainerStatus, Error, ExecConfig,
-        ExecOutput, LinuxResources, Result, SandboxState, Streams,
+        ContainerConfig, ContainerState, ContainerStats, ContainerStatus, Error, LinuxResources,
+        Result, SandboxState,
     },
-    wire::{Reply, Request, StreamSet},
+    wire::Request,
 };
 
 /// How long a process may take to vanish after SIGKILL: longer only while the kernel waits for a disk.
 const KILLED: Duration = Duration::from_secs(30);
-/// How long output of an ended command may still come from what it left behind.
-const DRAIN: Duration = Duration::from_millis(500);
-/// A command whose output is collected may say this much.
-const OUTPUT_LIMIT: u64 = 16 << 20;
 
 impl Container {
     pub(super) fn new(
@@ -154,6 +150,7 @@ impl Embedded {
         ] {
             fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         }
+        like_topmost_layer(&spec).context("prepare the container's root directory")?;
         let record = ContainerRecord {
             sandbox: sandbox.record.id.clone(),
             config: config.clone(),
@@ -263,6 +260,17 @@ impl Embedded {
             found => found?,
         };
         self.halt_container(id, Duration::ZERO).await?;
+        let sandbox = self.sandbox(&container.record.lock().sandbox);
+        if let (Ok(sandbox), ContainerState::Exited) = (sandbox, container.state()) {
+            // A shim that has ended has nothing to forget.
+            let _ = client::call(
+                &sandbox.dir,
+                &Request::Forget {
+                    container: id.to_owned(),
+                },
+            )
+            .await;
+        }
         self.discard(&container).await
     }
 
@@ -294,146 +302,6 @@ impl Embedded {
         }
         let (cgroups, resources) = (self.inner.cgroups.clone(), resources.clone());
         blocking(move || cgroups.apply(&group, &resources)).await
-    }
-
-    /// The running container's sandbox and what a further process in it starts from.
-    fn target(&self, id: &str) -> Result<(Arc<Sandbox>, ProcessSpec)> {
-        let container = self.container(id)?;
-        let state = container.state();
-        if state != ContainerState::Running {
-            let state = format!("{state:?}").to_uppercase();
-            return Err(Error::Invalid(format!(
-                "container is in CONTAINER_{state} state"
-            )));
-        }
-        let record = container.record.lock();
-        Ok((self.sandbox(&record.sandbox)?, record.spec.process.clone()))
-    }
-
-    fn exec_request(
-        id: &str,
-        base: ProcessSpec,
-        config: &ExecConfig,
-        kill_on_close: bool,
-    ) -> Request {
-        let mut process = ProcessSpec {
-            args: config.command.clone(),
-            terminal: config.tty,
-            ..base
-        };
-        if config.tty && !process.env.iter().any(|e| e.starts_with("TERM=")) {
-            process.env.push("TERM=xterm".into());
-        }
-        let streams = pipes_for(config);
-        Request::Exec {
-            container: id.to_owned(),
-            process: Box::new(process),
-            streams,
-            kill_on_close,
-        }
-    }
-
-    pub(super) async fn exec_streams(&self, id: &str, config: &ExecConfig) -> Result<Streams> {
-        let (sandbox, base) = self.target(id)?;
-        let mut pipes = streams::Pipes::new(pipes_for(config)).context("pipe")?;
-        let request = Self::exec_request(id, base, config, false);
-        let (connection, _, fds) =
-            client::begin(&sandbox.dir, &request, std::mem::take(&mut pipes.theirs))
-                .await
-                .map_err(|error| exec_error(&error))?;
-        let terminal = fds
-            .into_iter()
-            .next()
-            .map(streams::Terminal::new)
-            .transpose()
-            .context("terminal")?;
-        Ok(streams::assemble(connection, pipes, terminal, true))
-    }
-
-    pub(super) async fn exec_collect(
-        &self,
-        id: &str,
-        command: &[String],
-        limit: Duration,
-    ) -> Result<ExecOutput> {
-        let (sandbox, base) = self.target(id)?;
-        let config = ExecConfig {
-            command: command.to_vec(),
-            stdout: true,
-            stderr: true,
-            ..ExecConfig::default()
-        };
-        let mut pipes = streams::Pipes::new(pipes_for(&config)).context("pipe")?;
-        let request = Self::exec_request(id, base, &config, true);
-        let run = async {
-            let (mut connection, ..) =
-                client::begin(&sandbox.dir, &request, std::mem::take(&mut pipes.theirs))
-                    .await
-                    .map_err(|error| exec_error(&error))?;
-            collect(&mut connection, pipes).await
-        };
-        if limit.is_zero() {
-            return run.await;
-        }
-        // Dropping the connection makes the shim kill the command.
-        tokio::time::timeout(limit, run).await.unwrap_or_else(|_| {
-            Err(Error::Timeout(format!(
-                "command {command:?} timed out after {limit:?}"
-            )))
-        })
-    }
-
-    pub(super) async fn attach_streams(&self, id: &str, config: &ExecConfig) -> Result<Streams> {
-        let (sandbox, base) = self.target(id)?;
-        // A terminal has one output.
-        let streams = StreamSet {
-            stdin: config.stdin,
-            stdout: config.stdout,
-            stderr: config.stderr && !base.terminal,
-        };
-        let mut pipes = streams::Pipes::new(streams).context("pipe")?;
-        let request = Request::Attach {
-            container: id.to_owned(),
-            streams,
-        };
-        let (connection, _, fds) =
-            client::begin(&sandbox.dir, &request, std::mem::take(&mut pipes.theirs)).await?;
-        let terminal = fds
-            .into_iter()
-            .next()
-            .map(streams::Terminal::new)
-            .transpose()
-            .context("terminal")?;
-        Ok(streams::assemble(connection, pipes, terminal, false))
-    }
-
-    pub(super) async fn reopen(&self, id: &str) -> Result<()> {
-        let (sandbox, _) = self.target(id)?;
-        client::call(
-            &sandbox.dir,
-            &Request::ReopenLog {
-                container: id.to_owned(),
-            },
-        )
-        .await?;
-        Ok(())
-    }
-
-    pub(super) async fn connect_port(
-        &self,
-        sandbox_id: &str,
-        port: u16,
-    ) -> Result<tokio::net::TcpStream> {
-        let sandbox = self.sandbox(sandbox_id)?;
-        let (reply, fds) = client::call(&sandbox.dir, &Request::Connect { port }).await?;
-        match (reply, fds.into_iter().next()) {
-            (Reply::Connected, Some(fd)) => {
-                let stream = std::net::TcpStream::from(fd);
-                stream.set_nonblocking(true).context("set nonblocking")?;
-                Ok(tokio::net::TcpStream::from_std(stream).context("take over connection")?)
-            }
-            _ => Err(Error::Other(anyhow::anyhow!("the shim gave no connection"))),
-        }
     }
 
     pub(super) async fn usage(&self) -> Result<Vec<ContainerStats>> {
@@ -470,6 +338,18 @@ impl Embedded {
     }
 }
 
+/// Overlayfs shows the upper directory as the root: it is to look as the image's, whatever Knarr's umask is.
+fn like_topmost_layer(spec: &crate::spec::ContainerSpec) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let Some(topmost) = spec.layers.last() else {
+        return Ok(());
+    };
+    let like = fs::metadata(spec.layers_dir.join(topmost))?;
+    let upper = spec.writable.join("fs");
+    chown(&upper, Some(like.uid()), Some(like.gid()))?;
+    fs::set_permissions(&upper, like.permissions())
+}
+
 /// A state is never followed by one of a lower rank.
 fn rank(state: ContainerState) -> u8 {
     match state {
@@ -478,55 +358,6 @@ fn rank(state: ContainerState) -> u8 {
         ContainerState::Running => 2,
         ContainerState::Exited => 3,
     }
-}
-
-/// With a terminal there are no pipes.
-fn pipes_for(config: &ExecConfig) -> StreamSet {
-    let pipes = !config.tty;
-    StreamSet {
-        stdin: pipes && config.stdin,
-        stdout: pipes && config.stdout,
-        stderr: pipes && config.stderr,
-    }
-}
-
-fn exec_error(error: &anyhow::Error) -> Error {
-    Error::Invalid(format!(
-        "failed to exec in container: unable to start container process: {error:#}"
-    ))
-}
-
-async fn collect(
-    connection: &mut crate::wire::Connection,
-    pipes: streams::Pipes,
-) -> Result<ExecOutput> {
-    use tokio::io::AsyncReadExt;
-    let mut output = ExecOutput::default();
-    let (Some(stdout), Some(stderr)) = (pipes.stdout, pipes.stderr) else {
-        return Ok(output);
-    };
-    {
-        let (mut stdout, mut stderr) = (stdout.take(OUTPUT_LIMIT), stderr.take(OUTPUT_LIMIT));
-        let reading = async {
-            let _ = tokio::join!(
-                stdout.read_to_end(&mut output.stdout),
-                stderr.read_to_end(&mut output.stderr)
-            );
-        };
-        tokio::pin!(reading);
-        let mut read = false;
-        output.exit_code = loop {
-            tokio::select! {
-                () = &mut reading, if !read => read = true,
-                code = streams::exit_code(connection) => break code?,
-            }
-        };
-        if !read {
-            // What it left running may hold the pipes for ever.
-            let _ = tokio::time::timeout(DRAIN, reading).await;
-        }
-    }
-    Ok(output)
 }
 
 /// Bytes that files take on disk.

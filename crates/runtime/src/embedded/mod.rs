@@ -6,6 +6,7 @@
 mod adopt;
 mod client;
 mod container;
+mod exec;
 mod plan;
 mod runtime;
 mod sandbox;
@@ -96,8 +97,9 @@ impl Embedded {
             config.root.join("containers"),
             config.state.join("sandboxes"),
         ] {
-            fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+            private_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
         }
+        private_dir(&config.root.join("images")).context("create image directory")?;
         let images = Arc::new(ImageStore::open(&config.root.join("images"))?);
         let registries = RegistryConfig {
             insecure: config.insecure_registries.clone(),
@@ -169,6 +171,13 @@ impl Embedded {
             container_id: container.to_owned(),
         });
     }
+}
+
+/// Images bring set-user-id programs along, which users of this machine must not reach.
+fn private_dir(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
 /// Once per start rather than for each container.

@@ -301,11 +301,21 @@ fn write_files(sandbox: &Sandbox) -> anyhow::Result<()> {
     fs::create_dir_all(dir.join("containers"))
         .with_context(|| format!("create {}", dir.display()))?;
     let config = &sandbox.record.config;
-    fs::write(dir.join("hostname"), format!("{}\n", config.hostname))?;
+    write_readable(&dir.join("hostname"), &format!("{}\n", config.hostname))?;
     if let Some(dns) = &config.dns {
-        fs::write(dir.join("resolv.conf"), plan::resolv_conf(dns))?;
+        write_readable(&dir.join("resolv.conf"), &plan::resolv_conf(dns))?;
     }
     record::write(&dir.join("sandbox.json"), &sandbox.record)
+}
+
+/// Users in containers read it, whatever Knarr's umask is.
+fn write_readable(path: &Path, content: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let write = || {
+        fs::write(path, content)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+    };
+    write().with_context(|| format!("write {}", path.display()))
 }
 
 /// Takes off whatever is mounted there.

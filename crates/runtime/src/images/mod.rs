@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod challenge;
 mod digest;
 mod manifest;
 mod pull;

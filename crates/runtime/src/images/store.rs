@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
     io::{BufReader, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -189,6 +190,8 @@ impl ImageStore {
     ) -> anyhow::Result<()> {
         let scratch = Scratch(self.temporary());
         fs::create_dir(&scratch.0)?;
+        // Unless the layer says otherwise.
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755))?;
         let mut plain = HashRead::new(decompress(open()?)?);
         let size = unpack(&mut plain, &scratch.0)?;
         let (found, _) = plain.finish()?;

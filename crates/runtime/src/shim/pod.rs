@@ -25,6 +25,7 @@ const HOSTNAME_MAX: usize = 64;
 /// Puts this process into the pod's namespaces. Its children are born there.
 pub(super) fn set_up(dir: &Path, record: &SandboxRecord) -> anyhow::Result<Home> {
     let _ = nix::sys::prctl::set_name(c"knarr-shim");
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     // Before it becomes the container's program a child could else be looked into from there.
     nix::sys::prctl::set_dumpable(false).context("become undumpable")?;
     // Orphans of a container in the host's process namespace come here.

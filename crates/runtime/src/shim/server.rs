@@ -56,6 +56,10 @@ async fn answer(shim: &Rc<Shim>, mut connection: Connection) -> anyhow::Result<(
             shim.signal(&container, signal).map(|()| Reply::Done)
         }
         Request::ReopenLog { container } => shim.reopen_log(&container).map(|()| Reply::Done),
+        Request::Forget { container } => {
+            shim.forget(&container);
+            Ok(Reply::Done)
+        }
         Request::Connect { port } => return connect(&mut connection, port).await,
         Request::Watch => return watch(shim, connection).await,
         Request::Exec {
@@ -117,6 +121,13 @@ impl Shim {
             .borrow_mut()
             .reopen()
             .context("open the container's log anew")
+    }
+
+    fn forget(&self, id: &str) {
+        let ended = |c: &Rc<Container>| c.status.borrow().state == ContainerState::Exited;
+        self.containers
+            .borrow_mut()
+            .retain(|known, container| known != id || !ended(container));
     }
 
     async fn shut_down(&self) {
