@@ -20,6 +20,7 @@ mod teardown;
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::anyhow;
@@ -132,24 +133,44 @@ fn on_thread(work: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<
     Ok(())
 }
 
+/// How often to look whether what we made is still there.
+const CHECK: Duration = Duration::from_secs(5);
+
 async fn serve(mut state: State, mut work: mpsc::UnboundedReceiver<Command>) {
-    while let Some(command) = work.recv().await {
-        // A caller that no longer waits is no error.
-        match command {
-            Command::Attach {
-                id,
-                netns,
-                ports,
-                reply,
-            } => {
-                let _ = reply.send(state.attach(&id, &netns, ports).await);
+    let mut check = tokio::time::interval(CHECK);
+    check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            command = work.recv() => match command {
+                Some(command) => obey(&mut state, command).await,
+                None => return,
+            },
+            _ = check.tick() => {
+                if let Err(error) = state.check().await {
+                    tracing::error!(error = format!("{error:#}"), "the pod network is damaged");
+                }
             }
-            Command::Detach { id, reply } => {
-                let _ = reply.send(state.detach(&id).await);
-            }
-            Command::Restore { live, reply } => {
-                let _ = reply.send(state.restore(live).await);
-            }
+        }
+    }
+}
+
+/// A caller that no longer waits for the answer is no error.
+async fn obey(state: &mut State, command: Command) {
+    match command {
+        Command::Attach {
+            id,
+            netns,
+            ports,
+            reply,
+        } => {
+            let _ = reply.send(state.attach(&id, &netns, ports).await);
+        }
+        Command::Detach { id, reply } => {
+            let _ = reply.send(state.detach(&id).await);
+        }
+        Command::Restore { live, reply } => {
+            let _ = reply.send(state.restore(live).await);
         }
     }
 }

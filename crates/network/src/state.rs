@@ -178,6 +178,26 @@ impl State {
             .context("cannot install the pod network's rules")
     }
 
+    /// Puts back what somebody has removed, as reloading a firewall may.
+    pub async fn check(&mut self) -> anyhow::Result<()> {
+        if self.pools.is_empty() {
+            return Ok(());
+        }
+        let mut gone = links::by_name(&self.handle, &self.config.bridge)
+            .await?
+            .is_none();
+        for family in self.families() {
+            gone |= !self.nft.tables(family)?.contains(&rules::table(family));
+        }
+        if gone {
+            tracing::warn!(
+                "the pod network's bridge or rules had been removed by others and are made anew"
+            );
+            self.prepare().await?;
+        }
+        Ok(())
+    }
+
     pub async fn attach(
         &mut self,
         id: &str,

@@ -512,3 +512,28 @@ fn without_a_range_sandboxes_can_only_be_detached() {
         network.restore(&[]).await.unwrap();
     });
 }
+
+#[test]
+fn rules_that_others_flush_come_back() {
+    on_a_node(|dir, outside| async move {
+        let network = BridgeNetwork::open(config(&dir)).await.unwrap();
+        let web = Pod::new("web", vec![map(Protocol::Tcp, 8080, 80)])
+            .attach(&network)
+            .await;
+        web.serve(80);
+        if Command::new("nft")
+            .args(["flush", "ruleset"])
+            .output()
+            .is_err()
+        {
+            return eprintln!("skipped: no nft tool");
+        }
+        let to: SocketAddr = "198.51.100.1:8080".parse().unwrap();
+        assert!(outside.inside(|| ask(to)).is_err());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while outside.inside(|| ask(to)).is_err() {
+            assert!(Instant::now() < deadline, "the rules do not come back");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+}

@@ -25,6 +25,10 @@ pub trait Backend: Send {
     /// brings it in.
     fn apply(&mut self, diff: &Diff) -> anyhow::Result<()>;
 
+    /// Looks whether what was installed is still there, and installs it anew when somebody has removed it, as reloading
+    /// a firewall may. True when that was so.
+    fn check(&mut self) -> anyhow::Result<bool>;
+
     /// Removes everything that is ours.
     fn teardown(&mut self) -> anyhow::Result<()>;
 }

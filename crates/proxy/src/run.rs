@@ -25,6 +25,8 @@ use crate::{
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// Events that come within this time go into one transaction.
 const COALESCE: Duration = Duration::from_millis(2);
+/// How often to look whether our rules are still there.
+const CHECK: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
@@ -181,12 +183,22 @@ async fn work(mut sources: Sources, config: Config) -> anyhow::Result<()> {
         services = router.routed.len(),
         "service proxy is routing"
     );
-    while let Some(event) = sources.next().await {
-        router.note(event);
+    let mut check = tokio::time::interval(CHECK);
+    check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = sources.next() => match event {
+                Some(event) => router.note(event),
+                None => return Ok(()),
+            },
+            _ = check.tick() => {
+                router.check();
+                continue;
+            }
+        }
         tokio::time::sleep(COALESCE).await;
         router.apply_until_done(&mut sources).await;
     }
-    Ok(())
 }
 
 /// What is wanted, what is routed, and what routes it.
@@ -225,6 +237,19 @@ impl Router {
             }
             // The node's zone does not change when its object goes.
             Event::Node(Change::Deleted(_)) => {}
+        }
+    }
+
+    fn check(&mut self) {
+        match self.backend.check() {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(
+                "the service rules had been removed by others and were installed anew"
+            ),
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "cannot check the service rules"
+            ),
         }
     }
 

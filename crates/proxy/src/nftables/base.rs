@@ -209,6 +209,12 @@ fn add_filters(batch: &mut Batch, table: &Table) {
     ];
     for (name, hook, priority, checks) in hooks {
         batch.add_chain(table, &Chain::filter(name, hook, priority));
+        if hook == Hook::Forward {
+            // An answer that belongs to no connection would reach the client from the endpoint's own address, and the
+            // client would reset the connection that it has with the Service.
+            let strays = Rule::new(table.family).is_in(&[Field::Saddr], CLUSTER_CIDRS);
+            batch.add_rule(table, name, &strays.ct_state(CtState::INVALID).drop());
+        }
         for check in checks {
             batch.add_rule(
                 table,

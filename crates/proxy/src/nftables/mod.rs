@@ -160,6 +160,20 @@ impl Backend for Nftables {
         Ok(())
     }
 
+    fn check(&mut self) -> anyhow::Result<bool> {
+        if !self.installed {
+            return Ok(false);
+        }
+        for family in self.families.clone() {
+            let table = names::table(family);
+            if !self.nft.tables(table.family)?.contains(&table) {
+                self.rebuild()?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn teardown(&mut self) -> anyhow::Result<()> {
         self.installed = false;
         teardown(&mut self.nft)

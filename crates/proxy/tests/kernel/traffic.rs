@@ -3,6 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use knarr_proxy::Backend;
 use serde_json::json;
 
 use crate::node::{Line, Machine, NODE, Proxy, World, ask_udp, on_a_node, run, spread, tcp, udp};
@@ -339,6 +340,11 @@ fn rules_outlive_the_proxy_and_go_with_teardown() {
         // Somebody removes our rules: the next change brings all of them back.
         run("nft", &["flush", "ruleset"]);
         w.proxy.service("other", "10.96.0.11", json!({})).apply();
+        assert_eq!(w.client.inside(|| spread(|| tcp(WEB))).len(), 2);
+        // It also finds that out by itself.
+        assert!(!w.proxy.backend.check().unwrap());
+        run("nft", &["flush", "ruleset"]);
+        assert!(w.proxy.backend.check().unwrap());
         assert_eq!(w.client.inside(|| spread(|| tcp(WEB))).len(), 2);
         knarr_proxy::teardown().unwrap();
         knarr_proxy::teardown().unwrap();
