@@ -69,7 +69,7 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
             }
         })
         .collect();
-    out.sort_by(|a, b| b.quality.cmp(&a.quality));
+    out.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
     out
 }
 

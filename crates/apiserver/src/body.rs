@@ -106,11 +106,6 @@ impl ListBody {
         }
     }
 
-    /// Bytes of the whole list.
-    pub fn len(&self) -> u64 {
-        self.left
-    }
-
     fn piece(&mut self) -> Bytes {
         let mut out =
             BytesMut::with_capacity(PIECE.min(usize::try_from(self.left).unwrap_or(PIECE)));
@@ -188,7 +183,7 @@ mod tests {
             "{\"kind\":\"A\",".into(),
             "]}".into(),
         );
-        let len = body.len();
+        let len = body.left;
         let bytes = body.collect().await.unwrap().to_bytes();
         assert_eq!(bytes, r#"{"items":[{"x":1},{"y":2}]}"#);
         assert_eq!(len, bytes.len() as u64);

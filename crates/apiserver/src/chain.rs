@@ -1,6 +1,6 @@
 //! The order of the stages, and what surrounds all of them: panics, time limits, errors as answers.
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use http::{Request, header};
@@ -24,10 +24,7 @@ pub(crate) enum Peer {
     /// A component of this process.
     Local(Arc<UserInfo>),
     /// A connection, with the user of its client certificate when there is one.
-    Remote {
-        certified: Option<Arc<UserInfo>>,
-        address: SocketAddr,
-    },
+    Remote { certified: Option<Arc<UserInfo>> },
 }
 
 /// A request that passed authentication, with everything later stages read.

@@ -114,15 +114,6 @@ impl RequestInfo {
             &self.name
         }
     }
-
-    /// `pods` or `pods/status`.
-    pub fn resource_path(&self) -> String {
-        if self.subresource.is_empty() {
-            self.resource.clone()
-        } else {
-            format!("{}/{}", self.resource, self.subresource)
-        }
-    }
 }
 
 fn name_selected(selector: &str) -> Option<String> {

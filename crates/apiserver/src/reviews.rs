@@ -15,7 +15,7 @@ use crate::{
     query::{OptionsKind, WriteOptions},
     request::RequestInfo,
     respond,
-    rest::meta,
+    rest::{managed, meta},
 };
 
 /// A kind of review.
@@ -123,6 +123,7 @@ pub(crate) async fn answer(call: &Call, review: Review, body: RequestBody) -> Ou
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
     let (group, kind) = review.kind();
     let mut object = codec::decode_as(call, group, "v1", kind, &bytes, options.field_validation)?;
+    managed::note_answer(call, (group, "v1", kind), "", &mut object, &options);
     check_metadata(review, &object)?;
     match review {
         Review::Token => token(call, &mut object)?,
@@ -158,14 +159,14 @@ fn check_metadata(review: Review, object: &Value) -> Outcome<()> {
         object["metadata"].clone(),
         why,
     );
-    Err(invalid(review, error))
+    Err(invalid(review, &[error]))
 }
 
-fn invalid(review: Review, error: field::Error) -> Box<Status> {
+fn invalid(review: Review, errors: &[field::Error]) -> Box<Status> {
     let (group, kind) = review.kind();
     // Access reviews are refused without their kind's name.
     let kind = if group == AUTHORIZATION { "" } else { kind };
-    Status::invalid(group, kind, "", &[error]).into()
+    Status::invalid(group, kind, "", errors).into()
 }
 
 fn token(call: &Call, object: &mut Value) -> Outcome<()> {
@@ -243,7 +244,7 @@ fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> 
     let other = &spec["nonResourceAttributes"];
     let shown = json!({"Path": other["path"].as_str().unwrap_or_default(), "Verb": other["verb"].as_str().unwrap_or_default()});
     let path = root.child("nonResourceAttributes");
-    let refuse = |error| Err(invalid(review, error));
+    let refuse = |error| Err(invalid(review, &[error]));
     if review == Review::LocalSubjectAccess {
         let namespace = &call.info.namespace;
         if meta::text(object, "namespace").is_empty() {
@@ -270,25 +271,21 @@ fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> 
         }
     }
     let spec = &object["spec"];
+    let mut errors = Vec::new();
     match (
         spec["resourceAttributes"].is_object(),
         spec["nonResourceAttributes"].is_object(),
     ) {
-        (true, true) => {
-            return refuse(field::Error::invalid(
-                &path,
-                shown,
-                "cannot be specified in combination with resourceAttributes",
-            ));
-        }
+        (true, true) => errors.push(field::Error::invalid(
+            &path,
+            shown,
+            "cannot be specified in combination with resourceAttributes",
+        )),
         (false, false) => {
             let why =
                 "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            return refuse(field::Error::invalid(
-                &root.child("resourceAttributes"),
-                Value::Null,
-                why,
-            ));
+            let path = root.child("resourceAttributes");
+            errors.push(field::Error::invalid(&path, Value::Null, why));
         }
         _ => {}
     }
@@ -296,9 +293,13 @@ fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> 
         spec["user"].as_str().unwrap_or_default().is_empty() && texts(&spec["groups"]).is_empty();
     if review != Review::SelfSubjectAccess && nobody {
         let why = "at least one of user or group must be specified";
-        return refuse(field::Error::invalid(&root.child("user"), "", why));
+        errors.push(field::Error::invalid(&root.child("user"), "", why));
     }
-    Ok(())
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(review, &errors))
+    }
 }
 
 fn subject(spec: &Value) -> UserInfo {

@@ -93,7 +93,6 @@ async fn connection(
         .and_then(<[_]>::first);
     let peer = Peer::Remote {
         certified: leaf.and_then(x509::user).map(Arc::new),
-        address,
     };
     let stop = shared.stop.clone();
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {

@@ -61,7 +61,6 @@ fn find(taken: &HashSet<u64>, from: u64, to: u64) -> Option<u64> {
 pub enum Refused {
     Taken,
     OutOfRange(String),
-    Exhausted,
 }
 
 struct Network {
@@ -111,14 +110,7 @@ impl Network {
 struct Inner {
     networks: Vec<Network>,
     ports: RangeInclusive<u16>,
-    port_pool: [Pool; 3],
-}
-
-/// The protocols of node ports; each has its own numbers.
-const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
-
-fn protocol(name: &str) -> usize {
-    PROTOCOLS.iter().position(|p| *p == name).unwrap_or(0)
+    port_pool: Pool,
 }
 
 /// What is allocated to Services. Clones share it.
@@ -128,12 +120,12 @@ pub struct Addresses(Arc<Inner>);
 impl Addresses {
     pub fn new(cidrs: Vec<IpNet>, ports: RangeInclusive<u16>) -> Self {
         let size = u64::from(ports.end().saturating_sub(*ports.start())) + 1;
-        let pool = || Pool::new(size, (size / 32).clamp(16, 128));
+        let port_pool = Pool::new(size, (size / 32).clamp(16, 128));
         let networks = cidrs.into_iter().map(Network::new).collect();
         Addresses(Arc::new(Inner {
             networks,
             ports,
-            port_pool: [pool(), pool(), pool()],
+            port_pool,
         }))
     }
 
@@ -196,7 +188,7 @@ impl Addresses {
                     .ok_or_else(|| Refused::OutOfRange(range()))?;
                 network.is_some_and(|n| n.pool.take(offset))
             }
-            Held::Port(protocol, port) => {
+            Held::Port(port) => {
                 let ports = &self.0.ports;
                 if !ports.contains(port) {
                     return Err(Refused::OutOfRange(format!(
@@ -205,7 +197,7 @@ impl Addresses {
                         ports.end()
                     )));
                 }
-                self.0.port_pool[*protocol].take(u64::from(port - ports.start()))
+                self.0.port_pool.take(u64::from(port - ports.start()))
             }
         };
         if taken {
@@ -222,27 +214,11 @@ impl Addresses {
         Some((ip, self.lease(Held::Address(ip))))
     }
 
-    /// Draws a port that is free for all the protocols.
-    pub fn draw_port(&self, protocols: &[&str]) -> Option<(u16, Vec<Lease>)> {
-        let wanted: Vec<usize> = protocols.iter().map(|p| protocol(p)).collect();
-        let first = *wanted.first()?;
-        let mut refused = Vec::new();
-        let found = loop {
-            let n = self.0.port_pool[first].draw()?;
-            let port = self.0.ports.start() + u16::try_from(n).ok()?;
-            let lease = self.lease(Held::Port(first, port));
-            let others: Result<Vec<Lease>, Refused> = wanted[1..]
-                .iter()
-                .map(|p| self.take(Held::Port(*p, port)))
-                .collect();
-            match others {
-                Ok(others) => break Some((port, std::iter::once(lease).chain(others).collect())),
-                // Kept until the end, so that it is not drawn again.
-                Err(_) => refused.push(lease),
-            }
-        };
-        drop(refused);
-        found
+    /// Draws a free port.
+    pub fn draw_port(&self) -> Option<(u16, Lease)> {
+        let offset = u16::try_from(self.0.port_pool.draw()?).ok()?;
+        let port = self.0.ports.start() + offset;
+        Some((port, self.lease(Held::Port(port))))
     }
 
     fn lease(&self, held: Held) -> Lease {
@@ -273,8 +249,9 @@ impl Addresses {
                     network.pool.free(offset);
                 }
             }
-            Held::Port(protocol, port) => {
-                self.0.port_pool[*protocol]
+            Held::Port(port) => {
+                self.0
+                    .port_pool
                     .free(u64::from(port.saturating_sub(*self.0.ports.start())));
             }
         }
@@ -287,18 +264,14 @@ impl Addresses {
     }
 }
 
-/// An address, or a port of a protocol.
+/// An address, or a node port, which is one Service's whatever the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Held {
     Address(IpAddr),
-    Port(usize, u16),
+    Port(u16),
 }
 
 impl Held {
-    pub fn port(protocol_name: &str, port: u16) -> Self {
-        Held::Port(protocol(protocol_name), port)
-    }
-
     /// Everything that a Service holds.
     pub fn of(service: &Value) -> HashSet<Held> {
         let spec = &service["spec"];
@@ -317,7 +290,7 @@ impl Held {
                 .and_then(|n| u16::try_from(n).ok())
                 .filter(|n| *n > 0)
             {
-                out.insert(Held::port(port["protocol"].as_str().unwrap_or("TCP"), n));
+                out.insert(Held::Port(n));
             }
         }
         if let Some(n) = spec["healthCheckNodePort"]
@@ -325,7 +298,7 @@ impl Held {
             .and_then(|n| u16::try_from(n).ok())
             .filter(|n| *n > 0)
         {
-            out.insert(Held::port("TCP", n));
+            out.insert(Held::Port(n));
         }
         out
     }
@@ -395,12 +368,18 @@ mod tests {
     }
 
     #[test]
-    fn ports_are_shared_by_protocols() {
+    fn ports_run_out() {
         let a = addresses();
-        a.take(Held::port("UDP", 30000)).unwrap().keep();
-        let (port, leases) = a.draw_port(&["TCP", "UDP"]).unwrap();
-        assert_eq!((port, leases.len()), (30001, 2));
-        drop(leases);
-        assert!(a.take(Held::port("TCP", 30000)).is_ok());
+        a.take(Held::Port(30000)).unwrap().keep();
+        assert_eq!(a.take(Held::Port(30000)).err(), Some(Refused::Taken));
+        let (port, lease) = a.draw_port().unwrap();
+        assert_eq!(port, 30001);
+        assert!(a.draw_port().is_none());
+        drop(lease);
+        assert!(a.take(Held::Port(30001)).is_ok());
+        assert!(matches!(
+            a.take(Held::Port(80)),
+            Err(Refused::OutOfRange(_))
+        ));
     }
 }

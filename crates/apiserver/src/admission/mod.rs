@@ -81,6 +81,7 @@ pub(crate) fn allocate(
     target: &Target,
     object: &mut Value,
     old: Option<&Value>,
+    dry_run: bool,
     admitted: &mut Admitted,
 ) -> Outcome<()> {
     if target.subresource.is_none()
@@ -92,6 +93,7 @@ pub(crate) fn allocate(
             target,
             object,
             old,
+            dry_run,
             &mut admitted.leases,
         )?;
     }

@@ -1,4 +1,4 @@
-//! DefaultTolerationSeconds and the toleration of memory pressure that TaintNodesByCondition's kin give to pods.
+//! DefaultTolerationSeconds: how long a pod stays on a node that went away.
 
 use serde_json::{Value, json};
 

@@ -57,13 +57,11 @@ pub fn admit_pod(
     old: Option<&Value>,
 ) -> Outcome<()> {
     if action == Action::Update {
-        let spec = old.map(|o| &o["spec"]);
-        if let (Some(old), true) = (spec, pod["spec"]["priority"].is_null()) {
-            if old["priority"].is_i64() {
-                pod["spec"]["priority"] = old["priority"].clone();
-                if pod["spec"]["preemptionPolicy"].is_null() && !old["preemptionPolicy"].is_null() {
-                    pod["spec"]["preemptionPolicy"] = old["preemptionPolicy"].clone();
-                }
+        let before = old.map(|o| &o["spec"]).filter(|o| o["priority"].is_i64());
+        if let Some(before) = before.filter(|_| pod["spec"]["priority"].is_null()) {
+            pod["spec"]["priority"] = before["priority"].clone();
+            if pod["spec"]["preemptionPolicy"].is_null() && !before["preemptionPolicy"].is_null() {
+                pod["spec"]["preemptionPolicy"] = before["preemptionPolicy"].clone();
             }
         }
         return Ok(());

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use knarr_api::{Status, field, strategy::service::families};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::addresses::{Addresses, Held, Lease, Refused};
 use crate::{
@@ -74,42 +74,6 @@ fn protocol(port: &Value) -> &str {
     port["protocol"].as_str().unwrap_or("TCP")
 }
 
-fn carry_ports(spec: &mut Value, old: &Value) {
-    let before: Vec<Value> = old["ports"].as_array().cloned().unwrap_or_default();
-    let given = |spec: &Value| -> HashSet<u64> {
-        spec["ports"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(node_port)
-            .filter(|n| *n > 0)
-            .collect()
-    };
-    let used = given(spec);
-    for port in spec["ports"]
-        .as_array_mut()
-        .into_iter()
-        .flatten()
-        .filter(|p| p.is_object() && node_port(p) == 0)
-    {
-        let same = before.iter().find(|b| {
-            node_port(b) > 0
-                && protocol(b) == protocol(port)
-                && b["port"] == port["port"]
-                && !used.contains(&node_port(b))
-        });
-        let named = before.iter().find(|b| {
-            node_port(b) > 0
-                && protocol(b) == protocol(port)
-                && b["name"] == port["name"]
-                && !used.contains(&node_port(b))
-        });
-        if let Some(found) = same.or(named) {
-            port["nodePort"] = found["nodePort"].clone();
-        }
-    }
-}
-
 /// Allocates what the Service needs and does not have, checks what it asked for, and plans to free what it lets go.
 ///
 /// # Errors
@@ -119,6 +83,7 @@ pub fn allocate(
     target: &Target,
     service: &mut Value,
     old: Option<&Value>,
+    dry_run: bool,
     leases: &mut Vec<Lease>,
 ) -> Outcome<()> {
     if !service["spec"].is_object() {
@@ -136,7 +101,7 @@ pub fn allocate(
         ))
     };
     let spec = &mut service["spec"];
-    cluster_ips(addresses, spec, &held, leases).map_err(invalid)?;
+    cluster_ips(addresses, spec, &held, dry_run, leases).map_err(invalid)?;
     node_ports(addresses, spec, &held, leases).map_err(invalid)?;
     health_port(addresses, spec, &held, leases)?;
     let now = Held::of(service);
@@ -148,6 +113,7 @@ fn cluster_ips(
     addresses: &Addresses,
     spec: &mut Value,
     held: &HashSet<Held>,
+    dry_run: bool,
     leases: &mut Vec<Lease>,
 ) -> Result<(), field::Error> {
     if is_external(spec) || is_headless(spec) {
@@ -181,6 +147,8 @@ fn cluster_ips(
                             "the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"
                         )
                     }
+                    // A rehearsal takes nothing, and so collides with nothing.
+                    Err(_) if dry_run => continue,
                     Err(_) => "provided IP is already allocated".to_owned(),
                 };
                 let shown: Value = ips.clone().into();
@@ -211,6 +179,7 @@ fn cluster_ips(
     Ok(())
 }
 
+/// Takes the node ports that are asked for and draws those that are missing. Ports of different protocols may share one.
 fn node_ports(
     addresses: &Addresses,
     spec: &mut Value,
@@ -223,57 +192,70 @@ fn node_ports(
     let draws = needs_node_ports(spec);
     let path = field::Path::new("spec").child("ports");
     let mut ports: Vec<Value> = spec["ports"].as_array().cloned().unwrap_or_default();
+    // Numbers this Service has, with the protocols it has them for.
+    let mut own: HashSet<(u16, String)> = HashSet::new();
     for i in 0..ports.len() {
         let proto = protocol(&ports[i]).to_owned();
+        let at = path.index(i).child("nodePort");
         let asked = ports[i]["nodePort"].as_i64().unwrap_or(0);
-        if asked != 0 {
-            let at = path.index(i).child("nodePort");
-            let range = addresses.port_range();
-            let outside = || {
-                format!(
-                    "provided port is not in the valid range. The range of valid ports is {}-{}",
-                    range.start(),
-                    range.end()
-                )
-            };
-            let port =
-                u16::try_from(asked).map_err(|_| field::Error::invalid(&at, asked, outside()))?;
-            let wanted = Held::port(&proto, port);
-            if held.contains(&wanted) {
-                continue;
-            }
-            let lease = addresses.take(wanted).map_err(|refused| match refused {
-                Refused::OutOfRange(_) => field::Error::invalid(&at, asked, outside()),
-                _ => field::Error::invalid(&at, asked, "provided port is already allocated"),
-            })?;
-            leases.push(lease);
+        let number = if asked != 0 {
+            wanted_port(addresses, asked, &proto, &own, held, leases, &at)?
         } else if draws {
-            // The same port of another protocol shares the number when it can.
-            let sibling = ports.iter().enumerate().find(|(j, p)| {
-                *j != i && p["port"] == ports[i]["port"] && protocol(p) != proto && node_port(p) > 0
+            let sibling = ports.iter().find(|p| {
+                p["port"] == ports[i]["port"] && protocol(p) != proto && node_port(p) > 0
             });
-            let shared = sibling.and_then(|(_, p)| u16::try_from(node_port(p)).ok());
-            if let Some((n, lease)) =
-                shared.and_then(|n| addresses.take(Held::port(&proto, n)).ok().map(|l| (n, l)))
-            {
-                leases.push(lease);
-                ports[i]["nodePort"] = n.into();
-                continue;
+            match sibling.and_then(|p| u16::try_from(node_port(p)).ok()) {
+                Some(shared) if !own.contains(&(shared, proto.clone())) => shared,
+                _ => {
+                    let full = "failed to allocate a nodePort: range is full";
+                    let drawn = addresses.draw_port();
+                    let (number, lease) = drawn.ok_or_else(|| field::Error::internal(&at, full))?;
+                    leases.push(lease);
+                    number
+                }
             }
-            let Some((n, drawn)) = addresses.draw_port(&[&proto]) else {
-                return Err(field::Error::internal(
-                    &path.index(i).child("nodePort"),
-                    "failed to allocate a nodePort: range is full",
-                ));
-            };
-            leases.extend(drawn);
-            ports[i]["nodePort"] = n.into();
-        }
+        } else {
+            continue;
+        };
+        ports[i]["nodePort"] = number.into();
+        own.insert((number, proto));
     }
     if !ports.is_empty() {
         spec["ports"] = ports.into();
     }
     Ok(())
+}
+
+fn wanted_port(
+    addresses: &Addresses,
+    asked: i64,
+    protocol: &str,
+    own: &HashSet<(u16, String)>,
+    held: &HashSet<Held>,
+    leases: &mut Vec<Lease>,
+    at: &field::Path,
+) -> Result<u16, field::Error> {
+    let range = addresses.port_range();
+    let outside = || {
+        let (first, last) = (range.start(), range.end());
+        format!(
+            "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+        )
+    };
+    let taken = || field::Error::invalid(at, asked, "provided port is already allocated");
+    let port = u16::try_from(asked).map_err(|_| field::Error::invalid(at, asked, outside()))?;
+    if own.contains(&(port, protocol.to_owned())) {
+        return Err(taken());
+    }
+    if own.iter().any(|(n, _)| *n == port) || held.contains(&Held::Port(port)) {
+        return Ok(port);
+    }
+    match addresses.take(Held::Port(port)) {
+        Ok(lease) => leases.push(lease),
+        Err(Refused::OutOfRange(_)) => return Err(field::Error::invalid(at, asked, outside())),
+        Err(Refused::Taken) => return Err(taken()),
+    }
+    Ok(port)
 }
 
 fn health_port(
@@ -291,7 +273,7 @@ fn health_port(
         .filter(|n| *n > 0)
     {
         Some(port) => {
-            let wanted = Held::port("TCP", port);
+            let wanted = Held::Port(port);
             if held.contains(&wanted) {
                 return Ok(());
             }
@@ -313,12 +295,12 @@ fn health_port(
             .into())
         }
         None => {
-            let (port, drawn) = addresses.draw_port(&["TCP"]).ok_or_else(|| {
+            let (port, drawn) = addresses.draw_port().ok_or_else(|| {
                 Box::new(Status::internal(
                     "failed to allocate a HealthCheck NodePort: range is full",
                 ))
             })?;
-            leases.extend(drawn);
+            leases.push(drawn);
             spec["healthCheckNodePort"] = port.into();
             Ok(())
         }

@@ -13,6 +13,7 @@ use crate::{
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Seconds a projected token lives: an hour and a little, so that it is told apart from tokens that were asked for.
 const TOKEN_SECONDS: i64 = 3607;
+const ENFORCED: &str = "kubernetes.io/enforce-mountable-secrets";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> Outcome<()> {
@@ -51,6 +52,10 @@ pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> O
         ));
     };
     let account: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
+    if let Err(why) = check_secrets(&account, pod) {
+        return forbid(why);
+    }
+    let spec = &mut pod["spec"];
     let mounts = spec["automountServiceAccountToken"]
         .as_bool()
         .or_else(|| account["automountServiceAccountToken"].as_bool())
@@ -65,6 +70,60 @@ pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> O
         && secrets.as_array().is_some_and(|s| !s.is_empty())
     {
         spec["imagePullSecrets"] = secrets.clone();
+    }
+    Ok(())
+}
+
+/// An account that says so lets its pods use only the secrets that it names.
+fn check_secrets(account: &Value, pod: &Value) -> Result<(), String> {
+    if account["metadata"]["annotations"][ENFORCED] != "true" {
+        return Ok(());
+    }
+    let names = |key: &str| -> Vec<&str> {
+        let list = account[key].as_array().into_iter().flatten();
+        list.filter_map(|s| s["name"].as_str()).collect()
+    };
+    let (mountable, pullable) = (names("secrets"), names("imagePullSecrets"));
+    let who = account["metadata"]["name"].as_str().unwrap_or_default();
+    let because = format!("is not allowed because service account {who} does not reference that");
+    let spec = &pod["spec"];
+    for volume in spec["volumes"].as_array().into_iter().flatten() {
+        let secret = volume["secret"]["secretName"].as_str();
+        if let Some(secret) = secret.filter(|s| !mountable.contains(s)) {
+            return Err(format!(
+                "volume with secret.secretName={secret:?} {because} secret"
+            ));
+        }
+    }
+    for (list, what) in [
+        ("initContainers", "init container"),
+        ("containers", "container"),
+    ] {
+        for container in spec[list].as_array().into_iter().flatten() {
+            let name = container["name"].as_str().unwrap_or_default();
+            for variable in container["env"].as_array().into_iter().flatten() {
+                let secret = variable["valueFrom"]["secretKeyRef"]["name"].as_str();
+                if let Some(secret) = secret.filter(|s| !mountable.contains(s)) {
+                    let variable = variable["name"].as_str().unwrap_or_default();
+                    return Err(format!(
+                        "{what} {name} with envVar {variable} referencing secret.secretName={secret:?} {because} secret"
+                    ));
+                }
+            }
+        }
+    }
+    for (i, reference) in spec["imagePullSecrets"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let secret = reference["name"].as_str().unwrap_or_default();
+        if !pullable.contains(&secret) {
+            return Err(format!(
+                "imagePullSecrets[{i}].name={secret:?} {because} imagePullSecret"
+            ));
+        }
     }
     Ok(())
 }

@@ -51,11 +51,11 @@ impl Wanted {
 
     fn into_user(self) -> UserInfo {
         let mut groups = self.groups;
-        if groups.is_empty() {
-            if let Some((namespace, _)) = service_account(&self.user) {
-                groups.push("system:serviceaccounts".into());
-                groups.push(format!("system:serviceaccounts:{namespace}"));
-            }
+        if groups.is_empty()
+            && let Some((namespace, _)) = service_account(&self.user)
+        {
+            groups.push("system:serviceaccounts".into());
+            groups.push(format!("system:serviceaccounts:{namespace}"));
         }
         let kind = if self.user == ANONYMOUS {
             UNAUTHENTICATED

@@ -31,9 +31,8 @@ fn identify(call: &Call, peer: &Peer) -> Outcome<UserInfo> {
         Peer::Local(user) => return Ok((**user).clone()),
         Peer::Remote {
             certified: Some(user),
-            ..
         } => return Ok((**user).clone()),
-        Peer::Remote { .. } => {}
+        Peer::Remote { certified: None } => {}
     }
     if let Some(token) = bearer(call) {
         return by_token(call, &token);

@@ -120,6 +120,20 @@ struct RoleRef {
 
 impl Subject {
     /// The user or group that a request must come from. `namespace` is the binding's, which an account may leave out.
+    fn bound(&self, namespace: &str) -> Bound {
+        let shown = match self.kind.as_str() {
+            "ServiceAccount" => format!(
+                "ServiceAccount {:?}",
+                format!("{}/{}", self.name, self.namespace)
+            ),
+            kind => format!("{kind} {:?}", self.name),
+        };
+        Bound {
+            key: self.key(namespace),
+            shown,
+        }
+    }
+
     fn key(&self, namespace: &str) -> String {
         match self.kind.as_str() {
             "Group" => format!("g:{}", self.name),
@@ -139,8 +153,17 @@ impl Subject {
 struct Binding {
     /// Empty for a ClusterRoleBinding.
     namespace: String,
+    name: String,
     role: RoleRef,
-    subjects: Vec<String>,
+    subjects: Vec<Bound>,
+}
+
+/// A subject of a binding.
+struct Bound {
+    /// The user or group that a request must come from.
+    key: String,
+    /// As reasons name it: `User "ann"`.
+    shown: String,
 }
 
 impl Binding {
@@ -184,7 +207,7 @@ impl Index {
                 Some(true) => {
                     return Decision {
                         allowed: true,
-                        reason: reason(binding),
+                        reason: reason(binding, &ask.user),
                     };
                 }
                 Some(false) => {}
@@ -268,20 +291,21 @@ impl Index {
         } else {
             self.unbind(key);
             let body: BindingBody = serde_json::from_slice(&stored.json).unwrap_or_default();
-            let subjects: Vec<String> = body
+            let subjects: Vec<Bound> = body
                 .subjects
                 .unwrap_or_default()
                 .iter()
-                .map(|s| s.key(&head.namespace))
+                .map(|s| s.bound(&head.namespace))
                 .collect();
             for subject in &subjects {
                 self.by_subject
-                    .entry(subject.clone())
+                    .entry(subject.key.clone())
                     .or_default()
                     .insert(stored.key.clone());
             }
             let binding = Binding {
                 namespace: head.namespace.clone(),
+                name: head.name.clone(),
                 role: body.role_ref,
                 subjects,
             };
@@ -304,26 +328,34 @@ impl Index {
             return;
         };
         for subject in old.subjects {
-            if let Some(keys) = self.by_subject.get_mut(&subject) {
+            if let Some(keys) = self.by_subject.get_mut(&subject.key) {
                 keys.remove(key);
                 if keys.is_empty() {
-                    self.by_subject.remove(&subject);
+                    self.by_subject.remove(&subject.key);
                 }
             }
         }
     }
 }
 
-fn reason(binding: &Binding) -> String {
-    let what = if binding.namespace.is_empty() {
-        "ClusterRoleBinding"
-    } else {
-        "RoleBinding"
+/// Why a binding allows something to a user, as reviews tell it.
+fn reason(binding: &Binding, user: &UserInfo) -> String {
+    let own = |key: &str| match key.split_once(':') {
+        Some(("u", name)) => user.name == name,
+        Some(("g", group)) => user.in_group(group),
+        _ => false,
     };
-    format!(
-        "RBAC: allowed by {what} to {} {:?}",
-        binding.role.kind, binding.role.name
-    )
+    let subject = binding.subjects.iter().find(|s| own(&s.key));
+    let to = subject.map_or("", |s| s.shown.as_str());
+    let of = format!("{} {:?} to {to}", binding.role.kind, binding.role.name);
+    if binding.namespace.is_empty() {
+        return format!(
+            "RBAC: allowed by ClusterRoleBinding {:?} of {of}",
+            binding.name
+        );
+    }
+    let name = format!("{}/{}", binding.name, binding.namespace);
+    format!("RBAC: allowed by RoleBinding {name:?} of {of}")
 }
 
 /// Fills the index and keeps it filled: one task per prefix, each starting over when its watch falls behind.

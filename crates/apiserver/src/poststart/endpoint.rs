@@ -16,12 +16,11 @@ pub async fn publish(client: &Client) -> Result<(), String> {
     let Some(first) = cidr.hosts().next() else {
         return Ok(());
     };
-    let family = if first.is_ipv4() { "IPv4" } else { "IPv6" };
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
-            "clusterIP": first, "clusterIPs": [first], "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
+            "clusterIP": first, "ipFamilyPolicy": "SingleStack",
             "type": "ClusterIP", "sessionAffinity": "None",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": shared.advertise.map_or(6443, |a| a.port())}],
         },

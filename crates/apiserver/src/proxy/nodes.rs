@@ -51,8 +51,8 @@ pub fn kubelet(call: &Call, name: &str) -> Outcome<Backend> {
 
 fn address(node: &Value) -> Option<String> {
     let addresses = node["status"]["addresses"].as_array()?;
-    let of_kind = |kind: &&str| addresses.iter().find(|a| a["type"] == **kind);
-    let found = PREFERRED.iter().find_map(|kind| of_kind(&kind))?;
+    let of_kind = |kind: &str| addresses.iter().find(|a| a["type"] == kind);
+    let found = PREFERRED.iter().find_map(|kind| of_kind(kind))?;
     found["address"].as_str().map(str::to_owned)
 }
 

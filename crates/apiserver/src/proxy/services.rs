@@ -84,9 +84,10 @@ fn port_name<'a>(service: &'a Value, asked: &'a str) -> Option<&'a str> {
             Some("")
         };
     }
+    let number = asked.parse::<u64>().ok();
     let found = ports
         .iter()
-        .find(|p| name(p) == asked || p["port"].to_string() == asked);
+        .find(|p| name(p) == asked || (number.is_some() && p["port"].as_u64() == number));
     found.map(name)
 }
 

@@ -109,7 +109,14 @@ async fn attempt(
     }
     admission::prepare(call, &target, &mut object, None)?;
     validate(&target, &ctx, &object)?;
-    admission::allocate(call, &target, &mut object, None, &mut admitted)?;
+    admission::allocate(
+        call,
+        &target,
+        &mut object,
+        None,
+        options.dry_run,
+        &mut admitted,
+    )?;
     call.warn(strategy.warnings(&ctx, &object, None));
     target.to_storage(&mut object);
     let stored = commit(call, &target, object, options).await?;

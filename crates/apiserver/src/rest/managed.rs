@@ -42,6 +42,32 @@ pub fn apply(
     })
 }
 
+/// Notes who set the fields of an object that is answered and not stored: a review, a token request.
+pub fn note_answer(
+    call: &Call,
+    kind: (&str, &str, &str),
+    subresource: &str,
+    object: &mut Value,
+    options: &WriteOptions,
+) {
+    let (group, version, name) = kind;
+    let Some(schema) = call.shared.schemas.by_kind(group, version, name) else {
+        return;
+    };
+    let manager = manager(call, options);
+    let scope = Scope {
+        schemas: &call.shared.schemas,
+        ty: &Type::Struct(schema),
+        api_version: &format!("{group}/{version}"),
+        kind: name,
+        subresource,
+        reset: &fields::reset_fields(name, subresource, true, false),
+        now: Timestamp::now(),
+        convert: &|_, _| None,
+    };
+    fields::update(&scope, None, object, &manager);
+}
+
 fn manager(call: &Call, options: &WriteOptions) -> String {
     let agent = call.header(header::USER_AGENT).unwrap_or_default();
     fields::manager_name(&options.field_manager, agent)

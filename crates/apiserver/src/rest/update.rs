@@ -140,7 +140,14 @@ async fn write(
     admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
     validate(target, &ctx, &new, old)?;
-    admission::allocate(call, target, &mut new, Some(old), &mut admitted)?;
+    admission::allocate(
+        call,
+        target,
+        &mut new,
+        Some(old),
+        options.dry_run,
+        &mut admitted,
+    )?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
     fields::keep_times(old, &mut new);
     target.to_storage(&mut new);
@@ -309,25 +316,28 @@ fn ends_deletion(target: &Target, object: &Value) -> bool {
     meta::is_deleting(object) && !pending && !held_namespace && meta::finalizers(object).is_empty()
 }
 
-/// Changes an object without strategy and admission, for subresources that are their own rules.
+/// Changes an object without strategy and admission, for subresources that are their own rules. `owned` notes the change
+/// in managedFields.
 ///
 /// # Errors
 /// 404, 409, and what `change` refuses.
 pub async fn raw(
     call: &Call,
     target: &Target,
-    dry_run: bool,
+    options: &WriteOptions,
+    owned: bool,
     change: &(dyn Fn(&mut Value) -> Outcome<()> + Sync),
 ) -> Outcome<Arc<Stored>> {
-    let options = WriteOptions {
-        dry_run,
-        ..WriteOptions::default()
-    };
     for _ in 0..TRIES {
         let current = target.load(call)?;
-        let mut object = parse(&current.json)?;
+        let old = parse(&current.json)?;
+        let mut object = old.clone();
         change(&mut object)?;
-        match commit(call, target, &options, &current, object).await {
+        if owned {
+            managed::note(call, target, &mut object, Some(&old), options);
+            fields::keep_times(&old, &mut object);
+        }
+        match commit(call, target, options, &current, object).await {
             Ok(stored) => return Ok(stored),
             Err(Lost::Race) => tokio::task::yield_now().await,
             Err(Lost::Refused(status)) => return Err(status),

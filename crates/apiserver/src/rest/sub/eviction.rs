@@ -9,7 +9,7 @@ use knarr_store::{Range, Stored, Write};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::{Target, delete, engine_failure, meta, parse};
+use super::super::{Target, delete, engine_failure, meta, parse, update};
 use crate::{
     Outcome,
     body::{self, RequestBody, Response},
@@ -49,6 +49,9 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     if !exempt(&pod) {
         spend_budget(call, &pods, &pod, deletion.is_dry_run()).await?;
     }
+    if !deletion.is_dry_run() {
+        update::raw(call, &pods, &options, false, &mark_evicted).await?;
+    }
     delete::one(call, &pods, &deletion).await?;
     let done = Status {
         code: 201,
@@ -64,6 +67,26 @@ fn delete_options(eviction: &Value) -> Outcome<delete::DeleteOptions> {
         options => delete::DeleteOptions::deserialize(options)
             .map_err(|e| Status::bad_request(e.to_string()).into()),
     }
+}
+
+/// Tells in the pod's conditions why it goes.
+fn mark_evicted(pod: &mut Value) -> Outcome<()> {
+    let condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastProbeTime": null,
+        "lastTransitionTime": meta::now(),
+    });
+    match pod["status"]["conditions"].as_array_mut() {
+        Some(conditions) => {
+            conditions.retain(|c| c["type"] != "DisruptionTarget");
+            conditions.push(condition);
+        }
+        None => pod["status"]["conditions"] = json!([condition]),
+    }
+    Ok(())
 }
 
 /// Pods that are done, or have not started, disturb nobody by going.

@@ -32,6 +32,6 @@ pub(crate) async fn update(call: &Call, target: &Target, body: RequestBody) -> O
         }
         Ok(())
     };
-    let stored = update::raw(call, target, options.dry_run, &change).await?;
+    let stored = update::raw(call, target, &options, true, &change).await?;
     present::one(call, target, &accept, 200, &stored.json)
 }

@@ -5,7 +5,7 @@ use knarr_api::{Status, field};
 use knarr_store::Stored;
 use serde_json::{Value, json};
 
-use super::super::{Target, meta};
+use super::super::{Target, managed, meta};
 use crate::{
     Outcome,
     authn::token::{Bound, Object, Tokens},
@@ -30,6 +30,7 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
     let mut request = codec::decode_as(call, GROUP, "v1", KIND, &bytes, options.field_validation)?;
+    managed::note_answer(call, (GROUP, "v1", KIND), "token", &mut request, &options);
     let account = target.load(call)?;
     let tokens = call
         .shared
