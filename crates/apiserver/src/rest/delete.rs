@@ -135,7 +135,7 @@ pub async fn delete(call: &Call, target: &Target, body: RequestBody) -> Outcome<
             };
             present::one(call, target, &accept, code, &stored.json)
         }
-        Deleted::Gone(stored) if answers_with_object(target) => {
+        Deleted::Gone(stored) if resource.strategy.returns_deleted() => {
             present::one(call, target, &accept, 200, &stored.json)
         }
         Deleted::Gone(stored) => {
@@ -149,29 +149,6 @@ pub async fn delete(call: &Call, target: &Target, body: RequestBody) -> Outcome<
             Ok(respond::status(&accept, &Status::success(details)))
         }
     }
-}
-
-/// Kinds whose delete answers with the object even when it is gone.
-fn answers_with_object(target: &Target) -> bool {
-    matches!(
-        (
-            target.resource.group.as_str(),
-            target.resource.plural.as_str()
-        ),
-        (
-            "",
-            "pods"
-                | "services"
-                | "serviceaccounts"
-                | "podtemplates"
-                | "persistentvolumes"
-                | "persistentvolumeclaims"
-                | "resourcequotas"
-        ) | (
-            "storage.k8s.io",
-            "storageclasses" | "volumeattachments" | "csinodes" | "csidrivers"
-        )
-    )
 }
 
 /// Jobs keep their pods when nobody says otherwise, which surprises people.
