@@ -99,8 +99,11 @@ impl<K> Change<K> {
 #[derive(Clone)]
 pub struct Informers {
     client: Client,
-    by_type: Arc<Mutex<HashMap<(TypeId, String), Box<dyn Any + Send>>>>,
+    by_type: Arc<Mutex<ByType>>,
 }
+
+/// Informers by kind and field selector.
+type ByType = HashMap<(TypeId, String), Box<dyn Any + Send>>;
 
 impl Informers {
     pub fn new(client: Client) -> Self {

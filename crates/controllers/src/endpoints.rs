@@ -140,13 +140,13 @@ fn wanted(service: &Service, pods: &[Arc<Pod>], current: Option<&Endpoints>) -> 
 }
 
 type Ports = Vec<(String, i32, String, Option<String>)>;
+/// By address and uid, which sorts as the original does; each with whether it is ready.
+type Addresses = BTreeMap<(IpAddr, String), (EndpointAddress, bool)>;
 
 /// Addresses by the ports that they serve, which named target ports can make different.
 fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
     let unready_too = backends::publishes_unready(service);
-    // (address, uid) sorts as the original does: by address, then by uid.
-    let mut by_ports: BTreeMap<Ports, BTreeMap<(IpAddr, String), (EndpointAddress, bool)>> =
-        BTreeMap::new();
+    let mut by_ports: BTreeMap<Ports, Addresses> = BTreeMap::new();
     for p in pods
         .iter()
         .filter(|p| backends::may_be_endpoint(p, unready_too))

@@ -6,7 +6,6 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Node, Taint};
-use knarr_client::informer::Key;
 
 use crate::{
     labels::Labels,
@@ -182,6 +181,8 @@ pub struct Cluster {
     pub with_anti_affinity: usize,
     /// On how many nodes an image is.
     pub image_nodes: HashMap<String, i64>,
+    /// Pods for which room is being made, by uid, with the node where.
+    nominated: HashMap<String, (Arc<PodInfo>, String)>,
 }
 
 impl Cluster {
@@ -348,9 +349,28 @@ impl Cluster {
         }
     }
 
-    /// The pod that is known under this name on a node, if one is.
-    pub fn find(&self, key: &Key, node: &str) -> Option<&Arc<PodInfo>> {
-        self.node(node)?.pods.iter().find(|p| p.key == *key)
+    /// Room is being made for a pod on a node.
+    pub fn nominate(&mut self, pod: Arc<PodInfo>, node: &str) {
+        self.nominated
+            .insert(pod.uid.clone(), (pod, node.to_owned()));
+    }
+
+    /// The pod no longer waits for room.
+    pub fn denominate(&mut self, uid: &str) {
+        self.nominated.remove(uid);
+    }
+
+    /// The node as it will be when those at least as important as `pod` have come for which room is being made there;
+    /// `None` when there are none.
+    pub fn with_nominated(&self, node: &NodeInfo, pod: &PodInfo) -> Option<NodeInfo> {
+        let meant = |(other, on): &&(Arc<PodInfo>, String)| {
+            *on == node.name && other.uid != pod.uid && other.priority >= pod.priority
+        };
+        let mut coming = self.nominated.values().filter(meant).peekable();
+        coming.peek()?;
+        let mut out = node.clone();
+        coming.for_each(|(other, _)| out.put(other.clone()));
+        Some(out)
     }
 }
 

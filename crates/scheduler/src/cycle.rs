@@ -5,8 +5,8 @@ use std::fmt::Write;
 use rand::Rng;
 
 use crate::{
-    cluster::Cluster,
-    framework::{Events, Filter, Plugin, Reason},
+    cluster::{Cluster, NodeInfo},
+    framework::{Events, Filter, Plugin, Reason, Rejection},
     pod_info::PodInfo,
 };
 
@@ -136,10 +136,7 @@ impl Pipeline {
         let mut looked = 0;
         for i in order {
             looked += 1;
-            match filters
-                .iter()
-                .find_map(|(plugin, f)| Some((*plugin, f.check(&nodes[i]).err()?)))
-            {
+            match first_refusal(&filters, pod, cluster, &nodes[i]) {
                 None => {
                     self.feasible.push(i);
                     if self.feasible.len() >= wanted {
@@ -197,6 +194,21 @@ impl Pipeline {
         }
         feasible[highest(totals)]
     }
+}
+
+/// The first filter's refusal, with the plugin that it is of.
+fn first_refusal(
+    filters: &[(usize, Box<dyn Filter + '_>)],
+    pod: &PodInfo,
+    cluster: &Cluster,
+    node: &NodeInfo,
+) -> Option<(usize, Rejection)> {
+    let refusal = |node: &NodeInfo| {
+        filters
+            .iter()
+            .find_map(|(plugin, f)| Some((*plugin, f.check(node).err()?)))
+    };
+    refusal(node).or_else(|| refusal(&cluster.with_nominated(node, pod)?))
 }
 
 /// The index of the highest; of several one by chance, so that equals share the load.
@@ -301,6 +313,27 @@ mod tests {
             ("0/3 nodes are available: 3 Insufficient cpu.", 3)
         );
         assert!(why.wakes.meets(Events::POD_GONE) && !why.wakes.meets(Events::NODE_TAINTS));
+    }
+
+    #[test]
+    fn room_made_for_the_more_important_is_left_to_them() {
+        let mut cluster = Cluster::default();
+        cluster.set_node(node("a", json!({}), json!({})));
+        let asking = |name: &str, priority: i32| {
+            let containers = json!([{"name": "c", "resources": {"requests": {"cpu": "3"}}}]);
+            pod(
+                name,
+                json!({}),
+                json!({"priority": priority, "containers": containers}),
+            )
+        };
+        cluster.nominate(asking("waits", 10), "a");
+        let fits = |cluster: &Cluster, p: &PodInfo| pipeline().schedule(p, cluster).is_ok();
+        assert!(!fits(&cluster, &asking("low", 5)));
+        assert!(fits(&cluster, &asking("high", 20)));
+        assert!(fits(&cluster, &asking("waits", 10)));
+        cluster.denominate("waits");
+        assert!(fits(&cluster, &asking("low", 5)));
     }
 
     #[test]

@@ -201,6 +201,7 @@ impl Scheduler {
         let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
         if matches!(change, Change::Deleted(_)) || matches!(phase, Some("Succeeded" | "Failed")) {
             self.queue.remove(uid);
+            self.cluster.denominate(uid);
             self.gone(uid);
             return;
         }
@@ -260,6 +261,7 @@ impl Scheduler {
                 let node = self.cluster.nodes()[node].name.clone();
                 // Assumed: the next pod must not take the same room while this one is being bound.
                 self.cluster.place(pod.clone(), &node);
+                self.cluster.denominate(&pod.uid);
                 self.queue.happened(Events::POD_PLACED, now);
                 self.binder.bind(pod, node);
             }
@@ -277,6 +279,7 @@ impl Scheduler {
                     .failed(&pod.uid, Failure::Unschedulable(diagnosis.wakes), now);
                 match preemption {
                     Some(Ok(preemption)) => {
+                        self.cluster.nominate(pod.clone(), &preemption.node);
                         self.binder.preempt(pod, preemption, diagnosis.message())
                     }
                     other => {

@@ -264,11 +264,11 @@ impl Collector {
             let Some(place) = node.place.clone() else {
                 return Ok(None);
             };
-            let of = |d: &Box<str>| Some((d.clone(), graph.get(d)?.place.clone()?));
-            (
-                place,
-                node.dependents.iter().filter_map(of).collect::<Vec<_>>(),
-            )
+            let places = node
+                .dependents
+                .iter()
+                .filter_map(|d| Some((d.clone(), graph.get(d)?.place.clone()?)));
+            (place, places.collect::<Vec<_>>())
         };
         for (dependent, place) in dependents {
             let Some((found, live)) = self.live(&place, &dependent).await? else {

@@ -193,16 +193,20 @@ impl Graph {
         let Some(node) = self.nodes.get(uid) else {
             return Vec::new();
         };
-        let blocks = |dependent: &&Box<str>| {
+        let blocks = |dependent: &str| {
             let refs = self
                 .nodes
-                .get(*dependent)
+                .get(dependent)
                 .map(|d| d.owners.as_slice())
                 .unwrap_or_default();
             refs.iter()
                 .any(|o| o.uid == uid && o.block_owner_deletion == Some(true))
         };
-        node.dependents.iter().filter(blocks).cloned().collect()
+        node.dependents
+            .iter()
+            .filter(|d| blocks(d))
+            .cloned()
+            .collect()
     }
 }
 

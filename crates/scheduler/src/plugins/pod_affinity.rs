@@ -10,8 +10,63 @@ use crate::{
 
 pub struct InterPodAffinity;
 
-/// A place: topology key and value.
-type Places<'a> = HashMap<(&'a str, &'a str), i64>;
+/// Counts of places: by topology key, of which there are few, then by value, of which there may be one a node.
+#[derive(Default)]
+struct Places<'a>(Vec<(&'a str, HashMap<&'a str, i64>)>);
+
+impl<'a> Places<'a> {
+    fn add(&mut self, node: &'a NodeInfo, key: &'a str, by: i64) {
+        let Some(value) = node.label(key).filter(|_| by != 0) else {
+            return;
+        };
+        let i = match self.0.iter().position(|(k, _)| *k == key) {
+            Some(i) => i,
+            None => {
+                self.0.push((key, HashMap::new()));
+                self.0.len() - 1
+            }
+        };
+        *self.0[i].1.entry(value).or_default() += by;
+    }
+
+    /// The count of the node's place in one topology.
+    fn at(&self, node: &NodeInfo, key: &str) -> i64 {
+        let Some((_, counts)) = self.0.iter().find(|(k, _)| *k == key) else {
+            return 0;
+        };
+        node.label(key)
+            .and_then(|v| counts.get(v))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The counts of the node's places in all topologies.
+    fn all_at(&self, node: &NodeInfo) -> impl Iterator<Item = i64> {
+        self.0
+            .iter()
+            .filter_map(|(key, counts)| counts.get(node.label(key)?).copied())
+    }
+
+    /// Changes a count; only of a place that is counted already.
+    fn change(&mut self, node: &NodeInfo, key: &str, by: i64) {
+        let counts = self
+            .0
+            .iter_mut()
+            .find(|(k, _)| *k == key)
+            .map(|(_, counts)| counts);
+        if let (Some(counts), Some(value)) = (counts, node.label(key))
+            && let Some(count) = counts.get_mut(value)
+        {
+            *count += by;
+        }
+    }
+
+    fn none_counted(&self) -> bool {
+        self.0
+            .iter()
+            .all(|(_, counts)| counts.values().all(|n| *n == 0))
+    }
+}
 
 fn meant(term: &Term, cluster: &Cluster, class: &Class) -> bool {
     term.matches(
@@ -35,20 +90,6 @@ fn count_on(node: &NodeInfo, mask: &[bool]) -> i64 {
         .filter(|(class, _)| mask[*class])
         .map(|(_, n)| n)
         .sum()
-}
-
-fn add<'a>(places: &mut Places<'a>, node: &'a NodeInfo, key: &'a str, by: i64) {
-    if by != 0
-        && let Some(value) = node.label(key)
-    {
-        *places.entry((key, value)).or_default() += by;
-    }
-}
-
-fn at(places: &Places, node: &NodeInfo, key: &str) -> i64 {
-    node.label(key)
-        .and_then(|value| places.get(&(key, value)).copied())
-        .unwrap_or(0)
 }
 
 struct Rules<'a> {
@@ -87,9 +128,9 @@ impl Plugin for InterPodAffinity {
         let mut rules = Rules {
             pod,
             cluster,
-            wanted: Places::new(),
-            shunned: Places::new(),
-            shunning: Places::new(),
+            wanted: Places::default(),
+            shunned: Places::default(),
+            shunning: Places::default(),
             own: own.required.iter().all(|t| meant_pod(t, cluster, pod)),
         };
         rules.count_own();
@@ -107,13 +148,12 @@ impl Plugin for InterPodAffinity {
         if own.preferred.is_empty() && own.preferred_anti.is_empty() && cluster.with_affinity == 0 {
             return None;
         }
-        let mut places = Places::new();
+        let mut places = Places::default();
         for (terms, sign) in [(&own.preferred, 1), (&own.preferred_anti, -1)] {
             for (weight, term) in terms {
                 let mask = cluster.class_mask(|c| meant(term, cluster, c));
                 for node in cluster.nodes() {
-                    add(
-                        &mut places,
+                    places.add(
                         node,
                         &term.topology_key,
                         sign * weight * count_on(node, &mask),
@@ -126,7 +166,7 @@ impl Plugin for InterPodAffinity {
                 wishes_of(other, pod, cluster, node, &mut places);
             }
         }
-        (!places.is_empty()).then(|| Box::new(Near(places)) as Box<dyn Score>)
+        (!places.0.is_empty()).then(|| Box::new(Near(places)) as Box<dyn Score>)
     }
 
     fn weight(&self) -> i64 {
@@ -148,11 +188,11 @@ fn wishes_of<'a>(
         .iter()
         .filter(|t| meant_pod(t, cluster, pod))
     {
-        add(places, node, &term.topology_key, 1);
+        places.add(node, &term.topology_key, 1);
     }
     for (terms, sign) in [(&theirs.preferred, 1), (&theirs.preferred_anti, -1)] {
         for (weight, term) in terms.iter().filter(|(_, t)| meant_pod(t, cluster, pod)) {
-            add(places, node, &term.topology_key, sign * weight);
+            places.add(node, &term.topology_key, sign * weight);
         }
     }
 }
@@ -165,19 +205,15 @@ impl<'a> Rules<'a> {
             for node in cluster.nodes() {
                 let count = count_on(node, &mask);
                 for term in &own.required {
-                    add(&mut self.wanted, node, &term.topology_key, count);
+                    self.wanted.add(node, &term.topology_key, count);
                 }
             }
         }
         for term in &own.required_anti {
             let mask = cluster.class_mask(|c| meant(term, cluster, c));
             for node in cluster.nodes() {
-                add(
-                    &mut self.shunned,
-                    node,
-                    &term.topology_key,
-                    count_on(node, &mask),
-                );
+                self.shunned
+                    .add(node, &term.topology_key, count_on(node, &mask));
             }
         }
     }
@@ -199,34 +235,25 @@ impl<'a> Rules<'a> {
                     .iter()
                     .filter(|t| meant_pod(t, self.cluster, self.pod))
                 {
-                    add(&mut self.shunning, node, &term.topology_key, 1);
+                    self.shunning.add(node, &term.topology_key, 1);
                 }
             }
         }
     }
 
     fn suppose(&mut self, other: &PodInfo, node: &NodeInfo, by: i64) {
-        // Only places that are counted already can change: the pod was there when they were.
-        let change = |places: &mut Places, key: &str| {
-            if let Some((_, count)) = places
-                .iter_mut()
-                .find(|((k, v), _)| *k == key && node.label(key) == Some(*v))
-            {
-                *count += by;
-            }
-        };
         let (cluster, own) = (self.cluster, &self.pod.affinities);
         if own.required.iter().all(|t| meant_pod(t, cluster, other)) {
             own.required
                 .iter()
-                .for_each(|t| change(&mut self.wanted, &t.topology_key));
+                .for_each(|t| self.wanted.change(node, &t.topology_key, by));
         }
         for term in own
             .required_anti
             .iter()
             .filter(|t| meant_pod(t, cluster, other))
         {
-            change(&mut self.shunned, &term.topology_key);
+            self.shunned.change(node, &term.topology_key, by);
         }
         for term in other
             .affinities
@@ -234,7 +261,7 @@ impl<'a> Rules<'a> {
             .iter()
             .filter(|t| meant_pod(t, cluster, self.pod))
         {
-            change(&mut self.shunning, &term.topology_key);
+            self.shunning.change(node, &term.topology_key, by);
         }
     }
 }
@@ -249,24 +276,22 @@ impl Filter for Rules<'_> {
         let near = || {
             own.required
                 .iter()
-                .all(|t| at(&self.wanted, node, &t.topology_key) > 0)
+                .all(|t| self.wanted.at(node, &t.topology_key) > 0)
         };
-        let first = || self.own && self.wanted.values().all(|n| *n == 0);
+        let first = || self.own && self.wanted.none_counted();
         if !own.required.is_empty() && !(keyed && (near() || first())) {
             return Err(Rejection::always("node(s) didn't match pod affinity rules"));
         }
         if own
             .required_anti
             .iter()
-            .any(|t| at(&self.shunned, node, &t.topology_key) > 0)
+            .any(|t| self.shunned.at(node, &t.topology_key) > 0)
         {
             return Err(Rejection::now(
                 "node(s) didn't match pod anti-affinity rules",
             ));
         }
-        let shunned =
-            |((key, value), n): (&(&str, &str), &i64)| *n > 0 && node.label(key) == Some(value);
-        if self.shunning.iter().any(shunned) {
+        if self.shunning.all_at(node).any(|n| n > 0) {
             return Err(Rejection::now(
                 "node(s) didn't satisfy existing pods anti-affinity rules",
             ));
@@ -287,11 +312,7 @@ struct Near<'a>(Places<'a>);
 
 impl Score for Near<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        self.0
-            .iter()
-            .filter(|((key, value), _)| node.label(key) == Some(value))
-            .map(|(_, n)| n)
-            .sum()
+        self.0.all_at(node).sum()
     }
 
     fn normalize(&self, _: &Cluster, _: &[usize], scores: &mut [i64]) {

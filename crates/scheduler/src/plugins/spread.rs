@@ -1,6 +1,6 @@
 //! Spreads pods over zones, nodes or whatever nodes are labelled with: as a demand, or as a preference.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap};
 
 use super::taints::may_come;
 use crate::{
@@ -24,6 +24,8 @@ struct Counted<'a> {
     domains: HashMap<&'a str, i64>,
     /// Whether the pod itself is one of those that are counted.
     own: i64,
+    /// What the least of the domains has, once it was asked for.
+    least: Cell<Option<i64>>,
 }
 
 impl<'a> Counted<'a> {
@@ -38,6 +40,7 @@ impl<'a> Counted<'a> {
             mask,
             domains: HashMap::new(),
             own,
+            least: Cell::new(None),
         }
     }
 
@@ -57,10 +60,15 @@ impl<'a> Counted<'a> {
 
     /// What the least of the domains has.
     fn least(&self) -> i64 {
-        if (self.domains.len() as i64) < self.spread.min_domains {
-            return 0;
+        if let Some(known) = self.least.get() {
+            return known;
         }
-        self.domains.values().copied().min().unwrap_or(0)
+        let least = match (self.domains.len() as i64) < self.spread.min_domains {
+            true => 0,
+            false => self.domains.values().copied().min().unwrap_or(0),
+        };
+        self.least.set(Some(least));
+        least
     }
 }
 
@@ -220,6 +228,7 @@ impl Hard<'_> {
                     .and_then(|v| c.domains.get_mut(v))
             {
                 *count += by;
+                c.least.set(None);
             }
         }
     }
