@@ -1,0 +1,22 @@
+//! Whole clusters, driven by the real kubectl as users drive them.
+
+mod blog;
+mod kubectl;
+mod lifecycle;
+mod ngx;
+mod restart;
+
+use std::time::Duration;
+
+use knarr_testkit::Cluster;
+
+/// How long things may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn cluster() -> Cluster {
+    Cluster::start(env!("CARGO_BIN_EXE_knarr"))
+}
+
+fn example(name: &str) -> String {
+    format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
