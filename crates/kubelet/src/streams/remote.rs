@@ -125,9 +125,12 @@ where
     let (resize_tx, resize) = mpsc::channel(QUEUE);
     let (out, mut to_write) = mpsc::channel::<(Channel, Bytes)>(QUEUE);
     let (pong_tx, mut pongs) = mpsc::channel::<Bytes>(4);
+    let (gone_tx, mut gone) = tokio::sync::oneshot::channel::<()>();
     let writer = tokio::spawn(async move {
         loop {
             let message = tokio::select! {
+                // Nobody reads any more: `out` closes with this task.
+                _ = &mut gone => return,
                 next = to_write.recv() => match next {
                     Some((channel, bytes)) => encode(channel, &bytes, base64),
                     None => break,
@@ -145,8 +148,8 @@ where
         let _ = sink.send(Message::Close(Some(normal))).await;
         let _ = sink.close().await;
     });
-    let gone = out.clone();
     tokio::spawn(async move {
+        let _gone = gone_tx;
         let mut stdin_tx = Some(stdin_tx);
         // Opening frames on every channel are empty: they say nothing.
         while let Some(Ok(message)) = source.next().await {
@@ -168,7 +171,6 @@ where
                 _ => {}
             }
         }
-        drop(gone);
     });
     Remote {
         stdin,
