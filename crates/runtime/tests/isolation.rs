@@ -480,6 +480,104 @@ async fn resolver_and_working_directory() {
     assert_eq!(mode & 0o022, 0);
 }
 
+/// Undone also when the test fails.
+struct Shared(std::path::PathBuf);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.0.join("from-host"), nix::mount::MntFlags::MNT_DETACH);
+        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_propagate_as_asked() {
+    use nix::mount::{MsFlags, mount};
+    if !can_run() {
+        return;
+    }
+    let f = Fixture::new().await;
+    let s = f.sandbox("propagate").await;
+    let host = f.dir.join("shared");
+    for dir in ["from-host", "from-container"] {
+        std::fs::create_dir_all(host.join(dir)).unwrap();
+    }
+    mount(
+        Some(&host),
+        &host,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .unwrap();
+    let guard = Shared(host.clone());
+    mount(
+        None::<&str>,
+        &host,
+        None::<&str>,
+        MsFlags::MS_SHARED,
+        None::<&str>,
+    )
+    .unwrap();
+    let start = async |name: &str, propagation: Propagation, script: &str| {
+        let bind = Mount {
+            container_path: "/m".into(),
+            host_path: host.clone(),
+            propagation,
+            ..Default::default()
+        };
+        let security = SecurityContext {
+            privileged: true,
+            ..Default::default()
+        };
+        let script = format!("{script}; while :; do sleep 0.1; done");
+        f.run(
+            &s,
+            &ContainerConfig {
+                mounts: vec![bind],
+                security,
+                ..shell(name, &script)
+            },
+        )
+        .await
+    };
+    let both = start(
+        "both",
+        Propagation::Bidirectional,
+        "mount -t tmpfs none /m/from-container && touch /m/from-container/x; echo done",
+    )
+    .await;
+    f.wait_log(&both, "done").await;
+    assert!(host.join("from-container/x").exists());
+    let follows = start("follows", Propagation::HostToContainer, "true").await;
+    let private = start("private", Propagation::Private, "true").await;
+    mount(
+        Some("none"),
+        &host.join("from-host"),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .unwrap();
+    std::fs::write(host.join("from-host/y"), "").unwrap();
+    for (id, sees) in [(&both, true), (&follows, true), (&private, false)] {
+        let command = Fixture::exec_words(&["test", "-e", "/m/from-host/y"]);
+        let code = f
+            .runtime
+            .exec_sync(id, &command, Duration::from_secs(5))
+            .await
+            .unwrap()
+            .exit_code;
+        assert_eq!(code == 0, sees);
+    }
+    nix::mount::umount2(
+        &host.join("from-container"),
+        nix::mount::MntFlags::MNT_DETACH,
+    )
+    .unwrap();
+    drop(guard);
+}
+
 /// All of the above where only version 2 is mounted: devices are then restricted by a program, and there is a cgroup namespace.
 #[test]
 fn the_same_with_cgroups_of_version_2_alone() {

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     disk,
-    spec::{ContainerSpec, RunStatus},
+    spec::{ContainerSpec, PidNamespace, RunStatus},
     types::ContainerState,
     wire::{Birth, Connection},
 };
@@ -170,7 +170,9 @@ impl Shim {
         readers: Vec<JoinHandle<()>>,
     ) {
         let code = ended.await.unwrap_or(137);
-        self.kill_rest(&container.spec.cgroup).await;
+        if container.spec.pid_namespace != PidNamespace::Container {
+            self.kill_rest(&container.spec.cgroup).await;
+        }
         let aborts: Vec<_> = readers.iter().map(JoinHandle::abort_handle).collect();
         // A process outside of the group may still hold the pipe.
         if tokio::time::timeout(DRAIN, futures::future::join_all(readers))

@@ -282,14 +282,8 @@ fn copy_device(root: &Root, host: &Path, inside: &Path) -> anyhow::Result<()> {
 fn change_root(root: &Root) -> anyhow::Result<()> {
     fchdir(root.0.root())?;
     pivot_root(".", ".").context("pivot_root")?;
-    // The old root now lies on top of the new one.
-    mount(
-        None::<&str>,
-        ".",
-        None::<&str>,
-        MsFlags::MS_SLAVE | MsFlags::MS_REC,
-        None::<&str>,
-    )?;
+    // The old root now lies on top of the new one. It receives from the host and sends nothing back since `enter` cut it
+    // off, so that letting go of it is not noticed there.
     umount2(".", MntFlags::MNT_DETACH).context("let go of the host's root")?;
     std::env::set_current_dir("/")?;
     Ok(())
