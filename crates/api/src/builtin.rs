@@ -166,12 +166,12 @@ fn core() -> Vec<Entry> {
             .status(),
         v1("PersistentVolumeClaim", "persistentvolumeclaims")
             .short(&["pvc"])
-            .by(Plain::NAMESPACED.with_status())
+            .by(strategy::PersistentVolumeClaim)
             .status(),
         v1("PersistentVolume", "persistentvolumes")
             .cluster()
             .short(&["pv"])
-            .by(Plain::CLUSTER.with_status())
+            .by(strategy::PersistentVolume)
             .status(),
         pods(),
         v1("PodTemplate", "podtemplates"),
@@ -257,7 +257,7 @@ fn apps() -> Vec<Entry> {
 }
 
 fn batch() -> Vec<Entry> {
-    let mut autoscalers = kind(
+    let autoscalers = kind(
         "autoscaling",
         "v2",
         "HorizontalPodAutoscaler",
@@ -267,7 +267,6 @@ fn batch() -> Vec<Entry> {
     .all()
     .by(Plain::NAMESPACED.with_status())
     .status();
-    autoscalers.0.versions.push("v1".to_owned());
     vec![
         autoscalers,
         kind("batch", "v1", "CronJob", "cronjobs")
@@ -294,13 +293,16 @@ fn networking() -> Vec<Entry> {
             .short(&["ing"])
             .by(strategy::Ingress)
             .status(),
-        v1("IPAddress", "ipaddresses").cluster().short(&["ip"]),
+        v1("IPAddress", "ipaddresses")
+            .cluster()
+            .short(&["ip"])
+            .by(strategy::IpAddress),
         v1("NetworkPolicy", "networkpolicies")
             .short(&["netpol"])
             .by(strategy::NetworkPolicy),
         v1("ServiceCIDR", "servicecidrs")
             .cluster()
-            .by(Plain::CLUSTER.with_status())
+            .by(strategy::ServiceCidr)
             .status(),
     ]
 }
@@ -343,8 +345,11 @@ fn policy() -> Vec<Entry> {
             "priorityclasses",
         )
         .cluster()
-        .short(&["pc"]),
-        kind("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses").cluster(),
+        .short(&["pc"])
+        .by(strategy::PriorityClass),
+        kind("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses")
+            .cluster()
+            .by(strategy::RuntimeClass),
         kind("coordination.k8s.io", "v1", "Lease", "leases").by(strategy::Lease),
         flow("FlowSchema", "flowschemas"),
         flow("PriorityLevelConfiguration", "prioritylevelconfigurations"),
@@ -359,7 +364,8 @@ fn storage() -> Vec<Entry> {
         v1("CSIStorageCapacity", "csistoragecapacities"),
         v1("StorageClass", "storageclasses")
             .cluster()
-            .short(&["sc"]),
+            .short(&["sc"])
+            .by(strategy::StorageClass),
         v1("VolumeAttachment", "volumeattachments")
             .cluster()
             .by(Plain::CLUSTER.with_status())

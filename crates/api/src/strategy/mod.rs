@@ -8,7 +8,9 @@ mod common;
 mod defaults;
 
 mod access;
+mod addresses;
 mod batch;
+mod classes;
 mod config;
 mod endpoints;
 mod event;
@@ -20,10 +22,13 @@ mod plain;
 mod pod;
 mod policy;
 pub mod service;
+mod storage;
 mod workload;
 
 pub use access::{Binding, BindingScope, Role, RoleScope};
+pub use addresses::{IpAddress, ServiceCidr};
 pub use batch::{CronJob, Job};
+pub use classes::{PriorityClass, RuntimeClass};
 pub use config::{ConfigMap, Secret, ServiceAccount};
 pub use endpoints::{EndpointSlice, Endpoints};
 pub use event::Event;
@@ -35,6 +40,7 @@ pub use plain::Plain;
 pub use pod::Pod;
 pub use policy::{NetworkPolicy, PodDisruptionBudget};
 pub use service::Service;
+pub use storage::{PersistentVolume, PersistentVolumeClaim, StorageClass};
 pub use workload::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, ReplicationController, StatefulSet,
 };

@@ -167,7 +167,7 @@ fn owners(owners: &At, errs: &mut Errors) {
 
 fn one_owner(owner: &At, errs: &mut Errors) {
     let version = owner.text("apiVersion");
-    if version.is_empty() || version.ends_with('/') {
+    if version.is_empty() || version.ends_with('/') || version.matches('/').count() > 1 {
         errs.push(owner.get("apiVersion").invalid("version must not be empty"));
     }
     for key in ["kind", "name", "uid"] {
@@ -191,7 +191,12 @@ fn one_owner(owner: &At, errs: &mut Errors) {
 
 fn finalizers(finalizers: &At, errs: &mut Errors) {
     for f in finalizers.each() {
-        f.push(names::qualified_name(f.str()), errs);
+        // the original leaves the index out of this path
+        At {
+            v: f.v,
+            path: finalizers.path.clone(),
+        }
+        .push(names::qualified_name(f.str()), errs);
     }
     let has = |name: &str| list(finalizers.v).iter().any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     field::Path,
     names,
-    validation::{At, amount::Amount, has, list, text},
+    validation::{At, amount::Amount, text},
 };
 
 /// Annotations that once were the way to say something.
@@ -76,14 +76,12 @@ const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 /// Warnings about a pod.
 pub fn pod(object: &Value) -> Vec<String> {
     let mut out = Vec::new();
-    {
-        let wrong = names::dns1123_label(text(&object["metadata"], "name"));
-        if !wrong.is_empty() {
-            out.push(format!(
+    let wrong = names::dns1123_label(text(&object["metadata"], "name"));
+    if !wrong.is_empty() {
+        out.push(format!(
                 "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
                 wrong.join(" ")
             ));
-        }
     }
     let (meta, spec) = (At::root(object, "metadata"), At::root(object, "spec"));
     both(&meta, &spec, None, &mut out);
@@ -104,7 +102,7 @@ pub fn template(template: &At, old: Option<&Value>) -> Vec<String> {
 
 fn both(meta: &At, spec: &At, old: Option<&Value>, out: &mut Vec<String>) {
     node_labels(spec, out);
-    annotations(meta, spec, old, out);
+    annotations(meta, old, out);
     volumes(spec, out);
     repeated_references(spec, out);
     for key in ["initContainers", "containers", "ephemeralContainers"] {
@@ -150,18 +148,12 @@ fn node_labels(spec: &At, out: &mut Vec<String>) {
     }
 }
 
-fn annotations(meta: &At, spec: &At, old: Option<&Value>, out: &mut Vec<String>) {
+fn annotations(meta: &At, old: Option<&Value>, out: &mut Vec<String>) {
     let all = meta.get("annotations");
     let before = |key: &str| old.is_some_and(|o| o["metadata"]["annotations"].get(key).is_some());
     for (key, at) in all.entries() {
-        if let Some(container) = key.strip_prefix(APP_ARMOR) {
-            let field = |c: &Value| {
-                has(&c["securityContext"], "appArmorProfile") && text(c, "name") == container
-            };
-            let said = ["initContainers", "containers"]
-                .iter()
-                .any(|l| list(&spec.v[*l]).iter().any(field));
-            if !before(key) && !said {
+        if key.starts_with(APP_ARMOR) {
+            if !before(key) {
                 out.push(format!(
                     "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
                     at.path

@@ -34,6 +34,11 @@ impl Strategy for DaemonSet {
         set(spec, "revisionHistoryLimit", 10);
         pod::defaults::template(spec);
         pod::round_template(spec);
+        set(
+            ensure(ensure(object, "metadata"), "annotations"),
+            TEMPLATE_GENERATION,
+            "0",
+        );
     }
 
     fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
@@ -51,10 +56,8 @@ impl Strategy for DaemonSet {
 
     fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
         common::split_status(&ctx.subresource, object, old);
-        if ctx.subresource != "status" {
-            let changed = object["spec"]["template"] != old["spec"]["template"];
-            set_template_generation(object, template_generation(old) + i64::from(changed));
-        }
+        let changed = object["spec"]["template"] != old["spec"]["template"];
+        set_template_generation(object, template_generation(old) + i64::from(changed));
     }
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
