@@ -183,7 +183,7 @@ fn core() -> Vec<Entry> {
             .status(),
         v1("ResourceQuota", "resourcequotas")
             .short(&["quota"])
-            .by(Plain::NAMESPACED.with_status())
+            .by(Plain::NAMESPACED.with_uncounted_status())
             .status(),
         v1("Secret", "secrets").by(strategy::Secret),
         v1("ServiceAccount", "serviceaccounts")
@@ -265,7 +265,7 @@ fn batch() -> Vec<Entry> {
     )
     .short(&["hpa"])
     .all()
-    .by(Plain::NAMESPACED.with_status())
+    .by(Plain::NAMESPACED.with_uncounted_status())
     .status();
     vec![
         autoscalers,
@@ -368,7 +368,7 @@ fn storage() -> Vec<Entry> {
             .by(strategy::StorageClass),
         v1("VolumeAttachment", "volumeattachments")
             .cluster()
-            .by(Plain::CLUSTER.with_status())
+            .by(Plain::CLUSTER.with_uncounted_status())
             .status(),
         v1("VolumeAttributesClass", "volumeattributesclasses")
             .cluster()
@@ -417,7 +417,7 @@ fn extension() -> Vec<Entry> {
         )
         .cluster()
         .short(&["csr"])
-        .by(Plain::CLUSTER.with_status())
+        .by(Plain::CLUSTER.with_uncounted_status())
         .sub("approval", STATUS)
         .status(),
         kind(
@@ -434,7 +434,9 @@ fn extension() -> Vec<Entry> {
         kind("apiregistration.k8s.io", "v1", "APIService", "apiservices")
             .cluster()
             .category("api-extensions")
-            .by(Plain::CLUSTER.with_status().named(meta::path_segment))
+            .by(Plain::CLUSTER
+                .with_uncounted_status()
+                .named(meta::path_segment))
             .status(),
         admission(
             "MutatingWebhookConfiguration",

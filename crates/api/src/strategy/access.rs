@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     field::{Error, Errors},
-    names, table,
+    names,
+    selector::LabelSelector,
+    table,
     validation::{At, labels, list, meta, ordered_json, text},
 };
 
@@ -45,6 +47,13 @@ impl Role {
             }
             for selector in selectors.each() {
                 labels::selector(&selector, errs);
+                if LabelSelector::from_object(selector.v).is_err() {
+                    errs.push(Error::invalid(
+                        &selector.path,
+                        Value::Null,
+                        "invalid label selector.",
+                    ));
+                }
             }
         }
     }
@@ -231,14 +240,14 @@ impl Strategy for Binding {
     fn columns(&self) -> Vec<Column> {
         let (role, users, groups, accounts) = if self.namespaced() {
             (
-                "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error. This field is immutable.",
+                "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error.",
                 "Users in the roleBinding",
                 "Groups in the roleBinding",
                 "ServiceAccounts in the roleBinding",
             )
         } else {
             (
-                "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error. This field is immutable.",
+                "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error.",
                 "Users in the clusterRoleBinding",
                 "Groups in the clusterRoleBinding",
                 "ServiceAccounts in the clusterRoleBinding",

@@ -45,6 +45,15 @@ impl Plain {
         }
     }
 
+    /// The kind has a `/status` and counts no generations.
+    pub const fn with_uncounted_status(self) -> Self {
+        Plain {
+            status: true,
+            generation: false,
+            ..self
+        }
+    }
+
     pub const fn named(self, name: NameRule) -> Self {
         Plain { name, ..self }
     }

@@ -190,8 +190,10 @@ impl Strategy for PodDisruptionBudget {
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::create(object, true, meta::subdomain, &mut errs);
         budget(&At::root(object, "spec"), &mut errs);
+        if errs.is_empty() {
+            meta::create(object, true, meta::path_segment, &mut errs);
+        }
         errs
     }
 

@@ -17,7 +17,7 @@ pub fn at_most(status: &At, part: &str, whole: &str, words: &str, errs: &mut Err
     }
 }
 
-/// `collisionCount` never falls.
+/// `collisionCount` never falls, and once there it never goes.
 pub fn collisions(status: &At, old: &serde_json::Value, errs: &mut Errors) {
     let Some(was) = old
         .get("collisionCount")
@@ -25,11 +25,12 @@ pub fn collisions(status: &At, old: &serde_json::Value, errs: &mut Errors) {
     else {
         return;
     };
-    let now = status.int("collisionCount").unwrap_or(0);
-    if now < was {
+    let now = status.int("collisionCount");
+    if now.is_none_or(|n| n < was) {
+        let path = status.path.child("collisionCount");
         errs.push(crate::field::Error::invalid(
-            &status.path.child("collisionCount"),
-            now,
+            &path,
+            now.unwrap_or(0),
             "cannot be decremented",
         ));
     }

@@ -9,11 +9,11 @@ use crate::{
     selector::LabelSelector,
     strategy::{
         Column, Context, Strategy, common,
-        defaults::{at, each, ensure, set},
+        defaults::{at, each, ensure, set, set_text},
         pod,
     },
     table,
-    validation::{At, has, immutable, labels, list, meta, non_negative, text},
+    validation::{At, has, immutable, is_empty, labels, list, meta, non_negative, text},
 };
 
 /// `batch/v1/Job`.
@@ -58,8 +58,15 @@ impl Strategy for Job {
 
     fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
         common::reset(object, "status");
+        let template = |o: &Value| o["spec"]["template"]["metadata"]["labels"].clone();
+        // a Job without labels of its own has those of its template, generated ones too
+        let own = object["metadata"]["labels"].clone();
+        let shared = is_empty(&own) || own == template(object);
         if object["spec"]["manualSelector"] != true {
             generate_selector(object);
+        }
+        if shared && !is_empty(&template(object)) {
+            object["metadata"]["labels"] = template(object);
         }
     }
 
@@ -224,7 +231,7 @@ pub(super) fn failure_defaults(spec: &mut Value) {
     if let Some(policy) = at(spec, "podFailurePolicy") {
         for rule in each(policy, "rules") {
             for condition in each(rule, "onPodConditions") {
-                set(condition, "status", "True");
+                set_text(condition, "status", "True");
             }
         }
     }

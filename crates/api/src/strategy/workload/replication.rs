@@ -50,6 +50,11 @@ impl Strategy for ReplicationController {
 
     fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
         common::split_status(&ctx.subresource, object, old);
+        let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+        let meta = ensure(object, "metadata");
+        if is_empty(&meta["labels"]) && !is_empty(&labels) {
+            meta["labels"] = labels;
+        }
     }
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
