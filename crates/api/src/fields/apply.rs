@@ -9,7 +9,7 @@ use super::{
     stripped, typed,
     update::{changed, fresh},
 };
-use crate::status::Status;
+use crate::{schema::Type, status::Status};
 
 /// kubectl's own record of what was applied from the client's side.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -41,7 +41,7 @@ pub fn apply(
     manager: &str,
     force: bool,
 ) -> Result<Value, Box<Status>> {
-    check_kind(scope, applied)?;
+    check_kind((scope.api_version, scope.kind), applied)?;
     let mut old = live.cloned().unwrap_or_else(|| fresh(scope.ty));
     let entries = Managed::decode(&managed::take(&mut old)).map_err(|why| {
         Box::new(Status::failure(
@@ -55,7 +55,7 @@ pub fn apply(
     } else {
         entries
     };
-    check_type(scope, applied)?;
+    check_type(scope.ty, applied)?;
 
     let outcome = match merged(scope, &old, applied, entries.clone(), manager, force) {
         Ok(outcome) => outcome,
@@ -99,35 +99,38 @@ fn group_version_kind(api_version: &str, kind: &str) -> String {
     format!("{slash}{api_version}, Kind={kind}")
 }
 
-fn check_kind(scope: &Scope<'_>, applied: &Value) -> Result<(), Box<Status>> {
+/// Whether `applied` is a configuration of this kind that fits its type.
+///
+/// # Errors
+/// As [`apply`]: 400, 500.
+pub fn check(ty: &Type, api_version: &str, kind: &str, applied: &Value) -> Result<(), Box<Status>> {
+    check_kind((api_version, kind), applied)?;
+    check_type(ty, applied)
+}
+
+fn check_kind(wanted: (&str, &str), applied: &Value) -> Result<(), Box<Status>> {
     let text = |key: &str| applied[key].as_str().unwrap_or_default();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    if (api_version, kind) != (scope.api_version, scope.kind) {
-        let shown = group_version_kind(api_version, kind);
-        return Err(Box::new(Status::bad_request(format!(
-            "invalid object type: {shown}"
-        ))));
+    let given = (text("apiVersion"), text("kind"));
+    if given != wanted {
+        let shown = group_version_kind(given.0, given.1);
+        return Err(Status::bad_request(format!("invalid object type: {shown}")).into());
     }
     if !applied["metadata"]["managedFields"].is_null() {
-        return Err(Box::new(Status::bad_request(
-            "metadata.managedFields must be nil",
-        )));
+        return Err(Status::bad_request("metadata.managedFields must be nil").into());
     }
     Ok(())
 }
 
-fn check_type(scope: &Scope<'_>, applied: &Value) -> Result<(), Box<Status>> {
-    let Some(why) = typed::invalid(scope.ty, applied) else {
+fn check_type(ty: &Type, applied: &Value) -> Result<(), Box<Status>> {
+    let Some(why) = typed::invalid(ty, applied) else {
         return Ok(());
     };
-    let text = |key: &str| applied["metadata"][key].as_str().unwrap_or_default();
-    let kind = group_version_kind(scope.api_version, scope.kind);
-    let what = format!("{}/{}; {kind}", text("namespace"), text("name"));
-    Err(Box::new(Status::failure(
-        500,
-        "",
-        format!("failed to create typed patch object ({what}): {why}"),
-    )))
+    let text = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
+    let kind = group_version_kind(&text(applied, "apiVersion"), &text(applied, "kind"));
+    let meta = &applied["metadata"];
+    let what = format!("{}/{}; {kind}", text(meta, "namespace"), text(meta, "name"));
+    let why = format!("failed to create typed patch object ({what}): {why}");
+    Err(Status::failure(500, "", why).into())
 }
 
 fn merged(

@@ -18,7 +18,7 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-pub use apply::apply;
+pub use apply::{apply, check};
 pub use element::Element;
 pub use managed::{Managed, Operation};
 pub use set::Set;

@@ -1,5 +1,7 @@
 //! What creates, updates and patches do to managedFields.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::{
@@ -70,7 +72,8 @@ pub(super) fn changed(
     );
     // What this write changes is taken from everybody, also from earlier writes of the same manager.
     let nobody = Identity::new(Operation::Update, "", "", "");
-    let Ok(comparison) = settle(scope, old, new, &mut entries, &nobody, true) else {
+    let (old, new) = (shown(scope, old), shown(scope, new));
+    let Ok(comparison) = settle(scope, &old, &new, &mut entries, &nobody, true) else {
         return entries;
     };
     let set = comparison
@@ -96,6 +99,18 @@ pub(super) fn changed(
         );
     }
     entries
+}
+
+/// The object as the subresource shows it: a Scale leaves out that there shall be none.
+fn shown<'o>(scope: &Scope<'_>, object: &'o Value) -> Cow<'o, Value> {
+    if scope.subresource != "scale" || object["spec"]["replicas"] != 0 {
+        return Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.remove("replicas");
+    }
+    Cow::Owned(object)
 }
 
 /// Takes the managedFields of `live` for `new` when only their times differ and nothing else does.

@@ -101,7 +101,7 @@ fn merged(
 }
 
 /// The configuration of an apply body, which is YAML or JSON.
-fn read(call: &Call, bytes: &[u8], validation: FieldValidation) -> Outcome<Value> {
+pub(crate) fn read(call: &Call, bytes: &[u8], validation: FieldValidation) -> Outcome<Value> {
     let bad = |why: String| Box::new(Status::bad_request(why));
     let document = yaml::read(bytes).map_err(|why| {
         bad(format!(

@@ -16,6 +16,11 @@ use crate::{
 
 const APPLY: [&str; 1] = ["application/apply-patch+yaml"];
 
+/// Whether the body of a PATCH is a configuration for server-side apply.
+pub(crate) fn is_apply(call: &Call) -> bool {
+    APPLY.contains(&media_type(call))
+}
+
 /// A patch of one of the three kinds that need what is stored.
 pub struct Patch {
     kind: patches::Kind,
@@ -77,7 +82,7 @@ fn unsupported() -> knarr_api::Status {
 /// # Errors
 /// 404, 409, 415, 422.
 pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
-    if APPLY.contains(&media_type(call)) {
+    if is_apply(call) {
         return apply::apply(call, target, body).await;
     }
     patches::Kind::of(media_type(call)).ok_or_else(unsupported)?;

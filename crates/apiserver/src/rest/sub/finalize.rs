@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::{Target, meta, update};
+use super::super::{Target, managed, meta, update};
 use crate::{
     Outcome,
     body::{self, RequestBody, Response},
@@ -23,6 +23,7 @@ pub(crate) async fn update(call: &Call, target: &Target, body: RequestBody) -> O
         if !revision.is_empty() && revision != meta::text(namespace, "resourceVersion") {
             return Err(target.conflict(super::super::MODIFIED));
         }
+        let old = namespace.clone();
         match sent["spec"]["finalizers"]
             .as_array()
             .filter(|f| !f.is_empty())
@@ -30,6 +31,7 @@ pub(crate) async fn update(call: &Call, target: &Target, body: RequestBody) -> O
             Some(finalizers) => namespace["spec"]["finalizers"] = finalizers.clone().into(),
             None => namespace["spec"] = serde_json::json!({}),
         }
+        managed::note(call, target, namespace, Some(&old), &options);
         Ok(())
     };
     let stored = update::raw(call, target, &options, true, &change).await?;

@@ -1,12 +1,13 @@
 //! `scale`: how many, of whatever it is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::Method;
-use knarr_api::{Status, field};
+use knarr_api::{Status, field, fields, schema::Type};
+use knarr_store::Stored;
 use serde_json::{Value, json};
 
-use super::super::{MODIFIED, Target, meta, patch, update};
+use super::super::{MODIFIED, Target, apply, managed, meta, patch, update};
 use crate::{
     Outcome,
     accept::Shape,
@@ -37,6 +38,8 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
             scaled(target, old, &scale)
         })
         .await?
+    } else if patch::is_apply(call) {
+        applied(call, target, &bytes).await?
     } else {
         let (patch, options) = patch::Patch::read(call, bytes)?;
         let make = |old: &Value| {
@@ -49,6 +52,31 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
         return present::one(call, target, &accept, 200, &stored.json);
     }
     show(&target.decode(&stored.json)?)
+}
+
+/// Applies a Scale as a configuration of the object that has only this field.
+async fn applied(call: &Call, target: &Target, bytes: &[u8]) -> Outcome<Arc<Stored>> {
+    let options = WriteOptions::new(&call.query, OptionsKind::Apply)?;
+    let scale = apply::read(call, bytes, options.field_validation)?;
+    if let Some(schema) = call.shared.schemas.by_kind(GROUP, "v1", "Scale") {
+        fields::check(&Type::Struct(schema), "autoscaling/v1", "Scale", &scale)?;
+    }
+    meta::settle_name(target, &scale)?;
+    let mut configuration = json!({
+        "apiVersion": target.api_version(),
+        "kind": target.resource.kind,
+        "metadata": {"name": target.name},
+        "spec": {},
+    });
+    if !scale["spec"]["replicas"].is_null() {
+        configuration["spec"]["replicas"] = scale["spec"]["replicas"].clone();
+    }
+    let make = |old: &Value| {
+        scaled(target, old, &scale)?;
+        managed::apply(call, target, Some(old), &configuration, &options)
+            .unwrap_or_else(|| Err(target.not_found()))
+    };
+    update::change(call, target, &options, update::Kind::Apply, &make).await
 }
 
 /// The object with the replicas that a Scale asks for.
