@@ -3,9 +3,14 @@
 mod definitions;
 mod paths;
 
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
 use serde_json::{Map, Value, json};
 
-use crate::{Registry, Resource, Schemas};
+use crate::{Registry, Resource, Schemas, schema};
 use definitions::Definitions;
 use paths::Paths;
 
@@ -41,6 +46,59 @@ pub fn path(group: &str, version: &str) -> String {
     }
 }
 
+/// Raised when documents of the same registry and schemas come out differently than before.
+const EDITION: u32 = 1;
+
+/// A tag that changes when the document of a group and version does; without making the document.
+pub fn tag(registry: &Registry, schemas: &Schemas, group: &str, version: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    (group, version).hash(&mut hasher);
+    for resource in served(registry, group, version) {
+        hash_resource(resource, &mut hasher);
+        schemas.hash_kind(group, version, &resource.kind, &mut hasher);
+    }
+    finished(hasher)
+}
+
+/// [`tag`] of the one document of OpenAPI 2.
+pub fn tag_v2(registry: &Registry, schemas: &Schemas) -> String {
+    let mut hasher = DefaultHasher::new();
+    for (group, version) in group_versions(registry) {
+        tag(registry, schemas, &group, &version).hash(&mut hasher);
+    }
+    finished(hasher)
+}
+
+fn finished(mut hasher: DefaultHasher) -> String {
+    (EDITION, env!("CARGO_PKG_VERSION"), schema::text_hash()).hash(&mut hasher);
+    format!("{:016X}", hasher.finish())
+}
+
+fn hash_resource(resource: &Resource, hasher: &mut DefaultHasher) {
+    (
+        &resource.group,
+        &resource.versions,
+        &resource.plural,
+        &resource.kind,
+        &resource.list_kind,
+    )
+        .hash(hasher);
+    (resource.namespaced, &resource.verbs).hash(hasher);
+    for sub in &resource.subresources {
+        (sub.name, &sub.kind, sub.group_version, &sub.verbs).hash(hasher);
+    }
+}
+
+fn served<'a>(
+    registry: &'a Registry,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'a Arc<Resource>> {
+    let here =
+        move |r: &&Arc<Resource>| r.group == group && r.versions.iter().any(|v| v == version);
+    registry.iter().filter(here)
+}
+
 /// `/openapi/v3`: where each document is. `documents` are pairs of [`path`] and the document's hash.
 pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
     let paths: Map<String, Value> = documents
@@ -59,9 +117,7 @@ pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Val
 pub fn v3(registry: &Registry, schemas: &Schemas, group: &str, version: &str) -> Option<Value> {
     let mut definitions = Definitions::new(Flavor::V3, schemas);
     let mut paths = Map::new();
-    let served =
-        |r: &&std::sync::Arc<Resource>| r.group == group && r.versions.iter().any(|v| v == version);
-    for resource in registry.iter().filter(served) {
+    for resource in served(registry, group, version) {
         Paths {
             flavor: Flavor::V3,
             group,
@@ -112,7 +168,6 @@ pub fn v2(registry: &Registry, schemas: &Schemas) -> Value {
 mod tests {
     use super::*;
     use crate::{registry::Subresource, strategy::Strategy};
-    use std::sync::Arc;
 
     struct Plain;
     impl Strategy for Plain {}
@@ -205,6 +260,13 @@ mod tests {
             json!([{"group": "apps", "kind": "Deployment", "version": "v1"}])
         );
         assert!(v3(&registry(), &schemas, "batch", "v1").is_none());
+        let before = tag(&registry(), &schemas, "apps", "v1");
+        assert_eq!(before, tag(&registry(), &schemas, "apps", "v1"));
+        let mut fewer = (**registry().get("apps", "deployments").unwrap()).clone();
+        fewer.subresources.clear();
+        let mut changed = Registry::default();
+        changed.add(fewer);
+        assert_ne!(before, tag(&changed, &schemas, "apps", "v1"));
         let doc = v2(&registry(), &schemas);
         check_links(&doc, &doc);
         assert_eq!(

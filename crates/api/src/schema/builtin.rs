@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{LazyLock, OnceLock},
 };
 
@@ -83,6 +84,16 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     table.packages = packages;
     table
 });
+
+/// Changes when the text of the built-in types does.
+pub(crate) fn text_hash() -> u64 {
+    static HASH: LazyLock<u64> = LazyLock::new(|| {
+        let mut hasher = DefaultHasher::new();
+        FILES.hash(&mut hasher);
+        hasher.finish()
+    });
+    *HASH
+}
 
 pub(super) fn get(i: u32) -> &'static Struct {
     let table = &*TABLE;

@@ -8,9 +8,14 @@ mod builtin;
 mod text;
 mod types;
 
+pub(crate) use builtin::text_hash;
 pub use types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, StructRef, Type};
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 /// All types known: the built-in ones, always, and those of custom resources. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +71,19 @@ impl Schemas {
                 .remove(&(group.to_owned(), version.to_owned(), kind.to_owned()))
         {
             self.by_name.remove(&old.name);
+        }
+    }
+
+    /// Feeds what is known of a custom kind to a hasher. Built-in kinds are in [`text_hash`].
+    pub(crate) fn hash_kind(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+        hasher: &mut impl Hasher,
+    ) {
+        if let Some(StructRef::Owned(schema)) = self.by_kind(group, version, kind) {
+            format!("{schema:?}").hash(hasher);
         }
     }
 

@@ -11,8 +11,6 @@ use knarr_api::Registry;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-pub(crate) use openapi::OpenApi;
-
 use crate::{
     Outcome,
     accept::{Accept, Format},
@@ -25,7 +23,6 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Documents {
     aggregated: parking_lot::Mutex<Option<(Arc<Registry>, [Document; 2])>>,
-    pub openapi: OpenApi,
 }
 
 /// A document with the tag that tells whether it changed.
@@ -46,12 +43,17 @@ impl Document {
         Document { json, etag }
     }
 
+    /// Whether the client has the document already.
+    pub fn is_held(&self, call: &Call) -> bool {
+        let tag = format!("\"{}\"", self.etag);
+        call.header(header::IF_NONE_MATCH)
+            .is_some_and(|held| held.split(',').any(|h| h.trim() == tag))
+    }
+
     /// The document, or 304 when the client has it.
     pub fn answer(&self, call: &Call, content_type: &'static str) -> Response {
         let tag = format!("\"{}\"", self.etag);
-        let has = call
-            .header(header::IF_NONE_MATCH)
-            .is_some_and(|held| held.split(',').any(|h| h.trim() == tag));
+        let has = self.is_held(call);
         let mut response = respond::raw(200, content_type, self.json.clone());
         if has {
             *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -1,47 +1,15 @@
 //! `/openapi/v2` and `/openapi/v3`.
 //!
-//! Documents are large and rarely asked for: they are made when they are, and only their hashes are kept.
+//! Documents are large and rarely asked for: they are made when a client has not got them yet, and not kept. Their tags
+//! follow from the registry and the schemas.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use http::{HeaderValue, header};
 use knarr_api::{Registry, openapi};
-use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::Document;
 use crate::{body::Response, chain::Call, respond};
-
-/// Hashes of the documents of a registry, by their path.
-type Hashes = Vec<(String, String)>;
-
-#[derive(Default)]
-pub(crate) struct OpenApi {
-    hashes: Mutex<Option<(Arc<Registry>, Arc<Hashes>)>>,
-}
-
-impl OpenApi {
-    fn hashes(&self, call: &Call, registry: &Arc<Registry>) -> Arc<Hashes> {
-        let mut kept = self.hashes.lock();
-        let known = kept.as_ref().filter(|(of, _)| Arc::ptr_eq(of, registry));
-        if let Some((_, hashes)) = known {
-            return hashes.clone();
-        }
-        let mut hashes = Hashes::new();
-        for (group, version) in openapi::group_versions(registry) {
-            if let Some(document) = v3(call, registry, &group, &version) {
-                hashes.push((openapi::path(&group, &version), document.etag));
-            }
-        }
-        let hashes = Arc::new(hashes);
-        *kept = Some((registry.clone(), hashes.clone()));
-        hashes
-    }
-}
-
-fn v3(call: &Call, registry: &Registry, group: &str, version: &str) -> Option<Document> {
-    let document = openapi::v3(registry, &call.shared.schemas, group, version)?;
-    Some(Document::new(document.to_string()))
-}
 
 /// None for paths outside `/openapi`.
 pub fn answer(call: &Call, path: &str) -> Option<Response> {
@@ -50,10 +18,14 @@ pub fn answer(call: &Call, path: &str) -> Option<Response> {
     match rest {
         "v2" => Some(whole(call, &registry)),
         "v3" => {
-            let hashes = call.shared.documents.openapi.hashes(call, &registry);
-            let pairs = hashes
+            let schemas = &call.shared.schemas;
+            let documents: Vec<(String, String)> = openapi::group_versions(&registry)
                 .iter()
-                .map(|(path, hash)| (path.as_str(), hash.as_str()));
+                .map(|(g, v)| (openapi::path(g, v), openapi::tag(&registry, schemas, g, v)))
+                .collect();
+            let pairs = documents
+                .iter()
+                .map(|(path, tag)| (path.as_str(), tag.as_str()));
             let index = openapi::index(pairs).to_string();
             Some(respond::raw(200, "application/json", index))
         }
@@ -74,8 +46,21 @@ fn whole(call: &Call, registry: &Registry) -> Response {
             "406: Not Acceptable\n\nAvailable representations: application/json\n",
         );
     }
-    let document = openapi::v2(registry, &call.shared.schemas).to_string();
-    Document::new(document).answer(call, "application/json")
+    let schemas = &call.shared.schemas;
+    let etag = openapi::tag_v2(registry, schemas);
+    tagged(call, etag, || openapi::v2(registry, schemas))
+}
+
+/// The document, made only when the client has not got it.
+fn tagged(call: &Call, etag: String, make: impl FnOnce() -> Value) -> Response {
+    let mut document = Document {
+        json: Bytes::new(),
+        etag,
+    };
+    if !document.is_held(call) {
+        document.json = make().to_string().into();
+    }
+    document.answer(call, "application/json")
 }
 
 /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
@@ -86,9 +71,17 @@ fn part(call: &Call, registry: &Registry, path: &str) -> Option<Response> {
         ["apis", group, version] => (group, version),
         _ => return None,
     };
-    let document = v3(call, registry, group, version)?;
-    let current = call.query.get("hash") == Some(document.etag.as_str());
-    let mut response = document.answer(call, "application/json");
+    let schemas = &call.shared.schemas;
+    if !openapi::group_versions(registry)
+        .iter()
+        .any(|(g, v)| g == group && v == version)
+    {
+        return None;
+    }
+    let etag = openapi::tag(registry, schemas, group, version);
+    let current = call.query.get("hash") == Some(etag.as_str());
+    let make = || openapi::v3(registry, schemas, group, version).unwrap_or_default();
+    let mut response = tagged(call, etag, make);
     if current {
         // A path with its hash says the same for ever.
         let value = HeaderValue::from_static("public, immutable");
