@@ -235,30 +235,6 @@ pub struct ContainerStatus {
     pub pid: Option<i32>,
 }
 
-/// What `procMount: Default` hides from containers that are not privileged.
-pub const DEFAULT_MASKED_PATHS: [&str; 11] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-    "/sys/devices/virtual/powercap",
-];
-
-/// What `procMount: Default` makes read-only for containers that are not privileged.
-pub const DEFAULT_READONLY_PATHS: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
 /// A change the kubelet should look at. Delivered at least once; the kubelet re-reads the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

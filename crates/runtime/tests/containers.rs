@@ -201,6 +201,19 @@ async fn limits_show_in_the_group_and_memory_is_enforced() {
     };
     f.runtime.update_resources(&id, &larger).await.unwrap();
     assert_eq!(read("pids", "pids.max"), "60");
+    for megabytes in [64, 16, 32] {
+        let memory_limit = Some(megabytes << 20);
+        f.runtime
+            .update_resources(
+                &id,
+                &LinuxResources {
+                    memory_limit,
+                    ..larger.clone()
+                },
+            )
+            .await
+            .unwrap();
+    }
     let stats = f.runtime.stats().await.unwrap();
     assert!(
         stats

@@ -106,18 +106,30 @@ impl Cgroups {
     /// When the kernel refuses a value.
     pub fn apply(&self, path: &str, resources: &LinuxResources) -> anyhow::Result<()> {
         let version = |controller: &str| self.with(controller).map(|h| h.version);
+        let mut refused = Vec::new();
         for setting in settings::settings(resources, version) {
-            let Some(dir) = self.dir(setting.controller, path) else {
-                continue;
-            };
-            let file = dir.join(&setting.file);
-            match fs::write(&file, &setting.value) {
-                Err(error) if setting.optional && error.kind() == io::ErrorKind::NotFound => {}
-                done => done
-                    .with_context(|| format!("write {:?} to {}", setting.value, file.display()))?,
+            if self.set(path, &setting).is_err() {
+                refused.push(setting);
             }
         }
-        Ok(())
+        // The kernel checks some against others (memory against memory with swap, quota against period), and which of
+        // two has to come first depends on what is set now.
+        refused
+            .iter()
+            .try_for_each(|setting| self.set(path, setting))
+    }
+
+    fn set(&self, path: &str, setting: &settings::Setting) -> anyhow::Result<()> {
+        let Some(dir) = self.dir(setting.controller, path) else {
+            return Ok(());
+        };
+        let file = dir.join(&setting.file);
+        match fs::write(&file, &setting.value) {
+            Err(error) if setting.optional && error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => {
+                done.with_context(|| format!("write {:?} to {}", setting.value, file.display()))
+            }
+        }
     }
 
     /// Restricts devices to those that a rule allows.

@@ -271,7 +271,11 @@ impl Embedded {
             )
             .await;
         }
-        self.discard(&container).await
+        self.discard(&container).await?;
+        if let Ok(sandbox) = self.sandbox(&container.record.lock().sandbox) {
+            self.tell(&sandbox, id);
+        }
+        Ok(())
     }
 
     /// Removes what is on disk of a container that has ended.

@@ -199,13 +199,17 @@ impl ImageStore {
             bail!("layer is damaged: its content is {found}, not {diff_id}");
         }
         sync_file_system(&scratch.0)?;
+        let mut index = self.index.lock();
+        // Another may have been faster after a first failure; containers may stand on its directory already.
+        if index.layers.contains_key(diff_id) {
+            return Ok(());
+        }
         let directory = {
             let mut next = self.next.lock();
             *next += 1;
             *next - 1
         };
         fs::rename(&scratch.0, self.layer_path(directory))?;
-        let mut index = self.index.lock();
         index
             .layers
             .insert(diff_id.to_owned(), LayerRecord { directory, size });
