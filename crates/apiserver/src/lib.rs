@@ -13,6 +13,7 @@ mod chain;
 mod codec;
 mod config;
 mod discovery;
+mod expire;
 mod heads;
 mod health;
 mod poststart;

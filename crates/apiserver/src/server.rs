@@ -26,7 +26,7 @@ use crate::{
     body::Response,
     chain::{self, Peer},
     discovery::Documents,
-    poststart,
+    expire, poststart,
     proxy::Kubelets,
     serve,
 };
@@ -104,6 +104,7 @@ impl ApiServer {
         poststart::run(&shared)
             .await
             .map_err(StartError::Defaults)?;
+        expire::start(&shared);
         Ok(ApiServer(shared))
     }
 

@@ -265,6 +265,49 @@ async fn roles_decide_who_may_what() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_grants_what_he_does_not_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let bind = |name: &str, role: &str, user: &str| -> RoleBinding {
+        object(json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        }))
+    };
+    let of = |client| Api::<RoleBinding>::namespaced(client, "default");
+    let admin = of(server.admin().await);
+    admin
+        .create(&PostParams::default(), &bind("ann", "admin", "ann"))
+        .await
+        .unwrap();
+    let ann = of(server.client("ann", &[]).await);
+    let view = bind("bob", "view", "bob");
+    for _ in 0..100 {
+        if ann.create(&PostParams::default(), &view).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(
+        ann.get("bob").await.is_ok(),
+        "what she holds she may pass on"
+    );
+    let more = ann
+        .create(
+            &PostParams::default(),
+            &bind("carl", "cluster-admin", "carl"),
+        )
+        .await;
+    let words = more.unwrap_err().to_string();
+    assert!(
+        words.contains("attempting to grant RBAC permissions not currently held"),
+        "{words}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_live_as_long_as_what_they_are_bound_to() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;

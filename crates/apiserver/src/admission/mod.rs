@@ -3,6 +3,7 @@
 //! One file per plugin, in the original's order.
 
 mod addresses;
+mod escalation;
 mod ingressclass;
 mod namespace;
 mod node;
@@ -68,6 +69,7 @@ pub(crate) fn mutate(
             }
             _ => {}
         }
+        escalation::admit(call, target, action, object, old)?;
     }
     Ok(Admitted::default())
 }
