@@ -1,6 +1,7 @@
 //! The cluster as the scheduler knows it: nodes with the pods on them, kept by difference.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -28,11 +29,45 @@ struct ClassUse {
     pods: usize,
 }
 
+/// Where each node is by one label: numbers in the place of values, so that counting by place needs no hashing.
+#[derive(Debug, Default)]
+pub struct Topology {
+    of_node: Vec<Option<u32>>,
+    /// How many values there are.
+    pub values: usize,
+}
+
+impl Topology {
+    fn new(nodes: &[NodeInfo], key: &str) -> Self {
+        let mut numbers: HashMap<&str, u32> = HashMap::new();
+        let mut of_node = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let next = numbers.len() as u32;
+            of_node.push(node.label(key).map(|v| *numbers.entry(v).or_insert(next)));
+        }
+        Topology {
+            of_node,
+            values: numbers.len(),
+        }
+    }
+
+    /// The number of the node's value; `None` when it has no such label.
+    pub fn of(&self, node: &NodeInfo) -> Option<usize> {
+        self.of_node.get(node.index)?.map(|n| n as usize)
+    }
+}
+
 /// A node with what runs, or is about to run, on it.
+///
+/// What every attempt looks at stands in here, since following pointers to a thousand nodes costs more than all else.
 #[derive(Debug, Clone)]
 pub struct NodeInfo {
     pub node: Arc<Node>,
     pub name: String,
+    /// Its place among [`Cluster::nodes`].
+    pub index: usize,
+    pub unschedulable: bool,
+    pub taints: Vec<Taint>,
     pub allocatable: Resources,
     pub max_pods: i64,
     /// What its pods ask for together.
@@ -56,6 +91,9 @@ impl NodeInfo {
         let mut info = NodeInfo {
             name: node.metadata.name.clone().unwrap_or_default(),
             node: node.clone(),
+            index: 0,
+            unschedulable: false,
+            taints: Vec::new(),
             allocatable: Resources::default(),
             max_pods: 0,
             requested: Resources::default(),
@@ -73,6 +111,9 @@ impl NodeInfo {
 
     fn update(&mut self, node: Arc<Node>) {
         (self.allocatable, self.max_pods) = allocatable(&node);
+        let spec = node.spec.as_ref();
+        self.unschedulable = spec.and_then(|s| s.unschedulable).unwrap_or(false);
+        self.taints = spec.and_then(|s| s.taints.clone()).unwrap_or_default();
         let images = node.status.as_ref().and_then(|s| s.images.as_ref());
         self.images.clear();
         for image in images.into_iter().flatten() {
@@ -90,22 +131,6 @@ impl NodeInfo {
 
     pub fn label(&self, key: &str) -> Option<&str> {
         crate::labels::get(self.labels(), key)
-    }
-
-    pub fn taints(&self) -> &[Taint] {
-        self.node
-            .spec
-            .as_ref()
-            .and_then(|s| s.taints.as_deref())
-            .unwrap_or_default()
-    }
-
-    pub fn unschedulable(&self) -> bool {
-        self.node
-            .spec
-            .as_ref()
-            .and_then(|s| s.unschedulable)
-            .unwrap_or(false)
     }
 
     /// Counts a pod in, without its class.
@@ -181,6 +206,8 @@ pub struct Cluster {
     pub with_anti_affinity: usize,
     /// On how many nodes an image is.
     pub image_nodes: HashMap<String, i64>,
+    /// By label; made when first asked for, forgotten when a node comes, goes or is labelled anew.
+    topologies: RefCell<HashMap<String, Arc<Topology>>>,
     /// Pods for which room is being made, by uid, with the node where.
     nominated: HashMap<String, (Arc<PodInfo>, String)>,
 }
@@ -202,6 +229,17 @@ impl Cluster {
         self.namespaces.get(namespace).unwrap_or(&None)
     }
 
+    /// Where the nodes are by this label.
+    pub fn topology(&self, key: &str) -> Arc<Topology> {
+        let mut known = self.topologies.borrow_mut();
+        if let Some(topology) = known.get(key) {
+            return topology.clone();
+        }
+        let topology = Arc::new(Topology::new(&self.nodes, key));
+        known.insert(key.to_owned(), topology.clone());
+        topology
+    }
+
     /// The node that a pod counts on, and what is known of the pod.
     pub fn placed(&self, uid: &str) -> Option<(&Arc<PodInfo>, &str)> {
         self.placed.get(uid).map(|p| (&p.pod, p.node.as_str()))
@@ -220,12 +258,17 @@ impl Cluster {
         match self.by_name.get(&name) {
             Some(&i) => {
                 self.count_images(i, -1);
+                if *self.nodes[i].labels() != node.metadata.labels {
+                    self.topologies.get_mut().clear();
+                }
                 self.nodes[i].update(node);
                 self.count_images(i, 1);
             }
             None => {
                 let i = self.nodes.len();
                 self.nodes.push(NodeInfo::new(node));
+                self.nodes[i].index = i;
+                self.topologies.get_mut().clear();
                 self.by_name.insert(name.clone(), i);
                 self.count_images(i, 1);
                 // Pods that were told of before their node.
@@ -251,7 +294,9 @@ impl Cluster {
         let gone = self.nodes.swap_remove(i);
         self.with_affinity -= gone.with_affinity;
         self.with_anti_affinity -= gone.with_anti_affinity;
-        if let Some(moved) = self.nodes.get(i) {
+        self.topologies.get_mut().clear();
+        if let Some(moved) = self.nodes.get_mut(i) {
+            moved.index = i;
             self.by_name.insert(moved.name.clone(), i);
         }
     }

@@ -1,10 +1,10 @@
 //! Spreads pods over zones, nodes or whatever nodes are labelled with: as a demand, or as a preference.
 
-use std::{cell::Cell, collections::HashMap};
+use std::{cell::Cell, collections::HashMap, sync::Arc};
 
 use super::taints::may_come;
 use crate::{
-    cluster::{Cluster, NodeInfo},
+    cluster::{Cluster, NodeInfo, Topology},
     framework::{Events, Filter, MAX_SCORE, Plugin, Rejection, Score},
     labels::Selector,
     pod_info::{PodInfo, Spread},
@@ -16,29 +16,32 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// One constraint with what it counts.
-struct Counted<'a> {
+struct Counted {
     spread: Spread,
+    topology: Arc<Topology>,
     /// By class.
     mask: Vec<bool>,
-    /// Matching pods by value of the topology key. Only values that count are in here.
-    domains: HashMap<&'a str, i64>,
+    /// Matching pods by number of the topology's value; nothing for values that do not count.
+    domains: Vec<Option<i64>>,
     /// Whether the pod itself is one of those that are counted.
     own: i64,
     /// What the least of the domains has, once it was asked for.
     least: Cell<Option<i64>>,
 }
 
-impl<'a> Counted<'a> {
+impl Counted {
     fn new(pod: &PodInfo, cluster: &Cluster, spread: Spread) -> Self {
         let meant = |c: &crate::cluster::Class| {
             !c.terminating && c.namespace == pod.key.namespace && spread.selector.matches(&c.labels)
         };
         let mask = cluster.class_mask(meant);
         let own = i64::from(spread.selector.matches(pod.labels()));
+        let topology = cluster.topology(&spread.topology_key);
         Counted {
             spread,
             mask,
-            domains: HashMap::new(),
+            domains: vec![None; topology.values],
+            topology,
             own,
             least: Cell::new(None),
         }
@@ -55,7 +58,17 @@ impl<'a> Counted<'a> {
     /// Whether pods on this node are counted at all.
     fn includes(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
         (!self.spread.honor_affinity || pod.node_demand.matches(&node.name, node.labels()))
-            && (!self.spread.honor_taints || may_come(pod.tolerations(), node.taints()))
+            && (!self.spread.honor_taints || may_come(pod.tolerations(), &node.taints))
+    }
+
+    /// How many domains count.
+    fn size(&self) -> usize {
+        self.domains.iter().flatten().count()
+    }
+
+    /// The node's domain, if it counts.
+    fn domain(&mut self, node: &NodeInfo) -> Option<&mut i64> {
+        self.domains.get_mut(self.topology.of(node)?)?.as_mut()
     }
 
     /// What the least of the domains has.
@@ -63,9 +76,9 @@ impl<'a> Counted<'a> {
         if let Some(known) = self.least.get() {
             return known;
         }
-        let least = match (self.domains.len() as i64) < self.spread.min_domains {
+        let least = match (self.size() as i64) < self.spread.min_domains {
             true => 0,
-            false => self.domains.values().copied().min().unwrap_or(0),
+            false => self.domains.iter().flatten().copied().min().unwrap_or(0),
         };
         self.least.set(Some(least));
         least
@@ -73,14 +86,12 @@ impl<'a> Counted<'a> {
 }
 
 fn has_all_keys(node: &NodeInfo, counted: &[Counted]) -> bool {
-    counted
-        .iter()
-        .all(|c| node.label(&c.spread.topology_key).is_some())
+    counted.iter().all(|c| c.topology.of(node).is_some())
 }
 
 struct Hard<'a> {
     pod: &'a PodInfo,
-    constraints: Vec<Counted<'a>>,
+    constraints: Vec<Counted>,
 }
 
 impl Plugin for PodTopologySpread {
@@ -107,8 +118,8 @@ impl Plugin for PodTopologySpread {
             }
             for c in constraints.iter_mut().filter(|c| c.includes(pod, node)) {
                 let count = c.on(node);
-                if let Some(value) = node.label(&c.spread.topology_key) {
-                    *c.domains.entry(value).or_default() += count;
+                if let Some(value) = c.topology.of(node) {
+                    *c.domains[value].get_or_insert(0) += count;
                 }
             }
         }
@@ -184,12 +195,12 @@ fn default_spread(pod: &PodInfo, cluster: &Cluster) -> Vec<Spread> {
 impl Filter for Hard<'_> {
     fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
         for c in &self.constraints {
-            let Some(value) = node.label(&c.spread.topology_key) else {
+            let Some(value) = c.topology.of(node) else {
                 let words =
                     "node(s) didn't match pod topology spread constraints (missing required label)";
                 return Err(Rejection::always(words));
             };
-            let count = c.domains.get(value).copied().unwrap_or(0);
+            let count = c.domains[value].unwrap_or(0);
             if count + c.own - c.least() > c.spread.max_skew {
                 return Err(Rejection::now(
                     "node(s) didn't match pod topology spread constraints",
@@ -223,9 +234,7 @@ impl Hard<'_> {
             .filter(|c| c.spread.selector.matches(other.labels()))
         {
             if c.includes(pod, node)
-                && let Some(count) = node
-                    .label(&c.spread.topology_key)
-                    .and_then(|v| c.domains.get_mut(v))
+                && let Some(count) = c.domain(node)
             {
                 *count += by;
                 c.least.set(None);
@@ -237,16 +246,16 @@ impl Hard<'_> {
 /// A score that no node has, for nodes that the constraints do not speak of.
 const IGNORED: i64 = i64::MIN;
 
-struct Soft<'a> {
-    constraints: Vec<(Counted<'a>, f64)>,
+struct Soft {
+    constraints: Vec<(Counted, f64)>,
     /// Whether nodes without all topology keys are left out.
     need_keys: bool,
 }
 
-impl<'a> Soft<'a> {
+impl Soft {
     fn new(
-        pod: &'a PodInfo,
-        cluster: &'a Cluster,
+        pod: &PodInfo,
+        cluster: &Cluster,
         feasible: &[usize],
         wanted: Vec<Spread>,
         need_keys: bool,
@@ -267,35 +276,28 @@ impl<'a> Soft<'a> {
                 .iter_mut()
                 .filter(|c| c.spread.topology_key != HOSTNAME)
             {
-                if let Some(value) = node.label(&c.spread.topology_key) {
-                    c.domains.entry(value).or_default();
+                if let Some(value) = c.topology.of(node) {
+                    c.domains[value].get_or_insert(0);
                 }
             }
         }
-        if counted.iter().any(|c| !c.domains.is_empty()) {
-            for node in cluster
-                .nodes()
-                .iter()
-                .filter(|n| usable(n, &counted))
-                .collect::<Vec<_>>()
-            {
-                for c in counted.iter_mut().filter(|c| c.includes(pod, node)) {
-                    let count = c.on(node);
-                    if let Some(sum) = node
-                        .label(&c.spread.topology_key)
-                        .and_then(|v| c.domains.get_mut(v))
-                    {
-                        *sum += count;
-                    }
+        for node in cluster.nodes() {
+            if !usable(node, &counted) {
+                continue;
+            }
+            for c in counted.iter_mut().filter(|c| c.includes(pod, node)) {
+                let count = c.on(node);
+                if let Some(sum) = c.domain(node) {
+                    *sum += count;
                 }
             }
         }
         // The more domains there are, the less one pod more in one of them weighs.
-        let weigh = |c: Counted<'a>| {
+        let weigh = |c: Counted| {
             let size = if c.spread.topology_key == HOSTNAME {
                 hosts
             } else {
-                c.domains.len()
+                c.size()
             };
             (c, (size as f64 + 2.0).ln())
         };
@@ -306,11 +308,11 @@ impl<'a> Soft<'a> {
     }
 }
 
-impl Score for Soft<'_> {
+impl Score for Soft {
     fn score(&self, node: &NodeInfo) -> i64 {
         let mut sum = 0.0;
         for (c, weight) in &self.constraints {
-            let Some(value) = node.label(&c.spread.topology_key) else {
+            let Some(value) = c.topology.of(node) else {
                 if self.need_keys {
                     return IGNORED;
                 }
@@ -319,7 +321,7 @@ impl Score for Soft<'_> {
             let count = if c.spread.topology_key == HOSTNAME {
                 c.on(node)
             } else {
-                c.domains.get(value).copied().unwrap_or(0)
+                c.domains[value].unwrap_or(0)
             };
             sum += count as f64 * weight + (c.spread.max_skew - 1) as f64;
         }

@@ -64,7 +64,7 @@ impl Plugin for TaintToleration {
     ) -> Option<Box<dyn Score + 'a>> {
         let soft = |i: &usize| {
             cluster.nodes()[*i]
-                .taints()
+                .taints
                 .iter()
                 .any(|t| t.effect == "PreferNoSchedule")
         };
@@ -85,7 +85,7 @@ impl Plugin for TaintToleration {
 
 impl Filter for Check<'_> {
     fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        if may_come(self.0, node.taints()) {
+        if may_come(self.0, &node.taints) {
             Ok(())
         } else {
             Err(Rejection::always("node(s) had untolerated taint(s)"))
@@ -96,7 +96,7 @@ impl Filter for Check<'_> {
 impl Score for Soft<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         let soft = node
-            .taints()
+            .taints
             .iter()
             .filter(|t| t.effect == "PreferNoSchedule");
         soft.filter(|taint| !self.0.iter().any(|t| tolerates(t, taint)))

@@ -37,7 +37,7 @@ impl Plugin for NodeUnschedulable {
 
 impl Filter for Check {
     fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        if node.unschedulable() && !self.tolerated {
+        if node.unschedulable && !self.tolerated {
             return Err(Rejection::always("node(s) were unschedulable"));
         }
         Ok(())
