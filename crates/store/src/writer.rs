@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use knarr_api::{Head, head::Encoded};
@@ -22,7 +22,7 @@ use crate::{
 /// One sync carries at most this much, so that a flood does not make everybody wait for all of it.
 const BATCH_WRITES: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
-/// How often an idle store lets go of old history.
+/// How often old history is let go of.
 const TRIM: Duration = Duration::from_secs(30);
 
 pub(crate) type Reply = oneshot::Sender<Result<Arc<Stored>, WriteError>>;
@@ -52,14 +52,20 @@ impl Writer {
 
     /// Works until it is told to close or nobody can ask any more.
     pub(crate) fn run(mut self, queue: &Receiver<Job>) {
+        let mut trimmed = Instant::now();
         let closing = loop {
+            // Not only when idle: what one resource writes does not shed the past of another.
+            if trimmed.elapsed() >= TRIM {
+                self.model.trim();
+                trimmed = Instant::now();
+            }
             match queue.recv_timeout(TRIM) {
                 Ok(job) => {
                     if let ControlFlow::Break(reply) = self.turn(job, queue) {
                         break Some(reply);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.model.trim(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
         };

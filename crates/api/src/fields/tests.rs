@@ -374,6 +374,37 @@ fn a_write_that_only_moves_times_is_none() {
 }
 
 #[test]
+fn scales_own_replicas_without_a_time_and_zero_is_nothing() {
+    let case = Case::new("apps/v1", "Deployment");
+    let live = case.update(
+        None,
+        1,
+        "ann",
+        case.object(json!({"spec": {"replicas": 2, "paused": true}})),
+    );
+    let scale = |live: &Value, second: u32, replicas: i64| {
+        let mut new = live.clone();
+        new["spec"]["replicas"] = replicas.into();
+        let scope = Scope {
+            subresource: "scale",
+            ..case.scope(second)
+        };
+        update(&scope, Some(live), &mut new, "tide");
+        new
+    };
+    let seven = scale(&live, 2, 7);
+    let own = json!({"f:spec": {"f:replicas": {}}});
+    assert_eq!(owners(&seven)[0], ("tide Update never".into(), own));
+    assert_eq!(
+        owners(&seven)[1],
+        ("ann Update 01".into(), json!({"f:spec": {"f:paused": {}}}))
+    );
+    let none = scale(&seven, 3, 0);
+    assert_eq!(owners(&none), owners(&seven)[1..]);
+    assert_eq!(owners(&scale(&none, 4, 9)), owners(&none));
+}
+
+#[test]
 fn manager_names_come_from_the_option_or_the_user_agent() {
     for (option, agent, name) in [
         ("ann", "kubectl/v1.36", "ann"),

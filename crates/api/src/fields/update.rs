@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Operation, Scope,
+    Element, Operation, Scope,
     managed::{self, Entry, Identity, Managed},
     merge::settle,
     stripped,
@@ -22,6 +22,12 @@ pub fn update(scope: &Scope<'_>, live: Option<&Value>, new: &mut Value, manager:
     let entries = starting(scope, &before, &sent);
     // An object without entries gets none by updates: they were cleared, or it is older than they are.
     if live.is_some() && entries.is_empty() {
+        return;
+    }
+    // Neither does a scale whose replicas nobody owns.
+    let replicas = [Element::field("spec"), Element::field("replicas")];
+    if scope.subresource == "scale" && !entries.0.values().any(|entry| entry.set.has(&replicas)) {
+        managed::put(new, &entries);
         return;
     }
     let old = old.unwrap_or_else(|| fresh(scope.ty));
