@@ -1,11 +1,16 @@
 //! `knarr down` and `knarr reset`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use knarr_network::BridgeNetwork;
 use knarr_runtime::{Embedded, Runtime, SandboxNetwork};
 use nix::{
+    mount::{MntFlags, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -53,6 +58,7 @@ pub async fn reset(paths: &Paths, yes: bool) -> Result<()> {
         let runtime = open(paths).await?;
         stop_pods(&runtime).await?;
         runtime.destroy_all().await?;
+        unmount_below(&paths.data)?;
         drop(lock);
     }
     clear_network(paths).await?;
@@ -121,6 +127,23 @@ async fn stop_pods(runtime: &Embedded) -> Result<()> {
     for sandbox in runtime.sandboxes().await? {
         runtime.stop_sandbox(&sandbox.id).await?;
         runtime.remove_sandbox(&sandbox.id).await?;
+    }
+    Ok(())
+}
+
+/// Takes off what is mounted below a directory (volumes in memory, mostly), the innermost first.
+fn unmount_below(dir: &Path) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("list of mounts")?;
+    let below: Vec<PathBuf> = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        // The kernel writes spaces in octal.
+        .map(|path| PathBuf::from(path.replace("\\040", " ")))
+        .filter(|path| path.starts_with(dir))
+        .collect();
+    for path in below.iter().rev() {
+        umount2(path, MntFlags::MNT_DETACH)
+            .with_context(|| format!("cannot unmount {}", path.display()))?;
     }
     Ok(())
 }

@@ -41,8 +41,16 @@ impl Cluster {
     /// # Panics
     /// When the cluster does not start.
     pub fn start(binary: impl Into<PathBuf>) -> Self {
-        let dir = tempfile::Builder::new().prefix("knarr-test-").tempdir().expect("temporary directory");
-        let mut cluster = Cluster { namespace: Namespace::new(), dir, binary: binary.into(), process: None };
+        let dir = tempfile::Builder::new()
+            .prefix("knarr-test-")
+            .tempdir()
+            .expect("temporary directory");
+        let mut cluster = Cluster {
+            namespace: Namespace::new(),
+            dir,
+            binary: binary.into(),
+            process: None,
+        };
         cluster.up(&[]);
         cluster.import(&crate::images::demo());
         cluster
@@ -66,17 +74,35 @@ impl Cluster {
     /// # Panics
     /// When it does not start.
     pub fn up(&mut self, args: &[&str]) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).expect("log file");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("log file");
         let mut command = self.command(&self.binary);
-        command.arg("--data-dir").arg(self.data_dir()).args(["up", "--no-kubeconfig"]).args(args);
-        command.env("KNARR_LOG", std::env::var("KNARR_LOG").unwrap_or_else(|_| "info".into()));
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("log file")).stderr(log);
+        command
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .args(["up", "--no-kubeconfig"])
+            .args(args);
+        command.env(
+            "KNARR_LOG",
+            std::env::var("KNARR_LOG").unwrap_or_else(|_| "info".into()),
+        );
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log file"))
+            .stderr(log);
         let mut process = command.spawn().expect("knarr starts");
         let started = Instant::now();
         while !self.is_ready(&process) {
             let ended = process.try_wait().expect("wait for knarr");
             assert!(ended.is_none(), "knarr ended: {}", self.log_text());
-            assert!(started.elapsed() < START, "knarr is not ready: {}", self.log_text());
+            assert!(
+                started.elapsed() < START,
+                "knarr is not ready: {}",
+                self.log_text()
+            );
             sleep(Duration::from_millis(10));
         }
         self.process = Some(process);
@@ -86,8 +112,13 @@ impl Cluster {
         // nsenter replaces itself with knarr, so that the process id stays.
         let wanted = process.id().to_string();
         let output = self.knarr_command(&["status"]).output();
-        let status = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-        status.contains(&format!("process {wanted} ")) && status.lines().any(|l| l.starts_with("node:") && l.ends_with(" Ready"))
+        let status = output
+            .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+            .unwrap_or_default();
+        status.contains(&format!("process {wanted} "))
+            && status
+                .lines()
+                .any(|l| l.starts_with("node:") && l.ends_with(" Ready"))
     }
 
     /// What Knarr logged.
@@ -121,7 +152,9 @@ impl Cluster {
     /// A command in the node's network.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = self.namespace.command(program);
-        command.env("KUBECONFIG", self.data_dir().join("admin.kubeconfig")).env("HOME", self.dir.path());
+        command
+            .env("KUBECONFIG", self.data_dir().join("admin.kubeconfig"))
+            .env("HOME", self.dir.path());
         command
     }
 
@@ -142,7 +175,13 @@ impl Cluster {
     /// When kubectl fails.
     pub fn kubectl(&self, args: &[&str]) -> String {
         let output = self.try_kubectl(args);
-        assert!(output.success, "kubectl {}: {}{}", args.join(" "), output.stdout, output.stderr);
+        assert!(
+            output.success,
+            "kubectl {}: {}{}",
+            args.join(" "),
+            output.stdout,
+            output.stderr
+        );
         output.stdout
     }
 
@@ -165,7 +204,11 @@ impl Cluster {
     /// When kubectl fails.
     pub fn apply(&self, manifests: &str) {
         let output = self.kubectl_with_input(&["apply", "-f", "-"], manifests);
-        assert!(output.success, "kubectl apply: {}{}", output.stdout, output.stderr);
+        assert!(
+            output.success,
+            "kubectl apply: {}{}",
+            output.stdout, output.stderr
+        );
     }
 
     /// Imports an image archive.
@@ -202,12 +245,23 @@ impl Drop for Cluster {
 }
 
 fn output(mut command: Command, input: Option<&[u8]>) -> Output {
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("program starts");
-    let writer = child.stdin.take().zip(input.map(<[u8]>::to_vec)).map(|(mut stdin, bytes)| {
-        // On a thread of its own: the program may write before it has read all.
-        std::thread::spawn(move || drop(stdin.write_all(&bytes)))
-    });
+    let writer = child
+        .stdin
+        .take()
+        .zip(input.map(<[u8]>::to_vec))
+        .map(|(mut stdin, bytes)| {
+            // On a thread of its own: the program may write before it has read all.
+            std::thread::spawn(move || drop(stdin.write_all(&bytes)))
+        });
     let output = child.wait_with_output().expect("program ends");
     if let Some(writer) = writer {
         let _ = writer.join();
@@ -223,12 +277,16 @@ fn http_get(address: &str, host: &str, path: &str) -> std::io::Result<(u16, Stri
     let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let code = text.split_whitespace().nth(1).and_then(|c| c.parse().ok());
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-    code.zip(body).ok_or_else(|| std::io::Error::other(format!("no HTTP answer: {text:?}")))
+    code.zip(body)
+        .ok_or_else(|| std::io::Error::other(format!("no HTTP answer: {text:?}")))
 }
 
 /// Waits until `check` is true.
@@ -238,7 +296,10 @@ fn http_get(address: &str, host: &str, path: &str) -> std::io::Result<(u16, Stri
 pub fn eventually(what: &str, patience: Duration, mut check: impl FnMut() -> bool) {
     let started = Instant::now();
     while !check() {
-        assert!(started.elapsed() < patience, "{what}: not after {patience:?}");
+        assert!(
+            started.elapsed() < patience,
+            "{what}: not after {patience:?}"
+        );
         sleep(Duration::from_millis(50));
     }
 }

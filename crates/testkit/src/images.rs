@@ -15,7 +15,10 @@ pub const DEMO: &str = "knarr.io/demo:latest";
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(extra).map(|dir| dir.join(program)).find(|p| p.is_file())
+    std::env::split_paths(&path)
+        .chain(extra)
+        .map(|dir| dir.join(program))
+        .find(|p| p.is_file())
 }
 
 pub fn in_path(program: &str) -> bool {
@@ -24,7 +27,9 @@ pub fn in_path(program: &str) -> bool {
 
 /// The carried program.
 pub fn demo() -> Vec<u8> {
-    let image = ImageBuilder::new(DEMO).file(knarr_demo::PATH, 0o755, knarr_demo::PROGRAM).entrypoint([knarr_demo::PATH]);
+    let image = ImageBuilder::new(DEMO)
+        .file(knarr_demo::PATH, 0o755, knarr_demo::PROGRAM)
+        .entrypoint([knarr_demo::PATH]);
     image.build().expect("demo image")
 }
 
@@ -35,13 +40,20 @@ pub fn busybox(name: &str) -> Option<Vec<u8>> {
     let mut image = ImageBuilder::new(name)
         .file("/bin/busybox", 0o755, busybox)
         .file(knarr_demo::PATH, 0o755, knarr_demo::PROGRAM)
-        .file("/etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+        .file(
+            "/etc/passwd",
+            0o644,
+            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+        )
         .file("/etc/group", 0o644, "root:x:0:\nnobody:x:65534:\n")
         .directory("/tmp", 0o1777)
         .directory("/root", 0o700)
         .env("PATH", "/bin")
         .cmd(["/bin/sh"]);
-    for applet in String::from_utf8_lossy(&listed.stdout).lines().filter(|a| *a != "busybox") {
+    for applet in String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .filter(|a| *a != "busybox")
+    {
         image = image.symlink(&format!("/bin/{applet}"), "busybox");
     }
     image.build().ok()
@@ -74,5 +86,10 @@ pub fn nginx(name: &str) -> Option<Vec<u8>> {
 fn libraries(program: &Path) -> Option<BTreeSet<PathBuf>> {
     let output = Command::new("ldd").arg(program).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    Some(text.lines().filter_map(|l| l.split_whitespace().find(|w| w.starts_with('/'))).map(PathBuf::from).collect())
+    Some(
+        text.lines()
+            .filter_map(|l| l.split_whitespace().find(|w| w.starts_with('/')))
+            .map(PathBuf::from)
+            .collect(),
+    )
 }

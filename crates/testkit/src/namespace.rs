@@ -21,13 +21,17 @@ impl Namespace {
     /// # Panics
     /// When the namespace cannot be made: a test cannot go on then.
     pub fn new() -> Self {
-        let namespace = Namespace { name: format!("knarr-test-{:08x}", rand::random::<u32>()) };
+        let namespace = Namespace {
+            name: format!("knarr-test-{:08x}", rand::random::<u32>()),
+        };
         let name = namespace.name.as_str();
         let address = format!("{ADDRESS}/24");
         ip(&["netns", "add", name]);
         for args in [
             &["link", "set", "lo", "up"][..],
-            &["link", "add", "eth0", "type", "veth", "peer", "name", "wire"],
+            &[
+                "link", "add", "eth0", "type", "veth", "peer", "name", "wire",
+            ],
             &["link", "set", "wire", "up"],
             &["addr", "add", address.as_str(), "dev", "eth0"],
             &["link", "set", "eth0", "up"],
@@ -45,7 +49,10 @@ impl Namespace {
     /// A command that will run inside. Only the network differs: mounts and processes are seen as outside.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
+        command
+            .arg(format!("--net={}", self.path().display()))
+            .arg("--")
+            .arg(program);
         command
     }
 
@@ -59,7 +66,9 @@ impl Namespace {
             setns(file, CloneFlags::CLONE_NEWNET).expect("enter the namespace");
             work()
         });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -71,14 +80,24 @@ impl Default for Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let pids = Command::new("ip").args(["netns", "pids", &self.name]).output();
+        let pids = Command::new("ip")
+            .args(["netns", "pids", &self.name])
+            .output();
         for pid in pids.iter().flat_map(|o| o.stdout.split(|b| *b == b'\n')) {
-            let pid = std::str::from_utf8(pid).ok().and_then(|p| p.trim().parse().ok());
+            let pid = std::str::from_utf8(pid)
+                .ok()
+                .and_then(|p| p.trim().parse().ok());
             if let Some(pid) = pid {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
             }
         }
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).stderr(Stdio::null()).status();
+        let _ = Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .stderr(Stdio::null())
+            .status();
     }
 }
 

@@ -23,18 +23,45 @@ fn deployments_from_create_to_undo() {
     }
     let cluster = cluster();
     let k = |args: &[&str]| cluster.kubectl(args);
-    k(&["create", "deployment", "web", "--image=knarr.io/demo:latest", "--replicas=2", "--port=8080"]);
+    k(&[
+        "create",
+        "deployment",
+        "web",
+        "--image=knarr.io/demo:latest",
+        "--replicas=2",
+        "--port=8080",
+    ]);
     cluster.kubectl(&["patch", "deployment", "web", "-p", r#"{"spec":{"template":{"spec":{"containers":[{"name":"demo","imagePullPolicy":"IfNotPresent"}]}}}}"#]);
     k(&["rollout", "status", "deployment/web", "--timeout=60s"]);
-    k(&["expose", "deployment", "web", "--port=80", "--target-port=8080"]);
+    k(&[
+        "expose",
+        "deployment",
+        "web",
+        "--port=80",
+        "--target-port=8080",
+    ]);
     let ip = k(&["get", "svc", "web", "-o", "jsonpath={.spec.clusterIP}"]);
-    eventually("the exposed Service answers", PATIENCE, || cluster.get(&format!("{ip}:80"), "x", "/").is_ok());
+    eventually("the exposed Service answers", PATIENCE, || {
+        cluster.get(&format!("{ip}:80"), "x", "/").is_ok()
+    });
     k(&["scale", "deployment", "web", "--replicas=3"]);
     k(&["rollout", "status", "deployment/web", "--timeout=60s"]);
-    assert_eq!(k(&["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"]), "3");
+    assert_eq!(
+        k(&[
+            "get",
+            "deployment",
+            "web",
+            "-o",
+            "jsonpath={.status.readyReplicas}"
+        ]),
+        "3"
+    );
     k(&["label", "deployment", "web", "tier=front"]);
     k(&["annotate", "deployment", "web", "note=yes"]);
-    assert!(k(&["get", "deployments", "-l", "tier=front", "-o", "wide"]).contains("knarr.io/demo:latest"));
+    assert!(
+        k(&["get", "deployments", "-l", "tier=front", "-o", "wide"])
+            .contains("knarr.io/demo:latest")
+    );
     k(&["set", "env", "deployment/web", "COLOUR=blue"]);
     k(&["rollout", "status", "deployment/web", "--timeout=60s"]);
     let history = k(&["rollout", "history", "deployment/web"]);
@@ -54,7 +81,9 @@ fn deployments_from_create_to_undo() {
     let described = k(&["describe", "deployment", "web"]);
     assert!(described.contains("ScalingReplicaSet"), "{described}");
     k(&["delete", "deployment", "web", "--timeout=60s"]);
-    eventually("pods go with their Deployment", PATIENCE, || k(&["get", "pods", "-o", "name"]).is_empty());
+    eventually("pods go with their Deployment", PATIENCE, || {
+        k(&["get", "pods", "-o", "name"]).is_empty()
+    });
 }
 
 #[test]
@@ -62,15 +91,32 @@ fn pods_are_looked_into() {
     if !can_run() {
         return;
     }
-    let Some(cluster) = with_busybox() else { return };
+    let Some(cluster) = with_busybox() else {
+        return;
+    };
     let k = |args: &[&str]| cluster.kubectl(args);
-    k(&["run", "box", "--image=busybox:test", "--image-pull-policy=IfNotPresent", "--", "sh", "-c", "echo hello; exec sleep 3600"]);
+    k(&[
+        "run",
+        "box",
+        "--image=busybox:test",
+        "--image-pull-policy=IfNotPresent",
+        "--",
+        "sh",
+        "-c",
+        "echo hello; exec sleep 3600",
+    ]);
     k(&["wait", "--for=condition=Ready", "pod/box", "--timeout=60s"]);
     assert_eq!(k(&["logs", "box"]), "hello\n");
     assert_eq!(k(&["exec", "box", "--", "echo", "inside"]), "inside\n");
     let failed = cluster.try_kubectl(&["exec", "box", "--", "sh", "-c", "exit 3"]);
-    assert!(!failed.success && failed.stderr.contains("exit code 3"), "{failed:?}");
-    let echoed = cluster.kubectl_with_input(&["exec", "-i", "box", "--", "cat"], "through standard input\n");
+    assert!(
+        !failed.success && failed.stderr.contains("exit code 3"),
+        "{failed:?}"
+    );
+    let echoed = cluster.kubectl_with_input(
+        &["exec", "-i", "box", "--", "cat"],
+        "through standard input\n",
+    );
     assert_eq!(echoed.stdout, "through standard input\n", "{echoed:?}");
     let file = cluster.scratch().join("file");
     std::fs::write(&file, "copied").unwrap();
@@ -80,12 +126,25 @@ fn pods_are_looked_into() {
     k(&["cp", "box:/tmp/file", &back.display().to_string()]);
     assert_eq!(std::fs::read_to_string(back).unwrap(), "copied");
     let resolv = k(&["exec", "box", "--", "cat", "/etc/resolv.conf"]);
-    assert!(resolv.contains("nameserver 10.96.0.10") && resolv.contains("ndots:5"), "{resolv}");
-    assert!(resolv.contains("search default.svc.cluster.local svc.cluster.local cluster.local"), "{resolv}");
+    assert!(
+        resolv.contains("nameserver 10.96.0.10") && resolv.contains("ndots:5"),
+        "{resolv}"
+    );
+    assert!(
+        resolv.contains("search default.svc.cluster.local svc.cluster.local cluster.local"),
+        "{resolv}"
+    );
     assert!(k(&["describe", "pod", "box"]).contains("Started"));
-    let token = k(&["exec", "box", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"]);
+    let token = k(&[
+        "exec",
+        "box",
+        "--",
+        "cat",
+        "/var/run/secrets/kubernetes.io/serviceaccount/token",
+    ]);
     assert_eq!(token.split('.').count(), 3, "a token is mounted");
-    let json: serde_json::Value = serde_json::from_str(&k(&["get", "pod", "box", "-o", "json"])).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&k(&["get", "pod", "box", "-o", "json"])).unwrap();
     assert_eq!(json["status"]["phase"], "Running");
     k(&["delete", "pod", "box", "--grace-period=1", "--timeout=60s"]);
 }
@@ -96,11 +155,23 @@ fn a_port_is_forwarded() {
         return;
     }
     let cluster = cluster();
-    cluster.kubectl(&["run", "web", "--image=knarr.io/demo:latest", "--image-pull-policy=IfNotPresent", "--port=8080"]);
+    cluster.kubectl(&[
+        "run",
+        "web",
+        "--image=knarr.io/demo:latest",
+        "--image-pull-policy=IfNotPresent",
+        "--port=8080",
+    ]);
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod/web", "--timeout=60s"]);
-    let mut forward = cluster.command("kubectl").args(["port-forward", "pod/web", "18080:8080"]).spawn().unwrap();
+    let mut forward = cluster
+        .command("kubectl")
+        .args(["port-forward", "pod/web", "18080:8080"])
+        .spawn()
+        .unwrap();
     eventually("the forwarded port answers", PATIENCE, || {
-        cluster.get("127.0.0.1:18080", "x", "/forwarded").is_ok_and(|(code, body)| code == 200 && body.contains("uri /forwarded"))
+        cluster
+            .get("127.0.0.1:18080", "x", "/forwarded")
+            .is_ok_and(|(code, body)| code == 200 && body.contains("uri /forwarded"))
     });
     let _ = forward.kill();
     let _ = forward.wait();
@@ -114,24 +185,54 @@ fn the_api_explains_itself() {
     let cluster = cluster();
     let k = |args: &[&str]| cluster.kubectl(args);
     let resources = k(&["api-resources"]);
-    for name in ["deployments", "ingresses", "endpointslices", "clusterrolebindings"] {
+    for name in [
+        "deployments",
+        "ingresses",
+        "endpointslices",
+        "clusterrolebindings",
+    ] {
         assert!(resources.contains(name), "{name}");
     }
     assert!(k(&["api-versions"]).contains("networking.k8s.io/v1"));
     assert!(k(&["explain", "deployment.spec.strategy"]).contains("rollingUpdate"));
     assert_eq!(k(&["auth", "can-i", "create", "pods"]), "yes\n");
-    let other = cluster.try_kubectl(&["auth", "can-i", "create", "pods", "--as=system:serviceaccount:default:default"]);
+    let other = cluster.try_kubectl(&[
+        "auth",
+        "can-i",
+        "create",
+        "pods",
+        "--as=system:serviceaccount:default:default",
+    ]);
     assert_eq!(other.stdout, "no\n");
     let top = cluster.try_kubectl(&["top", "nodes"]);
-    assert!(!top.success && top.stderr.contains("Metrics API not available"), "{top:?}");
-    let refused = cluster.kubectl_with_input(&["apply", "-f", "-"], "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndatum: {}\n");
-    assert!(!refused.success && refused.stderr.contains("datum"), "{refused:?}");
+    assert!(
+        !top.success && top.stderr.contains("Metrics API not available"),
+        "{top:?}"
+    );
+    let refused = cluster.kubectl_with_input(
+        &["apply", "-f", "-"],
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndatum: {}\n",
+    );
+    assert!(
+        !refused.success && refused.stderr.contains("datum"),
+        "{refused:?}"
+    );
     k(&["create", "namespace", "gone"]);
-    k(&["create", "configmap", "a", "-n", "gone", "--from-literal=k=v"]);
+    k(&[
+        "create",
+        "configmap",
+        "a",
+        "-n",
+        "gone",
+        "--from-literal=k=v",
+    ]);
     k(&["delete", "namespace", "gone", "--timeout=60s"]);
     assert!(!cluster.try_kubectl(&["get", "namespace", "gone"]).success);
     let missing = cluster.try_kubectl(&["get", "pod", "nope"]);
-    assert_eq!(missing.stderr, "Error from server (NotFound): pods \"nope\" not found\n");
+    assert_eq!(
+        missing.stderr,
+        "Error from server (NotFound): pods \"nope\" not found\n"
+    );
 }
 
 #[test]
@@ -141,7 +242,13 @@ fn an_unschedulable_pod_says_why() {
     }
     let cluster = cluster();
     cluster.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: big}\nspec:\n  containers:\n  - {name: c, image: 'knarr.io/demo:latest', resources: {requests: {cpu: '1000'}}}\n");
-    eventually("the event says what is missing", Duration::from_secs(30), || {
-        cluster.kubectl(&["get", "events"]).contains("0/1 nodes are available: 1 Insufficient cpu")
-    });
+    eventually(
+        "the event says what is missing",
+        Duration::from_secs(30),
+        || {
+            cluster
+                .kubectl(&["get", "events"])
+                .contains("0/1 nodes are available: 1 Insufficient cpu")
+        },
+    );
 }

@@ -41,7 +41,11 @@ fn ask(stream: &mut TcpStream) -> std::io::Result<String> {
         }
         text.push_str(&String::from_utf8_lossy(&buffer[..n]));
     }
-    Ok(text.lines().find_map(|l| l.strip_prefix("host ")).unwrap_or_default().to_owned())
+    Ok(text
+        .lines()
+        .find_map(|l| l.strip_prefix("host "))
+        .unwrap_or_default()
+        .to_owned())
 }
 
 #[test]
@@ -53,10 +57,16 @@ fn a_killed_knarr_costs_no_connection_and_no_pod() {
     cluster.apply(WEB);
     cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
     let ip = cluster.kubectl(&["get", "svc", "web", "-o", "jsonpath={.spec.clusterIP}"]);
-    eventually("the Service answers", PATIENCE, || cluster.get(&format!("{ip}:80"), "web", "/").is_ok());
+    eventually("the Service answers", PATIENCE, || {
+        cluster.get(&format!("{ip}:80"), "web", "/").is_ok()
+    });
     let started = |cluster: &knarr_testkit::Cluster| {
         let path = "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}";
-        let mut lines: Vec<String> = cluster.kubectl(&["get", "pods", "-l", "app=web", "-o", path]).lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = cluster
+            .kubectl(&["get", "pods", "-l", "app=web", "-o", path])
+            .lines()
+            .map(str::to_owned)
+            .collect();
         lines.sort();
         lines
     };
@@ -65,17 +75,32 @@ fn a_killed_knarr_costs_no_connection_and_no_pod() {
     let address = format!("{ip}:80");
     let mut stream = cluster.namespace.run(move || {
         let stream = TcpStream::connect(address).expect("connect through the Service");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("timeout");
         stream
     });
     let first = ask(&mut stream).expect("an answer before");
     cluster.kill();
-    assert_eq!(ask(&mut stream).expect("an answer while Knarr is away"), first);
-    assert!(cluster.get(&format!("{ip}:80"), "web", "/").is_ok(), "new connections too");
+    assert_eq!(
+        ask(&mut stream).expect("an answer while Knarr is away"),
+        first
+    );
+    assert!(
+        cluster.get(&format!("{ip}:80"), "web", "/").is_ok(),
+        "new connections too"
+    );
     cluster.up(&[]);
     assert_eq!(ask(&mut stream).expect("an answer after"), first);
     // The kubelet has looked at its pods once it has renewed a status; nothing was started anew.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(started(&cluster), before);
-    assert!(cluster.kubectl(&["get", "pods"]).lines().filter(|l| l.contains("Running")).count() == 2);
+    assert!(
+        cluster
+            .kubectl(&["get", "pods"])
+            .lines()
+            .filter(|l| l.contains("Running"))
+            .count()
+            == 2
+    );
 }
