@@ -23,6 +23,7 @@ mod pod;
 mod policy;
 pub mod service;
 mod storage;
+mod storageclass;
 mod workload;
 
 pub use access::{Binding, BindingScope, Role, RoleScope};
@@ -40,7 +41,8 @@ pub use plain::Plain;
 pub use pod::Pod;
 pub use policy::{NetworkPolicy, PodDisruptionBudget};
 pub use service::Service;
-pub use storage::{PersistentVolume, PersistentVolumeClaim, StorageClass};
+pub use storage::{PersistentVolume, PersistentVolumeClaim};
+pub use storageclass::StorageClass;
 pub use workload::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, ReplicationController, StatefulSet,
 };

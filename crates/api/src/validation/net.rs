@@ -177,12 +177,16 @@ mod tests {
             (ip, "010.1.1.1", &[]),
             (ip, "1.1.1", &[BAD_IP]),
             (
-                |a, e| drop(ip_strict(a, e)),
+                |a, e| {
+                    ip_strict(a, e);
+                },
                 "010.1.1.1",
                 &["must not have leading 0s"],
             ),
             (
-                |a, e| drop(ip_canonical(a, e)),
+                |a, e| {
+                    ip_canonical(a, e);
+                },
                 "2001:DB8:0::1",
                 &["must be in canonical form (\"2001:db8::1\")"],
             ),

@@ -152,13 +152,11 @@ fn annotations(meta: &At, old: Option<&Value>, out: &mut Vec<String>) {
     let all = meta.get("annotations");
     let before = |key: &str| old.is_some_and(|o| o["metadata"]["annotations"].get(key).is_some());
     for (key, at) in all.entries() {
-        if key.starts_with(APP_ARMOR) {
-            if !before(key) {
-                out.push(format!(
-                    "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
-                    at.path
-                ));
-            }
+        if key.starts_with(APP_ARMOR) && !before(key) {
+            out.push(format!(
+                "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
+                at.path
+            ));
         }
     }
     for (key, words) in OLD_ANNOTATIONS {
@@ -244,8 +242,11 @@ fn repeated_variables(c: &At, out: &mut Vec<String>) {
     }
 }
 
+/// Number in the container, number on the host, protocol, address on the host.
+type Port<'a> = (i64, i64, &'a str, &'a str);
+
 fn repeated_ports(spec: &At, out: &mut Vec<String>) {
-    let mut seen: Vec<((i64, i64, &str, &str), Path)> = Vec::new();
+    let mut seen: Vec<(Port, Path)> = Vec::new();
     for key in ["initContainers", "containers", "ephemeralContainers"] {
         for c in spec.items(key) {
             if key == "initContainers" && !super::resources::is_sidecar(c.v) {

@@ -2,6 +2,8 @@
 
 pub mod families;
 mod printer;
+mod status;
+mod update;
 mod validate;
 
 use jiff::Timestamp;
@@ -77,16 +79,16 @@ impl Strategy for Service {
         let mut errs = Errors::new();
         meta::update_core(object, old, &mut errs);
         if ctx.subresource == "status" {
-            validate::status(object, old, &mut errs);
+            status::status(object, old, &mut errs);
         } else {
-            validate::update(object, old, &mut errs);
+            update::update(object, old, &mut errs);
             validate::service(object, Some(old), &mut errs);
         }
         errs
     }
 
     fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        validate::warnings(object, old)
+        status::warnings(object, old)
     }
 
     fn returns_deleted(&self) -> bool {

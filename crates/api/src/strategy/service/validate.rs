@@ -10,13 +10,13 @@ use super::{
 use crate::{
     field::{Error, Errors, Path},
     names,
-    validation::{At, has, labels, list, meta, net, ordered_json, ports, text},
+    validation::{At, has, labels, list, meta, net, ordered_json, ports},
 };
 
 const ONLY_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
-fn headless(spec: &Value) -> bool {
+pub(super) fn headless(spec: &Value) -> bool {
     list(&spec["clusterIPs"]).len() == 1 && spec["clusterIPs"][0] == "None"
 }
 
@@ -346,167 +346,6 @@ fn traffic(spec: &At, errs: &mut Errors) {
     {
         errs.push(d.not_supported(&DISTRIBUTIONS));
     }
-}
-
-/// What an update may not change.
-pub fn update(object: &Value, old: &Value, errs: &mut Errors) {
-    let (spec, old) = (At::root(object, "spec"), &old["spec"]);
-    if spec.text("type") != "ExternalName" && text(old, "type") != "ExternalName" {
-        changed_addresses(&spec, old, errs);
-        changed_families(&spec, old, errs);
-    }
-    let class = spec.get("loadBalancerClass");
-    if spec.text("type") == "LoadBalancer"
-        && text(old, "type") == "LoadBalancer"
-        && *class.v != old["loadBalancerClass"]
-    {
-        errs.push(class.invalid("may not change once set"));
-    }
-    let health = spec.get("healthCheckNodePort");
-    if needs_health_port(spec.v)
-        && needs_health_port(old)
-        && *health.v != old["healthCheckNodePort"]
-    {
-        errs.push(health.forbidden("field is immutable"));
-    }
-}
-
-fn changed_addresses(spec: &At, old: &Value, errs: &mut Errors) {
-    let ips = spec.get("clusterIPs");
-    let (new, was) = (list(ips.v), list(&old["clusterIPs"]));
-    let Some(first) = was.first() else { return };
-    match new.first() {
-        None => errs.push(Error::invalid(
-            &ips.path.index(0),
-            ips.v.clone(),
-            "primary clusterIP can not be unset",
-        )),
-        Some(ip) if ip != first => errs.push(Error::invalid(
-            &ips.path.index(0),
-            ips.v.clone(),
-            "may not change once set",
-        )),
-        _ => {}
-    }
-    match (new.get(1), was.get(1)) {
-        (Some(n), Some(w)) if n != w => {
-            errs.push(Error::invalid(
-                &ips.path.index(1),
-                ips.v.clone(),
-                "may not change once set",
-            ));
-        }
-        (None, Some(_)) if spec.text("ipFamilyPolicy") != "SingleStack" => {
-            let words = "must be set to 'SingleStack' when releasing the secondary clusterIP";
-            errs.push(spec.get("ipFamilyPolicy").invalid(words));
-        }
-        _ => {}
-    }
-}
-
-fn changed_families(spec: &At, old: &Value, errs: &mut Errors) {
-    let families = spec.get("ipFamilies");
-    let (new, was) = (list(families.v), list(&old["ipFamilies"]));
-    let headless_bare = headless(spec.v) && crate::validation::is_empty(&spec.v["selector"]);
-    let Some(first) = was.first().filter(|_| !headless_bare) else {
-        return;
-    };
-    match new.first() {
-        None => errs.push(Error::invalid(
-            &families.path.index(0),
-            families.v.clone(),
-            "primary ipFamily can not be unset",
-        )),
-        Some(f) if f != first => {
-            errs.push(Error::invalid(
-                &families.path.index(0),
-                families.v.clone(),
-                "may not change once set",
-            ));
-        }
-        _ => {}
-    }
-    if let (Some(n), Some(w)) = (new.get(1), was.get(1))
-        && n != w
-    {
-        errs.push(Error::invalid(
-            &families.path.index(1),
-            families.v.clone(),
-            "may not change once set",
-        ));
-    }
-}
-
-/// Checks a load balancer's status.
-pub fn status(object: &Value, _old: &Value, errs: &mut Errors) {
-    let ingress = At::root(object, "status")
-        .get("loadBalancer")
-        .get("ingress");
-    if text(&object["spec"], "type") != "LoadBalancer" {
-        if !list(ingress.v).is_empty() {
-            errs.push(ingress.forbidden("may only be used when `spec.type` is 'LoadBalancer'"));
-        }
-        return;
-    }
-    for point in ingress.each() {
-        ingress_point(&point, errs);
-    }
-}
-
-fn ingress_point(point: &At, errs: &mut Errors) {
-    let (ip, mode, host) = (point.get("ip"), point.get("ipMode"), point.get("hostname"));
-    if !ip.str().is_empty() {
-        net::ip_strict(&ip, errs);
-    }
-    match (ip.str().is_empty(), mode.str()) {
-        (true, "") => {}
-        (true, _) => errs.push(mode.forbidden("may not be specified when `ip` is not set")),
-        (false, "") => errs.push(mode.required("must be specified when `ip` is set")),
-        (false, "VIP" | "Proxy") => {}
-        (false, _) => errs.push(mode.not_supported(&["Proxy", "VIP"])),
-    }
-    if !host.str().is_empty() {
-        host.push(names::dns1123_subdomain(host.str()), errs);
-        if net::parse_ip_sloppy(host.str()).is_some() {
-            errs.push(host.invalid("must be a DNS name, not an IP address"));
-        }
-    }
-}
-
-/// Warnings about what is ignored or deprecated.
-pub fn warnings(object: &Value, _old: Option<&Value>) -> Vec<String> {
-    let spec = &object["spec"];
-    let mut out = Vec::new();
-    if object["metadata"]["annotations"]
-        .get("service.kubernetes.io/topology-aware-hints")
-        .is_some()
-    {
-        out.push(
-            "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead"
-                .to_owned(),
-        );
-    }
-    if headless(spec) {
-        if !text(spec, "loadBalancerIP").is_empty() {
-            out.push("spec.loadBalancerIP is ignored for headless services".to_owned());
-        }
-        if !list(&spec["externalIPs"]).is_empty() {
-            out.push("spec.externalIPs is ignored for headless services".to_owned());
-        }
-        if text(spec, "sessionAffinity") != "None" {
-            out.push("spec.SessionAffinity is ignored for headless services".to_owned());
-        }
-    }
-    if !text(spec, "externalName").is_empty() && text(spec, "type") != "ExternalName" {
-        out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
-    }
-    if text(spec, "trafficDistribution") == "PreferClose" {
-        out.push(
-            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\""
-                .to_owned(),
-        );
-    }
-    out
 }
 
 #[cfg(test)]
