@@ -9,7 +9,7 @@ use common::Server;
 /// Scenarios about the kinds that a first cluster needs.
 const KINDS: &str = "^(configmap|secret|serviceaccount|namespace|node-|pod-|binding|event-|service-|endpoints|endpointslice|ingress|seed-|deployment|replicaset|conflicting|clusterrolebinding|rbac|access-|accept|body|content|create|crud|delete|dry-run|field-validation|list|managed|metadata|method|partial|patch|read|select|status|unknown|update|watch)";
 /// Least share of them that must match, in percent.
-const SHARE: usize = 60;
+const SHARE: usize = 90;
 
 fn recordings() -> Option<PathBuf> {
     let shared = std::env::var_os("KNARR_SHARED").map(PathBuf::from);
