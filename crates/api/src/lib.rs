@@ -19,6 +19,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub mod validation;
+pub mod yaml;
 
 pub use head::Head;
 pub use quantity::Quantity;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{StatusCode, header};
-use knarr_api::Status;
+use knarr_api::{Status, yaml};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -74,8 +74,7 @@ pub fn encoded(code: u16, accept: &Accept, value: &impl Serialize) -> Response {
         // Keys in order, as JSON values keep them.
         Format::Yaml => serde_json::to_value(value)
             .map_err(|e| e.to_string())
-            .and_then(|v| serde_saphyr::to_string(&v).map_err(|e| e.to_string()))
-            .map(|s| ("application/yaml", s.into_bytes())),
+            .map(|v| ("application/yaml", yaml::print(&v).into_bytes())),
     };
     match done {
         Ok((content_type, mut bytes)) => {

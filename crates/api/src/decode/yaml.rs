@@ -241,6 +241,31 @@ fn scalar(text: &str, plain: bool, tag: Option<&Tag>) -> Value {
     }
 }
 
+/// Whether a plain scalar is read as this very text: by us, and by readers that know times and base 60 too.
+pub fn means_text(text: &str) -> bool {
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let base60 = unsigned.contains(':')
+        && unsigned
+            .split(':')
+            .all(|part| digits(part.split('.').next().unwrap_or("")));
+    let mut date = text.splitn(3, '-');
+    let (year, month, day) = (
+        date.next().unwrap_or(""),
+        date.next().unwrap_or(""),
+        date.next().unwrap_or(""),
+    );
+    let time = year.len() == 4
+        && digits(year)
+        && digits(month)
+        && day.starts_with(|c: char| c.is_ascii_digit());
+    let special = matches!(
+        text.to_ascii_lowercase().trim_start_matches(['-', '+']),
+        ".inf" | ".nan" | "<<" | "="
+    );
+    resolve(text).is_none() && !base60 && !time && !special
+}
+
 /// What a plain scalar means, when it is not text.
 fn resolve(text: &str) -> Option<Value> {
     match text {
