@@ -150,7 +150,9 @@ fn core() -> Vec<Entry> {
         v1("Event", "events")
             .short(&["ev"])
             .by(strategy::Event(false)),
-        v1("LimitRange", "limitranges").short(&["limits"]),
+        v1("LimitRange", "limitranges")
+            .short(&["limits"])
+            .by(strategy::LimitRange),
         v1("Namespace", "namespaces")
             .cluster()
             .short(&["ns"])
@@ -174,7 +176,7 @@ fn core() -> Vec<Entry> {
             .by(strategy::PersistentVolume)
             .status(),
         pods(),
-        v1("PodTemplate", "podtemplates"),
+        v1("PodTemplate", "podtemplates").by(strategy::PodTemplate),
         v1("ReplicationController", "replicationcontrollers")
             .short(&["rc"])
             .all()
@@ -183,7 +185,7 @@ fn core() -> Vec<Entry> {
             .status(),
         v1("ResourceQuota", "resourcequotas")
             .short(&["quota"])
-            .by(Plain::NAMESPACED.with_uncounted_status())
+            .by(strategy::ResourceQuota)
             .status(),
         v1("Secret", "secrets").by(strategy::Secret),
         v1("ServiceAccount", "serviceaccounts")

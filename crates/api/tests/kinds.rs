@@ -12,7 +12,7 @@ use knarr_api::{
 use serde_json::{Value, json};
 
 /// Kinds whose recorded answers come from their strategies.
-const KINDS: [&str; 34] = [
+const KINDS: [&str; 37] = [
     "ClusterRole",
     "ClusterRoleBinding",
     "ConfigMap",
@@ -28,6 +28,7 @@ const KINDS: [&str; 34] = [
     "IngressClass",
     "Job",
     "Lease",
+    "LimitRange",
     "Namespace",
     "NetworkPolicy",
     "Node",
@@ -35,9 +36,11 @@ const KINDS: [&str; 34] = [
     "PersistentVolumeClaim",
     "Pod",
     "PodDisruptionBudget",
+    "PodTemplate",
     "PriorityClass",
     "ReplicaSet",
     "ReplicationController",
+    "ResourceQuota",
     "Role",
     "RoleBinding",
     "RuntimeClass",

@@ -61,14 +61,10 @@ impl Strategy for Pod {
     fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
         match ctx.subresource.as_str() {
             "status" => prepare_status(object, old),
-            "ephemeralcontainers" => {
-                let containers = object["spec"]["ephemeralContainers"].clone();
-                *object = json!({"apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": object["metadata"],
-                    "spec": old["spec"], "status": old["status"]});
-                if !containers.is_null() {
-                    object["spec"]["ephemeralContainers"] = containers;
-                }
-            }
+            "ephemeralcontainers" => only(object, old, |spec, asked| {
+                common::keep(spec, asked, "ephemeralContainers");
+            }),
+            "resize" => only(object, old, keep_resizes),
             _ => {
                 common::keep(object, old, "status");
                 if object["spec"]["terminationGracePeriodSeconds"]
@@ -170,6 +166,29 @@ impl Strategy for Pod {
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         printer::cells(object, now)
+    }
+}
+
+/// Makes `object` the old one again but for its revision and what `take` takes of the spec that was asked for.
+fn only(object: &mut Value, old: &Value, take: fn(&mut Value, &Value)) {
+    let asked = std::mem::replace(object, old.clone());
+    for key in ["resourceVersion", "managedFields"] {
+        common::keep_meta(object, &asked, key);
+    }
+    take(&mut object["spec"], &asked["spec"]);
+}
+
+/// What a resize may change: resources and resize policies of containers, and resources of the pod.
+fn keep_resizes(spec: &mut Value, asked: &Value) {
+    common::keep(spec, asked, "resources");
+    for key in ["containers", "initContainers"] {
+        for c in super::defaults::each(spec, key) {
+            let Some(wanted) = list(&asked[key]).iter().find(|a| a["name"] == c["name"]) else {
+                continue;
+            };
+            common::keep(c, wanted, "resources");
+            common::keep(c, wanted, "resizePolicy");
+        }
     }
 }
 

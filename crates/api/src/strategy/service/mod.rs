@@ -91,6 +91,10 @@ impl Strategy for Service {
         status::warnings(object, old)
     }
 
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
     fn returns_deleted(&self) -> bool {
         true
     }
