@@ -1,0 +1,131 @@
+use super::*;
+use crate::Schemas;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn pod(patch: Value) -> std::result::Result<Value, String> {
+    let pod = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["x/a", "x/b"]}, "spec": {
+        "nodeSelector": {"disk": "fast"},
+        "containers": [{"name": "one", "image": "i", "args": ["-v"], "env": [{"name": "K", "value": "1"}, {"name": "T", "value": "2"}]},
+            {"name": "two", "image": "i"}, {"name": "three", "image": "i"}],
+        "volumes": [{"name": "v", "emptyDir": {}}]}});
+    let schema = Schemas::default().by_kind("", "v1", "Pod").unwrap();
+    apply(&schema, &pod, patch.as_object().unwrap()).map_err(|e| e.to_string())
+}
+
+proptest! {
+    #[test]
+    fn no_patch_panics(patch in any_value(4)) {
+        let _ = pod(json!({"spec": {"containers": patch, "$setElementOrder/containers": patch}, "metadata": patch}));
+        let _ = pod(json!({"spec": patch}));
+    }
+}
+
+/// Objects of names that mean something to patches.
+fn any_value(depth: u32) -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        Just(json!("delete")),
+        Just(json!("replace")),
+        Just(json!(1)),
+        "[a-z]{1,3}".prop_map(Value::from)
+    ];
+    leaf.prop_recursive(depth, 32, 4, |inner| {
+        let key = prop_oneof![
+            Just("name"),
+            Just("containers"),
+            Just("$patch"),
+            Just("$retainKeys"),
+            Just("$setElementOrder/containers"),
+            Just("$deleteFromPrimitiveList/finalizers"),
+            Just("finalizers"),
+            Just("volumes"),
+            Just("labels")
+        ];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            proptest::collection::vec((key, inner), 0..4)
+                .prop_map(|kv| kv.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+        ]
+    })
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn lists_merge_by_key_and_new_elements_come_first() {
+    let out = pod(json!({"spec": {"containers": [{"name": "four", "image": "n", "x": null}, {"name": "one", "image": "j", "args": ["-q"],
+        "env": [{"name": "M", "value": "3"}, {"name": "K", "value": "9"}]}]}})).unwrap();
+    let containers = &out["spec"]["containers"];
+    assert_eq!(names(containers), ["four", "one", "two", "three"]);
+    assert_eq!(containers[0], json!({"name": "four", "image": "n"}));
+    assert_eq!(containers[1]["image"], "j");
+    assert_eq!(containers[1]["args"], json!(["-q"]));
+    assert_eq!(names(&containers[1]["env"]), ["M", "K", "T"]);
+}
+
+#[test]
+fn directives_delete_replace_retain_and_order() {
+    let out = pod(json!({"metadata": {"labels": {"$patch": "replace", "c": "3"}, "$deleteFromPrimitiveList/finalizers": ["x/a"]},
+        "spec": {"nodeSelector": {"$patch": "delete"}, "containers": [{"name": "two", "$patch": "delete"}, {"name": "no", "$patch": "delete"}],
+        "volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}]}})).unwrap();
+    assert_eq!(
+        out["metadata"],
+        json!({"labels": {"c": "3"}, "finalizers": ["x/b"]})
+    );
+    assert_eq!(names(&out["spec"]["containers"]), ["one", "three"]);
+    assert_eq!(out["spec"]["nodeSelector"], json!({}));
+    assert_eq!(
+        out["spec"]["volumes"],
+        json!([{"name": "v", "hostPath": {"path": "/"}}])
+    );
+    let out = pod(
+        json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "new", "image": "n"}]}}),
+    )
+    .unwrap();
+    assert_eq!(names(&out["spec"]["containers"]), ["new"]);
+    let out = pod(json!({"spec": {"$setElementOrder/containers": [{"name": "three"}, {"name": "one"}, {"name": "two"}]}})).unwrap();
+    assert_eq!(names(&out["spec"]["containers"]), ["three", "one", "two"]);
+    let out = pod(json!({"spec": {"$setElementOrder/containers": [{"name": "two"}, {"name": "new"}, {"name": "three"}],
+        "containers": [{"name": "new", "image": "n"}]}})).unwrap();
+    assert_eq!(
+        names(&out["spec"]["containers"]),
+        ["one", "two", "new", "three"]
+    );
+    let out = pod(json!({"metadata": {"finalizers": ["x/c"]}})).unwrap();
+    assert_eq!(out["metadata"]["finalizers"], json!(["x/c", "x/a", "x/b"]));
+    assert_eq!(
+        pod(json!({"metadata": {"$deleteFromPrimitiveList/finalizers": "x/b"}})).unwrap(),
+        pod(json!({})).unwrap()
+    );
+}
+
+#[test]
+fn bad_patches_say_why() {
+    for (patch, want) in [
+        (
+            json!({"spec": {"containers": [{"image": "example.test/noname:1"}]}}),
+            "map: map[image:example.test/noname:1] does not contain declared merge key: name",
+        ),
+        (
+            json!({"metadata": {"labels": {"$patch": "sideways"}}}),
+            "unknown patch type: sideways in map: map[$patch:sideways]",
+        ),
+        (
+            json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}}),
+            "Invalid patch format of retainKeys, retainKeys list must be a list and contain all fields of the patch",
+        ),
+    ] {
+        assert_eq!(pod(patch).unwrap_err(), want);
+    }
+    let order = pod(
+        json!({"spec": {"$setElementOrder/containers": [{"name": "one"}], "containers": [{"name": "five"}]}}),
+    );
+    assert!(order.unwrap_err().starts_with("The order in patch list:"));
+}
