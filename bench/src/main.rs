@@ -22,6 +22,8 @@ use serde_json::json;
 
 const STARTS: usize = 7;
 const SINGLE_PODS: usize = 10;
+/// How long pods may take before the measurement is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(20);
 
 fn main() -> Result<()> {
@@ -184,9 +186,9 @@ async fn until_ready(api: &Api<Pod>, names: &[String]) -> Result<Duration> {
         }
         anyhow::Ok(())
     };
-    let (created, waited) = futures::future::join(create, wait).await;
-    created?;
-    waited?;
+    let create = async { create.await.context("creating pods") };
+    let both = futures::future::try_join(create, wait);
+    tokio::time::timeout(PATIENCE, both).await.context("pods are not Ready")??;
     Ok(started.elapsed())
 }
 

@@ -1,10 +1,7 @@
 //! Certificates and keys, laid out as kubeadm lays them out in `pki/`: one authority for servers and clients, a key pair for
 //! service account tokens. All keys are ECDSA P-256.
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::IpAddr, path::Path};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -318,7 +315,7 @@ fn parse_certificate(pem: &str) -> Result<Vec<u8>> {
         .to_vec())
 }
 
-fn load_or_create_key(path: &PathBuf) -> Result<KeyPair> {
+fn load_or_create_key(path: &Path) -> Result<KeyPair> {
     if path.exists() {
         return KeyPair::from_pem(&read(path)?)
             .with_context(|| format!("{} is damaged; restore it from a backup", path.display()));
