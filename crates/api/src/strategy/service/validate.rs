@@ -233,7 +233,11 @@ fn ports_together(spec: &At, errs: &mut Errors) {
     {
         let this = (port.text("protocol"), port.int("nodePort").unwrap_or(0));
         if seen.contains(&this) {
-            errs.push(port.get("nodePort").duplicate());
+            // told in the words of the allocator, which the original asks first
+            errs.push(
+                port.get("nodePort")
+                    .invalid("provided port is already allocated"),
+            );
         }
         seen.push(this);
     }

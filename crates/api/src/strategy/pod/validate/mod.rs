@@ -254,3 +254,139 @@ fn immutable_text(new: &At, old: &str, errs: &mut Errors) {
         errs.push(Error::invalid(&new.path, new.str(), "field is immutable"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn wrong(pod_spec: Value) -> Vec<String> {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": pod_spec});
+        crate::strategy::pod::defaults::pod(&mut pod);
+        let mut errs = Errors::new();
+        create(&pod, &mut errs);
+        errs.iter()
+            .map(|e| {
+                format!(
+                    "{} {}",
+                    e.field,
+                    e.kind.reason().trim_start_matches("FieldValue")
+                )
+            })
+            .collect()
+    }
+
+    fn with(container: Value) -> Value {
+        let mut c = json!({"name": "c", "image": "i"});
+        for (key, value) in container.as_object().unwrap() {
+            c[key] = value.clone();
+        }
+        json!({"containers": [c]})
+    }
+
+    fn beside(more: Value) -> Value {
+        let mut spec = with(json!({}));
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        spec
+    }
+
+    #[test]
+    fn containers_that_are_refused() {
+        for (spec, want) in [
+            (json!({}), "spec.containers Required"),
+            (
+                with(json!({"name": "A"})),
+                "spec.containers[0].name Invalid",
+            ),
+            (
+                with(json!({"image": ""})),
+                "spec.containers[0].image Required",
+            ),
+            (
+                with(json!({"image": " i"})),
+                "spec.containers[0].image Invalid",
+            ),
+            (
+                with(json!({"ports": [{"containerPort": 70000}]})),
+                "spec.containers[0].ports[0].containerPort Invalid",
+            ),
+            (
+                with(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})),
+                "spec.containers[0].volumeMounts[0].name NotFound",
+            ),
+            (
+                with(json!({"livenessProbe": {}})),
+                "spec.containers[0].livenessProbe Required",
+            ),
+            (
+                with(json!({"livenessProbe": {"exec": {"command": ["a"]}, "successThreshold": 2}})),
+                "spec.containers[0].livenessProbe.successThreshold Invalid",
+            ),
+            (
+                with(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 31}}}})),
+                "spec.containers[0].lifecycle.preStop.sleep Invalid",
+            ),
+            (
+                with(json!({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}})),
+                "spec.containers[0].resources.requests Invalid",
+            ),
+            (
+                with(json!({"resources": {"limits": {"gpu": "1"}}, "stdin": true})),
+                "spec.containers[0].resources.limits[gpu] Invalid",
+            ),
+            (
+                with(json!({"securityContext": {"runAsUser": -1}})),
+                "spec.containers[0].securityContext.runAsUser Invalid",
+            ),
+        ] {
+            let errs = wrong(spec.clone());
+            assert_eq!(errs.first().map(String::as_str), Some(want), "{spec}");
+        }
+        assert_eq!(wrong(with(json!({}))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn pods_that_are_refused() {
+        for (spec, want) in [
+            (
+                json!({"volumes": [{"name": "v", "hostPath": {"path": "/a/../b"}}]}),
+                "spec.volumes[0].hostPath.path Invalid",
+            ),
+            (
+                json!({"volumes": [{"name": "v", "secret": {}}]}),
+                "spec.volumes[0].secret.secretName Required",
+            ),
+            (
+                json!({"restartPolicy": "Maybe"}),
+                "spec.restartPolicy NotSupported",
+            ),
+            (json!({"dnsPolicy": "None"}), "spec.dnsConfig Required"),
+            (json!({"hostname": "a.b"}), "spec.hostname Invalid"),
+            (
+                json!({"hostPID": true, "hostUsers": false}),
+                "spec.HostPID Forbidden",
+            ),
+            (json!({"os": {"name": "plan9"}}), "spec.os NotSupported"),
+            (
+                json!({"topologySpreadConstraints": [{"topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]}),
+                "spec.topologySpreadConstraints[0].maxSkew Invalid",
+            ),
+            (
+                json!({"ephemeralContainers": [{"name": "e", "image": "i"}]}),
+                "spec.ephemeralContainers Forbidden",
+            ),
+            (
+                json!({"initContainers": [{"name": "c", "image": "i"}]}),
+                "spec.initContainers[0].name Duplicate",
+            ),
+            (
+                json!({"nodeName": "n", "schedulingGates": [{"name": "a.io/g"}]}),
+                "spec.nodeName Forbidden",
+            ),
+        ] {
+            assert_eq!(wrong(beside(spec.clone())), [want], "{spec}");
+        }
+    }
+}

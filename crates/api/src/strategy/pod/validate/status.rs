@@ -131,3 +131,51 @@ fn host_ips(status: &At, errs: &mut Errors) {
         net::ip_strict(&ip.get("ip"), errs);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn statuses_that_are_refused() {
+        let old = json!({"spec": {"restartPolicy": "Never", "nodeName": "n"}, "status": {"qosClass": "BestEffort",
+            "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0}}}]}});
+        for (change, want) in [
+            (json!({}), vec![]),
+            (json!({"qosClass": "Guaranteed"}), vec!["status.qosClass"]),
+            (
+                json!({"containerStatuses": [{"name": "c", "state": {"running": {}}}]}),
+                vec!["status.containerStatuses[0].state"],
+            ),
+            (
+                json!({"podIPs": [{"ip": "nowhere"}]}),
+                vec!["status.podIPs[0]"],
+            ),
+            (
+                json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]}),
+                vec!["status.podIPs"],
+            ),
+            (
+                json!({"hostIPs": [{"ip": "1.2.3.4"}]}),
+                vec!["status.hostIPs[0].ip"],
+            ),
+            (
+                json!({"nominatedNodeName": "m"}),
+                vec!["status.nominatedNodeName"],
+            ),
+        ] {
+            let mut new = old.clone();
+            for (key, value) in change.as_object().unwrap() {
+                new["status"][key] = value.clone();
+            }
+            let mut errs = Errors::new();
+            status(&new, &old, &mut errs);
+            assert_eq!(
+                errs.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(),
+                want,
+                "{change}"
+            );
+        }
+    }
+}

@@ -258,3 +258,81 @@ pub fn resize(object: &Value, old: &Value, errs: &mut Errors) {
         ));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(spec: Value) -> Value {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"serviceAccountName": "default",
+            "containers": [{"name": "c", "image": "i:1"}], "tolerations": [{"key": "a", "operator": "Exists"}]}});
+        for (key, value) in spec.as_object().unwrap() {
+            pod["spec"][key] = value.clone();
+        }
+        crate::strategy::pod::defaults::pod(&mut pod);
+        pod
+    }
+
+    fn wrong(old: Value, new: Value) -> Vec<String> {
+        let mut errs = Errors::new();
+        update(&pod(new), &pod(old), &mut errs);
+        errs.into_iter().map(|e| e.field).collect()
+    }
+
+    #[test]
+    fn what_may_change_of_a_pod() {
+        let (gate, late) = (json!({"name": "a.io/g"}), json!({"name": "a.io/h"}));
+        let more = json!([{"key": "a", "operator": "Exists"}, {"key": "b", "operator": "Exists"}]);
+        let none: &[&str] = &[];
+        for (old, new, want) in [
+            (
+                json!({}),
+                json!({"containers": [{"name": "c", "image": "i:2", "imagePullPolicy": "IfNotPresent"}]}),
+                none,
+            ),
+            (json!({}), json!({"tolerations": more}), none),
+            (json!({}), json!({"activeDeadlineSeconds": 5}), none),
+            (
+                json!({"activeDeadlineSeconds": 5}),
+                json!({"activeDeadlineSeconds": 6}),
+                &["spec.activeDeadlineSeconds"],
+            ),
+            (json!({}), json!({"tolerations": []}), &["spec.tolerations"]),
+            (json!({}), json!({"restartPolicy": "Never"}), &["spec"]),
+            (
+                json!({}),
+                json!({"containers": [{"name": "c", "image": "i:1"}, {"name": "d", "image": "i"}]}),
+                &["spec.containers"],
+            ),
+            (json!({"schedulingGates": [gate]}), json!({}), none),
+            (
+                json!({"schedulingGates": [gate]}),
+                json!({"schedulingGates": [gate, late]}),
+                &["spec.schedulingGates[1].name"],
+            ),
+            (
+                json!({"schedulingGates": [gate]}),
+                json!({"schedulingGates": [gate], "nodeSelector": {"a": "b"}}),
+                none,
+            ),
+            (json!({}), json!({"nodeSelector": {"a": "b"}}), &["spec"]),
+        ] {
+            assert_eq!(wrong(old.clone(), new.clone()), want, "{old} to {new}");
+        }
+    }
+
+    #[test]
+    fn a_resize_changes_resources_only() {
+        let old = pod(json!({}));
+        let mut new = pod(
+            json!({"containers": [{"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "1"}}}]}),
+        );
+        let mut errs = Errors::new();
+        resize(&new, &old, &mut errs);
+        assert_eq!(errs, []);
+        new["spec"]["containers"][0]["image"] = json!("i:2");
+        resize(&new, &old, &mut errs);
+        assert_eq!(errs[0].detail, "only cpu and memory resources are mutable");
+    }
+}
