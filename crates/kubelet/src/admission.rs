@@ -255,7 +255,8 @@ mod tests {
         };
         let one = [Arc::new(pod(cpu("1500m")))];
         let ports = [Arc::new(pod(port(8080, "127.0.0.1")))];
-        let cases: Vec<(Pod, &[Arc<Pod>], Option<&str>)> = vec![
+        type Case<'a> = (Pod, &'a [Arc<Pod>], Option<&'a str>);
+        let cases: Vec<Case<'_>> = vec![
             (with(cpu("500m")), &one, None),
             (with(cpu("501m")), &one, Some("OutOfcpu")),
             (

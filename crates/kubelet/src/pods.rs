@@ -185,7 +185,8 @@ impl Pods {
             .flatten()
             .flatten();
         orphans.extend(dirs.filter_map(|d| d.file_name().into_string().ok()));
-        for id in orphans.difference(&known).cloned() {
+        orphans.retain(|id| !known.contains(id));
+        for id in orphans {
             let ctx = self.ctx.clone();
             tokio::spawn(async move {
                 tracing::info!(uid = id, "ending a pod that is no longer wanted");

@@ -228,3 +228,22 @@ async fn attached_streams() {
     let (out, _, _) = hear(socket).await;
     assert_eq!(out, "got words\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_are_forwarded_only_to_those_who_speak_the_protocol() {
+    if !can_run() {
+        return;
+    }
+    let c = Cluster::start().await;
+    c.run("web", json!({"containers": [waiter("main")]})).await;
+    c.ready("web").await;
+    let tunnel = socket(
+        &c,
+        "/portForward/default/web",
+        "SPDY/3.1+portforward.k8s.io",
+    )
+    .await;
+    drop(tunnel);
+    assert_eq!(get(&c, "/portForward/default/web").await.0, 400);
+    assert_eq!(get(&c, "/portForward/default/none").await.0, 404);
+}

@@ -402,3 +402,6 @@ pub fn ending(
         deadline: before.map_or(deadline, |b| b.deadline.min(deadline)),
     }
 }
+
+#[cfg(test)]
+mod tests;

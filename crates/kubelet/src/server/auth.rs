@@ -26,11 +26,14 @@ struct User {
     groups: Vec<String>,
 }
 
+/// Who wants to do what (verb, subresource of the node).
+type Question = (User, &'static str, &'static str);
+
 /// Checks requests.
 pub struct Auth {
     client: Client,
     node: String,
-    allowed: Mutex<HashMap<(User, &'static str, &'static str), (bool, Instant)>>,
+    allowed: Mutex<HashMap<Question, (bool, Instant)>>,
 }
 
 type Refusal = (StatusCode, String);
