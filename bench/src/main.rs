@@ -188,7 +188,9 @@ async fn until_ready(api: &Api<Pod>, names: &[String]) -> Result<Duration> {
     };
     let create = async { create.await.context("creating pods") };
     let both = futures::future::try_join(create, wait);
-    tokio::time::timeout(PATIENCE, both).await.context("pods are not Ready")??;
+    tokio::time::timeout(PATIENCE, both)
+        .await
+        .context("pods are not Ready")??;
     Ok(started.elapsed())
 }
 
