@@ -417,7 +417,7 @@ async fn a_silent_node_loses_its_pods() {
     cluster.add_node("n1").await;
     let pods: Api<Pod> = cluster.api();
     let patient = json!([{"key": "node.kubernetes.io/unreachable", "operator": "Exists"}]);
-    let hasty = json!([{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "tolerationSeconds": 1}]);
+    let hasty = json!([{"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}]);
     for (name, tolerations) in [("patient", patient), ("hasty", hasty)] {
         let spec = json!({"containers": [{"name": "c", "image": "i"}], "tolerations": tolerations});
         cluster

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use k8s_openapi::{
-    api::core::v1::{Node, Pod},
+    api::core::v1::{Node, Pod, ServiceAccount},
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
@@ -48,12 +48,16 @@ impl Cluster {
             knarr_scheduler::Config::default(),
         ));
         tasks.spawn(kubelets(informers));
-        Cluster {
+        let cluster = Cluster {
             client,
             _api: api,
             _tasks: tasks,
             _dir: dir,
-        }
+        };
+        // Pods are refused until their namespace has its account.
+        let accounts: Api<ServiceAccount> = cluster.api();
+        cluster.until(&accounts, "default", "there", |_| true).await;
+        cluster
     }
 
     pub fn api<K>(&self) -> Api<K>
