@@ -179,7 +179,8 @@ async fn until_ready(api: &Api<Pod>, names: &[String]) -> Result<Duration> {
     let create = try_join_all(manifests.iter().map(|pod| api.create(&params, pod)));
     let wait = async {
         let mut missing: std::collections::HashSet<&String> = names.iter().collect();
-        while let (false, Some(pod)) = (missing.is_empty(), events.try_next().await?) {
+        while !missing.is_empty() {
+            let pod = events.try_next().await?.context("the watch ended")?;
             if is_ready(&pod) {
                 missing.remove(&pod.name_any());
             }
