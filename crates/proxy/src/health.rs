@@ -29,7 +29,7 @@ pub struct HealthChecks {
 
 impl HealthChecks {
     /// Starts, changes or stops the server of a Service.
-    pub async fn set(&mut self, service: &Key, wanted: Option<HealthCheck>) {
+    pub fn set(&mut self, service: &Key, wanted: Option<HealthCheck>) {
         if self
             .running
             .get(service)
@@ -48,23 +48,16 @@ impl HealthChecks {
             running.local_endpoints.send_replace(local_endpoints);
             return;
         }
-        match listen(port).await {
-            Ok(listener) => {
-                let (sender, receiver) = watch::channel(local_endpoints);
-                let task = tokio::spawn(serve(listener, service.clone(), receiver));
-                self.running.insert(
-                    service.clone(),
-                    Running {
-                        port,
-                        local_endpoints: sender,
-                        task,
-                    },
-                );
-            }
-            Err(error) => {
-                tracing::warn!(%service, port, %error, "cannot serve the Service's health check node port")
-            }
-        }
+        let (sender, receiver) = watch::channel(local_endpoints);
+        let task = tokio::spawn(listen_and_serve(port, service.clone(), receiver));
+        self.running.insert(
+            service.clone(),
+            Running {
+                port,
+                local_endpoints: sender,
+                task,
+            },
+        );
     }
 }
 
@@ -81,6 +74,22 @@ async fn listen(port: u16) -> std::io::Result<TcpListener> {
             TcpListener::bind(("0.0.0.0", port)).await
         }
         other => other,
+    }
+}
+
+/// Serves as soon as the port can be had: whoever held it may just be about to end.
+async fn listen_and_serve(port: u16, service: Key, local_endpoints: watch::Receiver<usize>) {
+    let mut told = false;
+    loop {
+        match listen(port).await {
+            Ok(listener) => return serve(listener, service, local_endpoints).await,
+            Err(error) if !told => {
+                told = true;
+                tracing::warn!(%service, port, %error, "cannot serve the Service's health check node port yet");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
 

@@ -263,7 +263,7 @@ impl Router {
             let changed = self.map.take_changed();
             let diff = self.difference(&changed);
             for key in &changed {
-                self.health.set(key, self.map.health_check(key)).await;
+                self.health.set(key, self.map.health_check(key));
             }
             match self.backend.apply(&diff) {
                 Ok(()) => return,
