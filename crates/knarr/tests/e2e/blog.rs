@@ -94,6 +94,23 @@ fn configuration_probes_and_tls() {
         },
     );
 
+    let version = cluster
+        .command("curl")
+        .args([
+            "-sS",
+            "--http2",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_version}",
+            "--cacert",
+            &cert,
+        ])
+        .args(["--resolve", "blog.test:443:127.0.0.1", "https://blog.test/"])
+        .output()
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    assert_eq!(version.unwrap(), "2", "HTTP/2 is agreed on");
+
     // A failing readiness probe takes the pod out of the endpoints, and back.
     let ready = || {
         let path = "jsonpath={range .items[*].endpoints[?(@.conditions.ready==true)]}{.addresses[0]}{\"\\n\"}{end}";

@@ -150,6 +150,27 @@ fn pods_are_looked_into() {
 }
 
 #[test]
+fn a_running_process_is_attached_to() {
+    if !can_run() {
+        return;
+    }
+    let Some(cluster) = with_busybox() else {
+        return;
+    };
+    cluster.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: talk}\nspec:\n  restartPolicy: Never\n  containers:\n  - {name: c, image: 'busybox:test', imagePullPolicy: IfNotPresent, stdin: true, command: [sh, -c, 'read line; echo heard $line']}\n",
+    );
+    cluster.kubectl(&["wait", "--for=condition=Ready", "pod/talk", "--timeout=60s"]);
+    cluster.kubectl_with_input(&["attach", "-i", "talk"], "a word\n");
+    eventually("the process has read and answered", PATIENCE, || {
+        cluster.kubectl(&["logs", "talk"]) == "heard a word\n"
+    });
+    eventually("the pod has completed", PATIENCE, || {
+        cluster.kubectl(&["get", "pod", "talk", "-o", "jsonpath={.status.phase}"]) == "Succeeded"
+    });
+}
+
+#[test]
 fn a_port_is_forwarded() {
     if !can_run() {
         return;
