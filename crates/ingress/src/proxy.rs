@@ -87,25 +87,32 @@ impl Proxy {
     /// Answers a request with what its endpoint answers, or with why there is none.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<AnyBody> {
         let host = host(&request).unwrap_or_default();
-        let backend = self
-            .routes
-            .load()
-            .find(&host, request.uri().path())
-            .cloned();
-        let Some(reference) = backend else {
-            return plain(StatusCode::NOT_FOUND, "no Ingress leads there\n");
-        };
-        let backend = self.backends.read().get(&reference).map(|b| b.load_full());
-        match backend {
-            Some(backend) if !backend.endpoints.is_empty() => {
+        match self.find(&host, request.uri().path()) {
+            None => plain(StatusCode::NOT_FOUND, "no Ingress leads there\n"),
+            Some((_, backend)) if !backend.endpoints.is_empty() => {
                 self.forward(request, &backend, peer).await
             }
-            _ => {
+            Some((reference, _)) => {
                 let text = format!(
                     "no endpoint of Service {}/{} is ready\n",
                     reference.namespace, reference.service
                 );
                 plain(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+        }
+    }
+
+    /// Where a request goes now.
+    fn find(&self, host: &str, path: &str) -> Option<(Arc<BackendRef>, Arc<Backend>)> {
+        loop {
+            let routes = self.routes.load_full();
+            let reference = routes.find(host, path)?.clone();
+            let backend = self.backends.read().get(&reference).map(|b| b.load_full());
+            match backend {
+                Some(backend) => return Some((reference, backend)),
+                // Between the two looks the routes were replaced and the old ones' backends went.
+                None if !Arc::ptr_eq(&routes, &self.routes.load()) => continue,
+                None => return Some((reference, Arc::default())),
             }
         }
     }

@@ -17,12 +17,11 @@ use knarr_client::{Change, Informers};
 use knarr_kubelet::Kubelet;
 use knarr_network::BridgeNetwork;
 use knarr_runtime::{Embedded, SandboxNetwork, SandboxStatus};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     control_plane::{self, ControlPlane},
     paths::Paths,
-    preflight,
     progress::Progress,
     up::Options,
 };
@@ -36,6 +35,8 @@ pub struct Cluster {
     pub runtime: Embedded,
     informers: Informers,
     node_name: String,
+    /// True once this run's kubelet has written the node's status.
+    reported: watch::Receiver<bool>,
     tasks: JoinSet<Result<()>>,
 }
 
@@ -86,12 +87,6 @@ impl Cluster {
     /// Starts everything; the node is not Ready yet when this returns.
     pub async fn start(paths: &Paths, options: &Options, progress: &Progress) -> Result<Self> {
         let settings = Settings::new(options)?;
-        let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        preflight::port_free(any(options.http_port), "Ingress", "--http-port")?;
-        preflight::port_free(any(options.https_port), "Ingress", "--https-port")?;
-        preflight::port_free(any(options.api_port), "API server", "--api-port")?;
-        preflight::port_free(any(options.kubelet_port), "kubelet", "--kubelet-port")?;
-
         let step = progress.step("API server and store");
         let plane = ControlPlane::start(paths, &plane_options(options, &settings)).await?;
         let admin = UserInfo::new("system:admin", ["system:masters"]);
@@ -112,6 +107,7 @@ impl Cluster {
             runtime,
             informers,
             node_name: settings.node_name.clone(),
+            reported: watch::Sender::new(false).subscribe(),
             tasks: JoinSet::new(),
         };
         cluster.start_controllers(options);
@@ -177,27 +173,24 @@ impl Cluster {
             register: true,
             version: knarr_apiserver::KUBERNETES_VERSION.to_owned(),
         });
+        self.reported = kubelet.reported();
         self.tasks.spawn(kubelet.run());
         Ok(())
     }
 
-    /// Only the API server may talk to the kubelet: whoever comes must show a certificate of the cluster's authority.
+    /// The API server shows a certificate of the cluster's authority; who has none may come with a token.
     fn kubelet_tls(&self) -> Result<Arc<rustls::ServerConfig>> {
         use rustls_pki_types::{CertificateDer, pem::PemObject};
         let mut roots = rustls::RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.plane.pki.ca.as_bytes())
             .map_err(|e| anyhow::anyhow!("ca.crt: {e}"))?;
         roots.add(ca)?;
-        let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
         let pair = &self.plane.pki.kubelet;
-        let mut config = rustls::ServerConfig::builder()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                control_plane::certificates(pair)?,
-                control_plane::key(pair)?,
-            )?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        knarr_kubelet::server::tls(
+            control_plane::certificates(pair)?,
+            control_plane::key(pair)?,
+            roots,
+        )
     }
 
     async fn start_services(&mut self, options: &Options, settings: &Settings) -> Result<()> {
@@ -237,7 +230,12 @@ impl Cluster {
             .informers
             .selected::<Node>(&format!("metadata.name={}", self.node_name))
             .subscribe();
+        let mut reported = self.reported.clone();
         let ready = async {
+            // A stored status of an earlier run says nothing of this one.
+            if reported.wait_for(|done| *done).await.is_err() {
+                return std::future::pending().await;
+            }
             while let Some(change) = changes.recv().await {
                 if let Change::Applied { new, .. } = change
                     && is_ready(&new)

@@ -10,12 +10,17 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{paths::Paths, preflight};
+use crate::{
+    paths::Paths,
+    preflight,
+    up::{self, Options},
+};
 
-pub fn run(paths: &Paths) -> Result<()> {
+pub fn run(paths: &Paths, options: &Options) -> Result<()> {
     preflight::check()?;
-    // Says so at once when the directory is taken or not writable; the child takes the lock again.
-    drop(paths.lock()?);
+    crate::apply::read(&options.file)?;
+    // Says so at once when the directory or a port is taken; the child takes the lock again.
+    drop(up::claim(paths, options)?);
     let _ = std::fs::remove_file(paths.ready());
     let path = paths.log();
     let log = OpenOptions::new()

@@ -80,7 +80,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let paths = paths::Paths::new(&cli.data_dir)?;
     match cli.command {
-        Command::Up(options) if options.detach => detach::run(&paths),
+        Command::Up(options) if options.detach => detach::run(&paths, &options),
         Command::Up(options) => async_main(up::run(paths, options)),
         Command::Down => async_main(down::down(&paths)),
         Command::Reset { yes } => async_main(down::reset(&paths, yes)),

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 pub const DEFAULT: &str = "/var/lib/knarr";
+const LOCK: &str = "lock";
 
 /// Files and directories of one cluster.
 #[derive(Debug, Clone)]
@@ -91,11 +92,12 @@ impl Paths {
     }
 
     fn lock_file(&self) -> PathBuf {
-        self.data.join("lock")
+        self.data.join(LOCK)
     }
 
     /// Takes the directory for this process. The lock goes with the process, so that a killed one leaves no obstacle.
     pub fn lock(&self) -> Result<Lock> {
+        let made = !self.data.exists();
         std::fs::create_dir_all(&self.data).with_context(|| {
             format!(
                 "cannot make {}; choose another place with --data-dir",
@@ -132,7 +134,10 @@ impl Paths {
         file.set_len(0)?;
         file.rewind()?;
         write!(file, "{}", std::process::id())?;
-        Ok(Lock { _file: file })
+        Ok(Lock {
+            _file: file,
+            made: made.then(|| self.data.clone()),
+        })
     }
 
     /// The process that holds the lock, if one does.
@@ -159,4 +164,16 @@ fn read_pid(file: &mut File) -> Option<i32> {
 /// Held as long as this process has the directory.
 pub struct Lock {
     _file: File,
+    /// The directory, when it was not there before.
+    made: Option<PathBuf>,
+}
+
+impl Lock {
+    /// Gives the directory back as it was found, for a start that is refused before anything is written.
+    pub fn undo(self) {
+        if let Some(dir) = &self.made {
+            let _ = std::fs::remove_file(dir.join(LOCK));
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! What a machine must have. Everything missing is one line that says what to do.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::{Context, Result, bail};
+
+use crate::up::Options;
 
 /// Checks what cannot be repaired later, before anything is written.
 pub fn check() -> Result<()> {
@@ -40,12 +42,18 @@ fn load(module: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Checks that the ports this cluster listens on can be had.
+pub fn ports_free(options: &Options) -> Result<()> {
+    port_free(options.http_port, "Ingress", "--http-port")?;
+    port_free(options.https_port, "Ingress", "--https-port")?;
+    port_free(options.api_port, "API server", "--api-port")?;
+    port_free(options.kubelet_port, "kubelet", "--kubelet-port")
+}
+
 /// Whether a TCP port can be had; `option` is how to choose another.
-pub fn port_free(address: SocketAddr, what: &str, option: &str) -> Result<()> {
+fn port_free(port: u16, what: &str, option: &str) -> Result<()> {
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     TcpListener::bind(address).map(drop).with_context(|| {
-        format!(
-            "port {} for the {what} is taken; free it or choose another with {option}",
-            address.port()
-        )
+        format!("port {port} for the {what} is taken; free it or choose another with {option}")
     })
 }

@@ -8,7 +8,12 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    admin, apply, cluster::Cluster, demo, kubeconfig, paths::Paths, preflight, progress::Progress,
+    admin, apply,
+    cluster::Cluster,
+    demo, kubeconfig,
+    paths::{Lock, Paths},
+    preflight,
+    progress::Progress,
 };
 
 /// How long the node may take to become Ready.
@@ -62,7 +67,7 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
     preflight::check()?;
     // Read before anything starts, so that a slip in a manifest costs nothing.
     let manifests = apply::read(&options.file)?;
-    let _lock = paths.lock()?;
+    let _lock = claim(&paths, &options)?;
     std::fs::create_dir_all(&paths.run)
         .with_context(|| format!("cannot make {}", paths.run.display()))?;
     let _ = std::fs::remove_file(paths.ready());
@@ -80,6 +85,18 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
     let _ = std::fs::remove_file(paths.ready());
     cluster.stop().await;
     worked
+}
+
+/// Takes the directory, and lets go of it again when a port is not to be had: a refused start leaves nothing behind.
+pub fn claim(paths: &Paths, options: &Options) -> Result<Lock> {
+    let lock = paths.lock()?;
+    match preflight::ports_free(options) {
+        Ok(()) => Ok(lock),
+        Err(taken) => {
+            lock.undo();
+            Err(taken)
+        }
+    }
 }
 
 /// Brings the node to Ready and the manifests in, then runs until a signal comes.

@@ -28,20 +28,27 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::events::Recorder;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 pub use config::Config;
 
 /// A node agent.
 pub struct Kubelet {
     config: Arc<Config>,
+    reported: watch::Sender<bool>,
 }
 
 impl Kubelet {
     pub fn new(config: Config) -> Self {
         Kubelet {
             config: Arc::new(config),
+            reported: watch::Sender::new(false),
         }
+    }
+
+    /// Turns true once this run has written the node's status: what the API said before came from an earlier run.
+    pub fn reported(&self) -> watch::Receiver<bool> {
+        self.reported.subscribe()
     }
 
     /// Runs until the task is dropped. Pods live on when it ends; the next run adopts them.
@@ -49,41 +56,37 @@ impl Kubelet {
     /// # Errors
     /// When directories cannot be made, the runtime does not answer or the listener's address is taken.
     pub async fn run(self) -> anyhow::Result<()> {
-        let config = self.config;
+        let Kubelet { config, reported } = self;
         prepare(&config).await?;
         let informers = &config.informers;
         let nodes = informers.selected::<Node>(&format!("metadata.name={}", config.node_name));
-        let node = tokio::spawn(node::run(config.clone(), nodes.clone()));
         let assigned = informers.selected::<Pod>(&format!("spec.nodeName={}", config.node_name));
-        let ctx = Arc::new(shared(&config, nodes));
+        let ctx = Arc::new(shared(&config, nodes.clone()));
+        // Ends everything in it when this future is dropped.
+        let mut parts = JoinSet::new();
+        parts.spawn(node::run(config.clone(), nodes, reported));
         // Events are followed from before the first look, so that nothing falls between.
-        let following = tokio::spawn(ctx.view.clone().run());
+        parts.spawn(ctx.view.clone().run());
         ctx.view
             .relist()
             .await
             .context("reading what runs on this node")?;
         let pods = pods::Pods::new(ctx.clone());
         if let Some(dir) = config.static_pod_dir.clone() {
-            tokio::spawn(static_pods::run(
-                ctx.clone(),
-                pods.clone(),
-                dir,
-                assigned.clone(),
-            ));
+            let (ctx, pods) = (ctx.clone(), pods.clone());
+            parts.spawn(static_pods::run(ctx, pods, dir, assigned.clone()));
         }
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listening on {}", config.listen))?;
-        tokio::spawn(server::Server::new(ctx.clone(), pods.clone()).run(listener));
-        tokio::spawn(logs::rotate::run(config.clone(), ctx.view.clone()));
-        tokio::spawn(images::run(config.clone()));
-        let pods = tokio::spawn(pods.run(assigned));
-        tokio::select! {
-            ended = node => ended.context("node status")?,
-            ended = following => ended.context("runtime events")?,
-            ended = pods => ended.context("pods")?,
+        parts.spawn(server::Server::new(ctx.clone(), pods.clone()).run(listener));
+        parts.spawn(logs::rotate::run(config.clone(), ctx.view.clone()));
+        parts.spawn(images::run(config.clone()));
+        parts.spawn(pods.run(assigned));
+        match parts.join_next().await {
+            Some(Err(panic)) => Err(anyhow::Error::new(panic).context("a part of the kubelet")),
+            _ => Err(anyhow::anyhow!("a part of the kubelet ended")),
         }
-        Ok(())
     }
 }
 

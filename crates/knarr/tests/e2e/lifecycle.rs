@@ -198,6 +198,10 @@ fn mistakes_get_one_clear_line() {
         &["--data-dir", &other, "up", "--no-kubeconfig"],
     );
     assert!(!ok && one_line(&told).contains("is taken"), "{told}");
+    assert!(
+        !std::path::Path::new(&other).exists(),
+        "a refused start leaves nothing behind"
+    );
     let (ok, told) = knarr(&cluster.namespace, &["--data-dir", "/proc/knarr", "up"]);
     assert!(!ok && one_line(&told).contains("--data-dir"), "{told}");
     let (ok, told) = knarr(

@@ -12,7 +12,7 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{Config, machine};
 use status::Measured;
@@ -24,11 +24,13 @@ const REPORT: Duration = Duration::from_secs(300);
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
-/// Registers the node and keeps its status and lease fresh, for ever.
-pub async fn run(config: Arc<Config>, informer: Informer<Node>) {
+/// Registers the node and keeps its status and lease fresh, for ever. `reported` is told once the status is written.
+pub async fn run(config: Arc<Config>, informer: Informer<Node>, reported: watch::Sender<bool>) {
     let api: Api<Node> = Api::all(config.informers.client().clone());
     let mut known = retry("node registration", || register(&config, &api)).await;
-    tokio::spawn(lease::run(config.informers.client().clone(), known.clone()));
+    reported.send_replace(true);
+    let mut beside = JoinSet::new();
+    beside.spawn(lease::run(config.informers.client().clone(), known.clone()));
     let mut written = Instant::now();
     loop {
         tokio::time::sleep(LOOK).await;
