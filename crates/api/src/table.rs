@@ -13,10 +13,10 @@ pub const AGE: &str = "CreationTimestamp is a timestamp representing the server 
 /// The name column.
 pub fn name() -> Column {
     Column {
-        name: "Name",
-        kind: "string",
-        format: "name",
-        description: NAME,
+        name: "Name".into(),
+        kind: "string".into(),
+        format: "name".into(),
+        description: NAME.into(),
         priority: 0,
     }
 }
@@ -29,10 +29,10 @@ pub fn age() -> Column {
 /// A column of text.
 pub fn column(name: &'static str, description: &'static str) -> Column {
     Column {
-        name,
-        kind: "string",
-        format: "",
-        description,
+        name: name.into(),
+        kind: "string".into(),
+        format: "".into(),
+        description: description.into(),
         priority: 0,
     }
 }
@@ -40,7 +40,7 @@ pub fn column(name: &'static str, description: &'static str) -> Column {
 /// A column of a number.
 pub fn count(name: &'static str, description: &'static str) -> Column {
     Column {
-        kind: "integer",
+        kind: "integer".into(),
         ..column(name, description)
     }
 }
@@ -58,10 +58,10 @@ pub fn default_columns() -> Vec<Column> {
     vec![
         name(),
         Column {
-            name: "Created At",
-            kind: "date",
-            format: "",
-            description: AGE,
+            name: "Created At".into(),
+            kind: "date".into(),
+            format: "".into(),
+            description: AGE.into(),
             priority: 0,
         },
     ]

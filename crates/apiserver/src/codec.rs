@@ -45,7 +45,7 @@ pub(crate) fn decode_as(
         kind,
         custom: false,
     };
-    let decoded = decode::decode(&call.shared.schemas, bytes, format, &expect, validation)?;
+    let decoded = decode::decode(&call.shared.schemas.load(), bytes, format, &expect, validation)?;
     call.warn(decoded.warnings);
     Ok(decoded.object)
 }
@@ -56,6 +56,7 @@ pub(crate) fn settle(call: &Call, target: &Target, object: &mut Value) {
     if let Some(schema) =
         call.shared
             .schemas
+            .load()
             .by_kind(&resource.group, &target.version, &resource.kind)
     {
         decode::settle(&schema, object);

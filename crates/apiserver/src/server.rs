@@ -46,7 +46,7 @@ pub enum StartError {
 pub(crate) struct Shared {
     pub store: Store,
     pub registry: ArcSwap<Registry>,
-    pub schemas: Schemas,
+    pub schemas: ArcSwap<Schemas>,
     pub authorizer: Authorizer,
     pub tokens: Option<Tokens>,
     pub static_tokens: Vec<(String, UserInfo)>,
@@ -87,7 +87,7 @@ impl ApiServer {
         let shared = Arc::new(Shared {
             store: config.store,
             registry: ArcSwap::from_pointee(config.registry),
-            schemas: Schemas::default(),
+            schemas: ArcSwap::default(),
             authorizer,
             tokens,
             static_tokens: config.static_tokens,

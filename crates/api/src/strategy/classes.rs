@@ -78,7 +78,7 @@ impl Strategy for PriorityClass {
                 "value represents the integer value of this priority class. This is the actual priority that pods receive when they have the name of this class in their pod spec.",
             ),
             Column {
-                kind: "boolean",
+                kind: "boolean".into(),
                 ..table::column(
                     "Global-Default",
                     "globalDefault specifies whether this PriorityClass should be considered as the default priority for pods that do not have any priority class. Only one PriorityClass can be marked as `globalDefault`. However, if more than one PriorityClasses exists with their `globalDefault` field set to true, the smallest value of such global default PriorityClasses will be used as the default priority.",

@@ -49,6 +49,8 @@ pub use workload::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, ReplicationController, StatefulSet,
 };
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::{field, head::Head};
@@ -67,12 +69,12 @@ pub struct Context {
 /// A column of a Table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// OpenAPI type: `string`, `integer`, `date`, `boolean`, `number`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// `name` for the name column, else mostly empty.
-    pub format: &'static str,
-    pub description: &'static str,
+    pub format: Cow<'static, str>,
+    pub description: Cow<'static, str>,
     /// 0 is always shown, 1 with `-o wide`.
     pub priority: i32,
 }

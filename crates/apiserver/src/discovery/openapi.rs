@@ -18,7 +18,7 @@ pub fn answer(call: &Call, path: &str) -> Option<Response> {
     match rest {
         "v2" => Some(whole(call, &registry)),
         "v3" => {
-            let schemas = &call.shared.schemas;
+            let schemas = &call.shared.schemas.load();
             let documents: Vec<(String, String)> = openapi::group_versions(&registry)
                 .iter()
                 .map(|(g, v)| (openapi::path(g, v), openapi::tag(&registry, schemas, g, v)))
@@ -46,7 +46,7 @@ fn whole(call: &Call, registry: &Registry) -> Response {
             "406: Not Acceptable\n\nAvailable representations: application/json\n",
         );
     }
-    let schemas = &call.shared.schemas;
+    let schemas = &call.shared.schemas.load();
     let etag = openapi::tag_v2(registry, schemas);
     tagged(call, etag, || openapi::v2(registry, schemas))
 }
@@ -71,7 +71,7 @@ fn part(call: &Call, registry: &Registry, path: &str) -> Option<Response> {
         ["apis", group, version] => (group, version),
         _ => return None,
     };
-    let schemas = &call.shared.schemas;
+    let schemas = &call.shared.schemas.load();
     if !openapi::group_versions(registry)
         .iter()
         .any(|(g, v)| g == group && v == version)

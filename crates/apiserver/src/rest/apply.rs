@@ -26,6 +26,7 @@ pub async fn apply(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
     if call
         .shared
         .schemas
+        .load()
         .by_kind(
             &target.resource.group,
             &target.version,

@@ -51,12 +51,12 @@ pub fn note_answer(
     options: &WriteOptions,
 ) {
     let (group, version, name) = kind;
-    let Some(schema) = call.shared.schemas.by_kind(group, version, name) else {
+    let Some(schema) = call.shared.schemas.load().by_kind(group, version, name) else {
         return;
     };
     let manager = manager(call, options);
     let scope = Scope {
-        schemas: &call.shared.schemas,
+        schemas: &call.shared.schemas.load(),
         ty: &Type::Struct(schema),
         api_version: &format!("{group}/{version}"),
         kind: name,
@@ -75,7 +75,7 @@ fn manager(call: &Call, options: &WriteOptions) -> String {
 
 fn scoped<T>(call: &Call, target: &Target, work: impl FnOnce(&Scope<'_>) -> T) -> Option<T> {
     let resource = &target.resource;
-    let schemas = &call.shared.schemas;
+    let schemas = &call.shared.schemas.load();
     let schema = schemas.by_kind(&resource.group, &target.version, &resource.kind)?;
     let subresource = target.subresource.as_ref().map_or("", |s| s.name);
     let has_status = resource.subresource("status").is_some();

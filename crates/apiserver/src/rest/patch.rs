@@ -47,7 +47,7 @@ impl Patch {
         kind: (&str, &str, &str),
         options: &WriteOptions,
     ) -> Outcome<Value> {
-        let schema = call.shared.schemas.by_kind(kind.0, kind.1, kind.2);
+        let schema = call.shared.schemas.load().by_kind(kind.0, kind.1, kind.2);
         let patched = patches::apply(
             self.kind,
             schema.as_deref(),

@@ -73,7 +73,7 @@ impl Strategy for CronJob {
             ),
             table::column("Timezone", "The time zone name for the given schedule."),
             Column {
-                kind: "boolean",
+                kind: "boolean".into(),
                 ..table::column("Suspend", "Whether subsequent executions are suspended.")
             },
             table::count("Active", "Number of currently running jobs."),

@@ -58,7 +58,7 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
 async fn applied(call: &Call, target: &Target, bytes: &[u8]) -> Outcome<Arc<Stored>> {
     let options = WriteOptions::new(&call.query, OptionsKind::Apply)?;
     let scale = apply::read(call, bytes, options.field_validation)?;
-    if let Some(schema) = call.shared.schemas.by_kind(GROUP, "v1", "Scale") {
+    if let Some(schema) = call.shared.schemas.load().by_kind(GROUP, "v1", "Scale") {
         fields::check(&Type::Struct(schema), "autoscaling/v1", "Scale", &scale)?;
     }
     meta::settle_name(target, &scale)?;
