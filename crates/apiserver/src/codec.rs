@@ -45,7 +45,13 @@ pub(crate) fn decode_as(
         kind,
         custom: false,
     };
-    let decoded = decode::decode(&call.shared.schemas.load(), bytes, format, &expect, validation)?;
+    let decoded = decode::decode(
+        &call.shared.schemas.load(),
+        bytes,
+        format,
+        &expect,
+        validation,
+    )?;
     call.warn(decoded.warnings);
     Ok(decoded.object)
 }
