@@ -16,7 +16,7 @@ use knarr_bootstrap::addons;
 use knarr_client::{Change, Informers};
 use knarr_kubelet::Kubelet;
 use knarr_network::BridgeNetwork;
-use knarr_runtime::{Embedded, SandboxNetwork, SandboxStatus};
+use knarr_runtime::{Embedded, SandboxNetwork, SandboxStatus, images::RegistryConfig};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -96,7 +96,7 @@ impl Cluster {
 
         let step = progress.step("pod network and container runtime");
         let network = open_network(paths, options, &settings).await?;
-        let runtime = open_runtime(paths, network.clone()).await?;
+        let runtime = open_runtime(paths, network.clone(), options.registries.config()?).await?;
         let live: Vec<SandboxStatus> = knarr_runtime::Runtime::sandboxes(&runtime).await?;
         network.restore(&live).await.context("pod network")?;
         step.done();
@@ -311,21 +311,28 @@ async fn open_network(
     ))
 }
 
-async fn open_runtime(paths: &Paths, network: Arc<BridgeNetwork>) -> Result<Embedded> {
-    Embedded::open(runtime_config(paths, network))
+async fn open_runtime(
+    paths: &Paths,
+    network: Arc<BridgeNetwork>,
+    registries: RegistryConfig,
+) -> Result<Embedded> {
+    Embedded::open(runtime_config(paths, network, registries))
         .await
         .context("container runtime")
 }
 
 /// How the runtime is opened, also by `knarr down`.
-pub fn runtime_config(paths: &Paths, network: Arc<dyn SandboxNetwork>) -> knarr_runtime::Config {
+pub fn runtime_config(
+    paths: &Paths,
+    network: Arc<dyn SandboxNetwork>,
+    registries: RegistryConfig,
+) -> knarr_runtime::Config {
     knarr_runtime::Config {
         root: paths.containers(),
         state: paths.run.clone(),
         cgroup_root: paths.cgroup.clone(),
         shim: PathBuf::from("/proc/self/exe"),
         network,
-        insecure_registries: Vec::new(),
-        registry_mirrors: BTreeMap::new(),
+        registries,
     }
 }

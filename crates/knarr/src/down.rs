@@ -110,7 +110,7 @@ async fn open(paths: &Paths) -> Result<Embedded> {
         hairpin: false,
     });
     let network: Arc<dyn SandboxNetwork> = Arc::new(network.await.context("pod network")?);
-    Embedded::open(cluster::runtime_config(paths, network))
+    Embedded::open(cluster::runtime_config(paths, network, Default::default()))
         .await
         .context("container runtime")
 }

@@ -14,6 +14,7 @@ mod node;
 mod paths;
 mod preflight;
 mod progress;
+mod registries;
 mod status;
 mod up;
 

@@ -14,6 +14,7 @@ use crate::{
     paths::{Lock, Paths},
     preflight,
     progress::Progress,
+    registries,
 };
 
 /// How long the node may take to become Ready.
@@ -57,6 +58,8 @@ pub struct Options {
     /// Ranges of Service addresses, one per family.
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/12")]
     pub service_cidr: Vec<IpNet>,
+    #[command(flatten)]
+    pub registries: registries::Options,
     /// Domain of cluster names.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,

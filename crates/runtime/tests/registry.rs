@@ -32,6 +32,11 @@ struct Registry {
 impl Registry {
     /// `None` where the program is not installed.
     fn start(auth: bool) -> Option<Self> {
+        Self::start_with(auth, None)
+    }
+
+    /// With TLS when there is a certificate and key, in PEM.
+    fn start_with(auth: bool, tls: Option<(&str, &str)>) -> Option<Self> {
         if !Path::new("/usr/bin/docker-registry").exists() {
             eprintln!("skipped: needs docker-registry");
             return None;
@@ -43,9 +48,14 @@ impl Registry {
             .local_addr()
             .unwrap()
             .port();
+        let at = dir.display();
+        let tls = tls.map_or_else(String::new, |(certificate, key)| {
+            fs::write(dir.join("tls.crt"), certificate).unwrap();
+            fs::write(dir.join("tls.key"), key).unwrap();
+            format!(", tls: {{certificate: {at}/tls.crt, key: {at}/tls.key}}")
+        });
         let mut config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
-            dir.display()
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {at}/data}}}}\nhttp: {{addr: 127.0.0.1:{port}{tls}}}\n"
         );
         if auth {
             fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
@@ -229,6 +239,48 @@ async fn pulls_by_tag_and_digest_and_runs() {
         f.runtime.pull_image("No Image", None, None).await,
         Err(Error::Invalid(_))
     ));
+}
+
+/// A certificate for 127.0.0.1 that is its own authority, and its key.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_of_registries_are_verified() {
+    if !can_run() {
+        return;
+    }
+    let (ca, key) = certificate();
+    let Some(registry) = Registry::start_with(false, Some((&ca, &key))) else {
+        return;
+    };
+    registry.push(&three_layers(), "team/app", "v1");
+    let dir = tempfile::tempdir().unwrap();
+    let images = Arc::new(ImageStore::open(&dir.path().join("images")).unwrap());
+    let certs = dir.path().join("certs.d");
+    let puller = Puller::new(RegistryConfig {
+        certs: Some(certs.clone()),
+        ..RegistryConfig::default()
+    })
+    .unwrap();
+    let trust = |pem: &str| {
+        let own = certs.join(&registry.host);
+        fs::create_dir_all(&own).unwrap();
+        fs::write(own.join("ca.crt"), pem).unwrap();
+    };
+    let name = format!("{}/team/app:v1", registry.host);
+    trust(&certificate().0);
+    let refused = puller.pull(&images, &name, None, None).await.unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+    trust("no certificate");
+    let refused = puller.pull(&images, &name, None, None).await;
+    assert!(refused.is_err());
+    trust(&ca);
+    let image = puller.pull(&images, &name, None, None).await.unwrap();
+    assert_eq!(image.repo_tags, [name]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -394,8 +394,7 @@ async fn open_runtime(dir: &Path) -> Embedded {
         cgroup_root: format!("/{}", dir.file_name().expect("name").to_string_lossy()),
         shim: std::env::current_exe().expect("executable"),
         network: Arc::new(NoNetwork),
-        insecure_registries: Vec::new(),
-        registry_mirrors: Default::default(),
+        registries: Default::default(),
     };
     Embedded::open(config).await.expect("runtime")
 }

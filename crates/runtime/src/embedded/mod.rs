@@ -13,7 +13,7 @@ mod sandbox;
 mod streams;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -48,10 +48,7 @@ pub struct Config {
     /// The executable to start with the argument `shim`; normally `/proc/self/exe`.
     pub shim: PathBuf,
     pub network: Arc<dyn SandboxNetwork>,
-    /// Registries (`host` or `host:port`) that are spoken to without TLS, besides those on this machine.
-    pub insecure_registries: Vec<String>,
-    /// For a registry, where to ask first: base URLs such as `https://mirror.example.com`.
-    pub registry_mirrors: BTreeMap<String, Vec<String>>,
+    pub registries: RegistryConfig,
 }
 
 /// The built-in runtime. Clones share the same state.
@@ -101,13 +98,9 @@ impl Embedded {
         }
         private_dir(&config.root.join("images")).context("create image directory")?;
         let images = Arc::new(ImageStore::open(&config.root.join("images"))?);
-        let registries = RegistryConfig {
-            insecure: config.insecure_registries.clone(),
-            mirrors: config.registry_mirrors.clone(),
-        };
         let inner = Inner {
             images,
-            puller: Puller::new(registries)?,
+            puller: Puller::new(config.registries.clone())?,
             cgroups: Cgroups::detect()?,
             sandboxes: Mutex::default(),
             containers: Mutex::default(),

@@ -1,7 +1,12 @@
 //! Speaks the distribution protocol with registries, over HTTPS, and over plain HTTP with those that are named insecure or
 //! are on this machine.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -20,6 +25,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use parking_lot::Mutex;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::Deserialize;
 
 use super::{challenge::Challenge, reference::Reference};
@@ -34,10 +40,13 @@ const REDIRECTS: usize = 5;
 /// Which registries are asked how.
 #[derive(Debug, Clone, Default)]
 pub struct RegistryConfig {
-    /// `host` or `host:port`.
+    /// Those (`host` or `host:port`) that are spoken to without TLS, besides those on this machine.
     pub insecure: Vec<String>,
-    /// For a registry, base URLs to ask first.
+    /// For a registry, where to ask first: base URLs such as `https://mirror.example.com`.
     pub mirrors: BTreeMap<String, Vec<String>>,
+    /// `<certs>/<host[:port]>/ca.crt` holds the authorities of that registry, in PEM; it then is spoken to with TLS
+    /// wherever it is.
+    pub certs: Option<PathBuf>,
 }
 
 impl RegistryConfig {
@@ -61,13 +70,23 @@ impl RegistryConfig {
         all
     }
 
+    /// The authorities named for a registry alone, in PEM.
+    fn authorities(&self, registry: &str) -> Option<Vec<u8>> {
+        // A host is one component of a path; `..` and the like are none.
+        if registry.contains('/') || registry.starts_with('.') {
+            return None;
+        }
+        std::fs::read(self.certs.as_ref()?.join(registry).join("ca.crt")).ok()
+    }
+
     fn plain(&self, registry: &str) -> bool {
         let host = match registry.strip_prefix('[') {
             Some(v6) => v6.split(']').next().unwrap_or(v6),
             None => registry.split(':').next().unwrap_or(registry),
         };
         let local = matches!(host, "localhost" | "::1") || host.starts_with("127.");
-        local || self.insecure.iter().any(|i| i == registry || i == host)
+        (local && self.authorities(registry).is_none())
+            || self.insecure.iter().any(|i| i == registry || i == host)
     }
 }
 
@@ -80,26 +99,39 @@ pub(super) struct Session<'a> {
     token: Mutex<Option<HeaderValue>>,
 }
 
+type Connections = Http<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
 /// Connections to registries.
 pub(super) struct Client {
-    http: Http<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    http: Connections,
+    /// Connections to those with authorities of their own, which are kept to notice when they change.
+    own: Mutex<HashMap<String, (Vec<u8>, Connections)>>,
     pub(super) config: RegistryConfig,
 }
 
 impl Client {
     pub(super) fn new(config: RegistryConfig) -> anyhow::Result<Self> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(Duration::from_secs(15)));
-        connector.enforce_http(false);
-        let tls = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config()?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
         Ok(Self {
-            http: Http::builder(TokioExecutor::new()).build(tls),
+            http: connections(None)?,
+            own: Mutex::default(),
             config,
         })
+    }
+
+    /// The connections to use for a host, with the authorities it has now.
+    fn connections(&self, host: &str) -> anyhow::Result<Connections> {
+        let Some(pem) = self.config.authorities(host) else {
+            return Ok(self.http.clone());
+        };
+        let mut own = self.own.lock();
+        if let Some((known, http)) = own.get(host)
+            && *known == pem
+        {
+            return Ok(http.clone());
+        }
+        let http = connections(Some(&pem)).with_context(|| format!("ca.crt of {host}"))?;
+        own.insert(host.to_owned(), (pem, http.clone()));
+        Ok(http)
     }
 
     /// Sessions to try, mirrors first.
@@ -143,7 +175,9 @@ impl Client {
         let what = |error: &dyn std::fmt::Display| {
             Error::Image(format!("failed to do request: {method} \"{uri}\": {error}"))
         };
-        match tokio::time::timeout(HEAD_TIMEOUT, self.http.request(request)).await {
+        let host = uri.authority().map_or("", |a| a.as_str());
+        let http = self.connections(host)?;
+        match tokio::time::timeout(HEAD_TIMEOUT, http.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(what(&chain(&error))),
             Err(_) => Err(what(&"timeout awaiting response headers")),
@@ -151,12 +185,32 @@ impl Client {
     }
 }
 
-/// Trusts the public authorities and those that this machine was told to trust, e.g. a company's own.
-fn tls_config() -> anyhow::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+/// Connections that trust the authorities in `pem`, else the public ones and those that this machine was told to trust.
+fn connections(pem: Option<&[u8]>) -> anyhow::Result<Connections> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(Duration::from_secs(15)));
+    connector.enforce_http(false);
+    let tls = HttpsConnectorBuilder::new()
+        .with_tls_config(tls_config(pem)?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Ok(Http::builder(TokioExecutor::new()).build(tls))
+}
+
+fn tls_config(pem: Option<&[u8]>) -> anyhow::Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    match pem {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                roots.add(certificate?)?;
+            }
+        }
+        None => {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

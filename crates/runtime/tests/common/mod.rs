@@ -90,8 +90,7 @@ pub fn config_in(dir: &Path) -> Config {
         cgroup_root: format!("/{name}"),
         shim: std::env::current_exe().unwrap(),
         network: Arc::new(NoNetwork),
-        insecure_registries: Vec::new(),
-        registry_mirrors: Default::default(),
+        registries: Default::default(),
     }
 }
 
