@@ -1,6 +1,6 @@
 //! The order of the stages, and what surrounds all of them: panics, time limits, errors as answers.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use http::{Request, header};
@@ -38,6 +38,8 @@ pub(crate) struct Call {
     pub user: UserInfo,
     /// Texts for `Warning` headers, in order.
     pub warnings: Mutex<Vec<String>>,
+    /// What stages note about the request for its audit event. The first note of a key stays.
+    pub annotations: Mutex<BTreeMap<String, String>>,
     /// The connection to take over, for exec and its kin.
     pub upgrade: Mutex<Option<hyper::upgrade::OnUpgrade>>,
 }
@@ -53,6 +55,12 @@ impl Call {
 
     pub fn warn(&self, texts: impl IntoIterator<Item = String>) {
         self.warnings.lock().extend(texts);
+    }
+
+    /// Notes something for the audit event of this request.
+    pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        let mut notes = self.annotations.lock();
+        notes.entry(key.to_owned()).or_insert_with(|| value.into());
     }
 
     /// The form of answer agreed on with the client, among `shapes`.
@@ -120,6 +128,7 @@ async fn stages(shared: Arc<Shared>, request: Request<RequestBody>, peer: Peer) 
         query,
         user: UserInfo::anonymous(),
         warnings: Mutex::default(),
+        annotations: Mutex::default(),
         upgrade: Mutex::new(upgrade),
     };
     let outcome = match authn::authenticate(&mut call, &peer) {

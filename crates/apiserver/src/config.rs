@@ -25,8 +25,19 @@ pub struct Config {
     pub static_tokens: Vec<(String, UserInfo)>,
     /// How to reach kubelets; without it logs, exec and the other node proxies answer 503.
     pub kubelet: Option<KubeletClient>,
+    /// Which admission plugins are on beyond or without the default ones.
+    pub admission: AdmissionConfig,
     /// After this time a request that is no watch, log or proxy is answered 504.
     pub request_timeout: Duration,
+}
+
+/// Admission plugins by their names in the original's flags.
+#[derive(Debug, Clone, Default)]
+pub struct AdmissionConfig {
+    /// `--enable-admission-plugins`
+    pub enable: Vec<String>,
+    /// `--disable-admission-plugins`
+    pub disable: Vec<String>,
 }
 
 /// This server's identity towards kubelets.
@@ -49,6 +60,7 @@ impl Config {
             tokens: None,
             static_tokens: Vec::new(),
             kubelet: None,
+            admission: AdmissionConfig::default(),
             request_timeout: Duration::from_secs(60),
         }
     }

@@ -31,7 +31,7 @@ mod user;
 
 pub use authn::token::TokenConfig;
 pub use body::{BoxError, ResponseBody};
-pub use config::{Config, KubeletClient};
+pub use config::{AdmissionConfig, Config, KubeletClient};
 pub use heads::head_of;
 pub use serve::Tls;
 pub use server::{ApiServer, StartError};

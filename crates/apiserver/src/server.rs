@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, Tls, UserInfo,
-    admission::Addresses,
+    admission::{Addresses, Admission, Enabled},
     authn::token::Tokens,
     authz::Authorizer,
     body::Response,
@@ -38,6 +38,8 @@ pub enum StartError {
     SigningKey(String),
     #[error("kubelet client certificate: {0}")]
     KubeletClient(String),
+    #[error("{0}")]
+    Admission(String),
     #[error("bringing up the default objects: {0}")]
     Defaults(String),
 }
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
     pub tokens: Option<Tokens>,
     pub static_tokens: Vec<(String, UserInfo)>,
     pub addresses: Addresses,
+    pub admission: Admission,
     pub documents: Documents,
     pub kubelets: Kubelets,
     pub service_cidrs: Vec<IpNet>,
@@ -79,6 +82,8 @@ impl ApiServer {
             .transpose()
             .map_err(StartError::SigningKey)?;
         let kubelets = Kubelets::new(config.kubelet).map_err(StartError::KubeletClient)?;
+        let plugins = Enabled::new(&config.admission.enable, &config.admission.disable)
+            .map_err(StartError::Admission)?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let authorizer = Authorizer::new(&config.store, &stop, &tasks);
@@ -92,6 +97,7 @@ impl ApiServer {
             tokens,
             static_tokens: config.static_tokens,
             addresses,
+            admission: Admission::new(plugins),
             documents: Documents::default(),
             kubelets,
             service_cidrs: config.service_cidrs,

@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
-use knarr_api::Status;
 use serde_json::Value;
 
-use super::Action;
+use super::{Attributes as Request, Operation};
 use crate::{
     Outcome,
     authz::{Attributes, Rule},
     chain::Call,
-    rest::Target,
     user::MASTERS,
 };
 
@@ -19,19 +17,20 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// # Errors
 /// 403 with the rules that the writer lacks.
-pub fn admit(
-    call: &Call,
-    target: &Target,
-    action: Action,
-    object: &Value,
-    old: Option<&Value>,
-) -> Outcome<()> {
+pub fn admit(a: &Request<'_>, object: &Value) -> Outcome<()> {
+    let Request {
+        call,
+        target,
+        operation,
+        old,
+        ..
+    } = *a;
     if target.resource.group != GROUP || call.user.in_group(MASTERS) {
         return Ok(());
     }
     let (verb, resource, name, rules) = match target.resource.plural.as_str() {
         plural @ ("roles" | "clusterroles") => {
-            if action == Action::Update && old.is_some_and(|o| o["rules"] == object["rules"]) {
+            if operation == Operation::Update && old.is_some_and(|o| o["rules"] == object["rules"]) {
                 return Ok(());
             }
             (
@@ -43,7 +42,7 @@ pub fn admit(
         }
         "rolebindings" | "clusterrolebindings" => {
             let same = |key: &str| old.is_some_and(|o| o[key] == object[key]);
-            if action == Action::Update && same("subjects") && same("roleRef") {
+            if operation == Operation::Update && same("subjects") && same("roleRef") {
                 return Ok(());
             }
             let reference = &object["roleRef"];
@@ -90,7 +89,7 @@ pub fn admit(
         call.user.groups,
         missing.join("\n")
     );
-    Err(Status::forbidden(GROUP, &target.resource.plural, &target.name, &why).into())
+    Err(a.forbidden(object, &why))
 }
 
 fn rules_of(rules: &Value) -> Vec<Rule> {

@@ -1,33 +1,45 @@
-//! Admission: what is looked up or allocated for an object on its way in, and what its surroundings forbid.
+//! Admission: what is looked up or allocated for an object on its way in, what its surroundings forbid, and who else is
+//! asked about it.
 //!
-//! One file per plugin, in the original's order.
+//! Two passes, in the original's order. [`mutate`] runs before strategy and validation: the plugins that change objects,
+//! MutatingAdmissionPolicies, mutating webhooks. [`validate`] runs on the finished object just before it is written: the
+//! plugins that refuse, ValidatingAdmissionPolicies, validating webhooks, quota. One file per plugin.
 
 mod addresses;
+mod attributes;
 mod escalation;
 mod ingressclass;
 mod namespace;
 mod node;
+mod plugins;
 mod pod;
+mod policies;
 mod priority;
 mod service;
 mod serviceaccount;
 
 use serde_json::Value;
 
-pub use addresses::{Addresses, Lease};
+pub(crate) use addresses::{Addresses, Lease};
+pub(crate) use attributes::{Attributes, Gvk, Operation, Options};
+pub(crate) use plugins::{Enabled, Plugin};
 
 use crate::{Outcome, chain::Call, rest::Target};
 
-/// What a write does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    Create,
-    Update,
+/// What admission keeps between requests.
+pub(crate) struct Admission {
+    pub enabled: Enabled,
+}
+
+impl Admission {
+    pub fn new(enabled: Enabled) -> Self {
+        Admission { enabled }
+    }
 }
 
 /// What was allocated for an object; given back unless the write happened.
 #[derive(Default)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     leases: Vec<Lease>,
 }
 
@@ -38,40 +50,69 @@ impl Admitted {
     }
 }
 
-/// Runs the plugins that change objects or refuse them before they are validated.
+/// Runs everything that may change an object, in order. `object` is null for a delete.
 ///
 /// # Errors
-/// 403, 404 and what else a plugin answers.
-pub(crate) fn mutate(
-    call: &Call,
-    target: &Target,
-    action: Action,
-    object: &mut Value,
-    old: Option<&Value>,
-) -> Outcome<Admitted> {
-    namespace::admit(call, target, action)?;
-    if target.subresource.is_none() {
-        match (
-            target.resource.group.as_str(),
-            target.resource.plural.as_str(),
-        ) {
-            ("", "pods") => {
-                serviceaccount::admit(call, target, action, object)?;
-                priority::admit_pod(call, target, action, object, old)?;
-                pod::default_tolerations(object);
-            }
-            ("", "nodes") if action == Action::Create => node::taint_not_ready(object),
-            ("networking.k8s.io", "ingresses") if action == Action::Create => {
-                ingressclass::admit(call, object)
-            }
-            ("scheduling.k8s.io", "priorityclasses") => {
-                priority::admit_class(call, target, object)?
-            }
-            _ => {}
-        }
-        escalation::admit(call, target, action, object, old)?;
+/// 403, 404 and what else a plugin or webhook answers.
+pub(crate) async fn mutate(a: &Attributes<'_>, object: &mut Value) -> Outcome<()> {
+    plugins_mutate(a, object)?;
+    policies::mutate(a, object).await?;
+    Ok(())
+}
+
+fn plugins_mutate(a: &Attributes<'_>, object: &mut Value) -> Outcome<()> {
+    let on = |plugin| a.call.shared.admission.enabled.has(plugin);
+    if on(Plugin::NamespaceLifecycle) {
+        namespace::admit(a, object)?;
     }
-    Ok(Admitted::default())
+    if !a.subresource.is_empty() || !matches!(a.operation, Operation::Create | Operation::Update) {
+        return Ok(());
+    }
+    match (a.group(), a.resource()) {
+        ("", "pods") => {
+            serviceaccount::admit(a, object)?;
+            priority::admit_pod(a, object)?;
+            pod::default_tolerations(object);
+        }
+        ("", "nodes") if a.operation == Operation::Create => node::taint_not_ready(object),
+        ("networking.k8s.io", "ingresses") if a.operation == Operation::Create => {
+            ingressclass::admit(a.call, object)
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Asks everyone who may refuse the finished object (null for a delete), in order; quota last, as it notes what is used.
+///
+/// # Errors
+/// 403 and what else a plugin, policy or webhook answers.
+pub(crate) async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+    let writes = matches!(a.operation, Operation::Create | Operation::Update);
+    if writes && a.is("scheduling.k8s.io", "priorityclasses") {
+        priority::admit_class(a, object)?;
+    }
+    policies::validate(a, object).await
+}
+
+/// Both passes, for requests on which nothing happens between them: what is created and not stored, what is connected to.
+///
+/// # Errors
+/// As [`mutate`] and [`validate`].
+pub(crate) async fn admit(a: &Attributes<'_>, object: &mut Value) -> Outcome<()> {
+    mutate(a, object).await?;
+    validate(a, object).await
+}
+
+/// Nobody grants what he does not hold. Runs after [`mutate`], as no plugin can be turned off that far.
+///
+/// # Errors
+/// 403.
+pub(crate) fn escalation(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+    if a.subresource.is_empty() {
+        return escalation::admit(a, object);
+    }
+    Ok(())
 }
 
 /// Allocates what a valid object still needs: cluster IPs and node ports of Services.
@@ -84,8 +125,8 @@ pub(crate) fn allocate(
     object: &mut Value,
     old: Option<&Value>,
     dry_run: bool,
-    admitted: &mut Admitted,
-) -> Outcome<()> {
+) -> Outcome<Admitted> {
+    let mut admitted = Admitted::default();
     if target.subresource.is_none()
         && target.resource.group.is_empty()
         && target.resource.plural == "services"
@@ -99,7 +140,7 @@ pub(crate) fn allocate(
             &mut admitted.leases,
         )?;
     }
-    Ok(())
+    Ok(admitted)
 }
 
 /// Settles what of a Service depends on the cluster's address families, before it is validated.
@@ -117,10 +158,4 @@ pub(crate) fn prepare(
         return service::families(&call.shared.addresses, target, object, old);
     }
     Ok(())
-}
-
-/// # Errors
-/// 403 for objects that must stay.
-pub(crate) fn may_delete(call: &Call, target: &Target) -> Outcome<()> {
-    namespace::may_delete(call, target)
 }

@@ -1,25 +1,30 @@
 //! NamespaceLifecycle: objects are made only in namespaces that live; the system's own namespaces stay.
 
 use knarr_api::{Status, status::Cause};
+use serde_json::Value;
 
-use super::Action;
-use crate::{Outcome, chain::Call, rest::Target};
+use super::{Attributes, Operation};
+use crate::Outcome;
 
 /// Namespaces that nobody may delete.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
-pub fn admit(call: &Call, target: &Target, action: Action) -> Outcome<()> {
-    let resource = &target.resource;
-    if !resource.namespaced || action != Action::Create || resource.group == "authorization.k8s.io"
-    {
+/// # Errors
+/// 403 for the end of a namespace that must stay and for creates in one that ends, 404 for a namespace that is not there.
+pub fn admit(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+    if a.is_of("", "namespaces") {
+        return may_delete(a);
+    }
+    let name = a.namespace();
+    if name.is_empty() || a.operation != Operation::Create || a.is_access_review() {
         return Ok(());
     }
-    let name = &target.namespace;
-    let Some(namespace) = call
+    let stored = a
+        .call
         .shared
         .store
-        .get(&format!("/registry/namespaces/{name}"))
-    else {
+        .get(&format!("/registry/namespaces/{name}"));
+    let Some(namespace) = stored else {
         return Err(Status::not_found("", "namespaces", name).into());
     };
     if !namespace.head.deleting {
@@ -27,7 +32,7 @@ pub fn admit(call: &Call, target: &Target, action: Action) -> Outcome<()> {
     }
     let why =
         format!("unable to create new content in namespace {name} because it is being terminated");
-    let mut status = Status::forbidden(&resource.group, &resource.plural, &target.name, &why);
+    let mut status = a.forbidden(object, &why);
     if let Some(details) = &mut status.details {
         details.causes.push(Cause {
             reason: "NamespaceTerminating".into(),
@@ -35,14 +40,13 @@ pub fn admit(call: &Call, target: &Target, action: Action) -> Outcome<()> {
             field: "metadata.namespace".into(),
         });
     }
-    Err(status.into())
+    Err(status)
 }
 
-pub fn may_delete(_call: &Call, target: &Target) -> Outcome<()> {
-    let is_namespace = target.resource.group.is_empty() && target.resource.plural == "namespaces";
-    if is_namespace && IMMORTAL.contains(&target.name.as_str()) {
+fn may_delete(a: &Attributes<'_>) -> Outcome<()> {
+    if a.operation == Operation::Delete && IMMORTAL.contains(&a.name()) {
         let why = "this namespace may not be deleted";
-        return Err(Status::forbidden("", "namespaces", &target.name, why).into());
+        return Err(Status::forbidden("", "namespaces", a.name(), why).into());
     }
     Ok(())
 }

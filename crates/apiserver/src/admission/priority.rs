@@ -4,8 +4,8 @@ use knarr_api::Status;
 use knarr_store::Range;
 use serde_json::Value;
 
-use super::Action;
-use crate::{Outcome, chain::Call, rest::Target};
+use super::{Attributes, Operation};
+use crate::{Outcome, chain::Call};
 
 const CLASSES: &str = "/registry/priorityclasses/";
 
@@ -49,15 +49,9 @@ fn default_class(call: &Call) -> Option<Value> {
         .min_by_key(|c| c["value"].as_i64())
 }
 
-pub fn admit_pod(
-    call: &Call,
-    target: &Target,
-    action: Action,
-    pod: &mut Value,
-    old: Option<&Value>,
-) -> Outcome<()> {
-    if action == Action::Update {
-        let before = old.map(|o| &o["spec"]).filter(|o| o["priority"].is_i64());
+pub fn admit_pod(a: &Attributes<'_>, pod: &mut Value) -> Outcome<()> {
+    if a.operation == Operation::Update {
+        let before = a.old.map(|o| &o["spec"]).filter(|o| o["priority"].is_i64());
         if let Some(before) = before.filter(|_| pod["spec"]["priority"].is_null()) {
             pod["spec"]["priority"] = before["priority"].clone();
             if pod["spec"]["preemptionPolicy"].is_null() && !before["preemptionPolicy"].is_null() {
@@ -69,15 +63,16 @@ pub fn admit_pod(
     if !pod["spec"].is_object() {
         return Ok(());
     }
-    let forbid = |why: String| Err(Status::forbidden("", "pods", &target.name, &why).into());
+    let shown = a.shown_name(pod).to_owned();
+    let forbid = |why: String| Err(Status::forbidden("", "pods", &shown, &why).into());
     let name = pod["spec"]["priorityClassName"]
         .as_str()
         .unwrap_or_default()
         .to_owned();
     let class = if name.is_empty() {
-        default_class(call).map(|c| Class::of(&c))
+        default_class(a.call).map(|c| Class::of(&c))
     } else {
-        match call.shared.store.get(&format!("{CLASSES}{name}")) {
+        match a.call.shared.store.get(&format!("{CLASSES}{name}")) {
             Some(stored) => Some(Class::of(
                 &serde_json::from_slice(&stored.json).unwrap_or_default(),
             )),
@@ -114,20 +109,17 @@ pub fn admit_pod(
 
 /// # Errors
 /// 403 for a second default.
-pub fn admit_class(call: &Call, target: &Target, class: &Value) -> Outcome<()> {
+pub fn admit_class(a: &Attributes<'_>, class: &Value) -> Outcome<()> {
     if class["globalDefault"] != true {
         return Ok(());
     }
-    let other = default_class(call).and_then(|c| c["metadata"]["name"].as_str().map(str::to_owned));
+    let other = default_class(a.call).and_then(|c| c["metadata"]["name"].as_str().map(str::to_owned));
     match other {
-        Some(other) if other != target.name => {
+        Some(other) if other != a.name() => {
             let why = format!(
                 "PriorityClass {other} is already marked as default. Only one default can exist"
             );
-            Err(
-                Status::forbidden("scheduling.k8s.io", "priorityclasses", &target.name, &why)
-                    .into(),
-            )
+            Err(a.forbidden(class, &why))
         }
         _ => Ok(()),
     }

@@ -3,12 +3,8 @@
 use knarr_api::Status;
 use serde_json::{Value, json};
 
-use super::Action;
-use crate::{
-    Outcome,
-    chain::Call,
-    rest::{Target, meta},
-};
+use super::{Attributes, Operation};
+use crate::{Outcome, rest::meta};
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Seconds a projected token lives: an hour and a little, so that it is told apart from tokens that were asked for.
@@ -16,11 +12,12 @@ const TOKEN_SECONDS: i64 = 3607;
 const ENFORCED: &str = "kubernetes.io/enforce-mountable-secrets";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> Outcome<()> {
-    if action != Action::Create || !pod["spec"].is_object() {
+pub fn admit(a: &Attributes<'_>, pod: &mut Value) -> Outcome<()> {
+    if a.operation != Operation::Create || !pod["spec"].is_object() {
         return Ok(());
     }
-    let forbid = |why: String| Err(Status::forbidden("", "pods", &target.name, &why).into());
+    let shown = a.shown_name(pod).to_owned();
+    let forbid = |why: String| Err(Status::forbidden("", "pods", &shown, &why).into());
     // A mirror of a static pod has no account: what it stands for runs already.
     if pod["metadata"]["annotations"][MIRROR].is_string() {
         return match pod["spec"]["serviceAccountName"].as_str() {
@@ -41,8 +38,9 @@ pub fn admit(call: &Call, target: &Target, action: Action, pod: &mut Value) -> O
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    let namespace = &target.namespace;
-    let Some(stored) = call
+    let namespace = a.namespace();
+    let Some(stored) = a
+        .call
         .shared
         .store
         .get(&format!("/registry/serviceaccounts/{namespace}/{name}"))

@@ -1,6 +1,7 @@
 //! Requests that lead out of the API: logs, exec, attach and port-forward to kubelets; proxies to nodes, pods, services.
 
 mod backend;
+mod connect;
 mod forward;
 mod logs;
 mod nodes;
@@ -33,6 +34,9 @@ pub fn takes(name: &str, method: &Method) -> bool {
 /// 400, 404, 500, 503: what is wrong with the request, or with where it leads.
 pub async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
     let name = target.subresource.as_ref().map_or("", |s| s.name);
+    if name != "log" {
+        connect::admit(call, target).await?;
+    }
     match (target.resource.plural.as_str(), name) {
         ("pods", "log") => logs::answer(call, target).await,
         ("pods", "exec" | "attach" | "portforward") => {

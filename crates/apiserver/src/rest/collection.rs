@@ -24,7 +24,7 @@ pub async fn delete_all(call: &Call, target: &Target, body: RequestBody) -> Outc
         let mut one = target.clone();
         one.namespace.clone_from(&stored.head.namespace);
         one.name.clone_from(&stored.head.name);
-        match delete::one(call, &one, &options).await {
+        match delete::one(call, &one, &options, delete::Asked::Everyone).await {
             Ok(_) => {}
             Err(status) if is_gone(&status) => {}
             Err(status) => return Err(status),

@@ -9,7 +9,7 @@ use super::{Target, engine_failure, managed, meta, present};
 use crate::{
     Outcome,
     accept::Shape,
-    admission::{self, Action},
+    admission::{self, Attributes, Operation},
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -53,13 +53,17 @@ pub async fn object_at(
 ) -> Outcome<Arc<Stored>> {
     let generated =
         meta::text(&object, "name").is_empty() && !meta::text(&object, "generateName").is_empty();
+    let admitted = admit(call, target, object, options, owners).await?;
+    if !generated {
+        return attempt(call, target, admitted, options).await;
+    }
     for _ in 1..DRAWS {
-        match attempt(call, target, object.clone(), options, owners).await {
-            Err(status) if generated && status.reason == "AlreadyExists" => {}
+        match attempt(call, target, admitted.clone(), options).await {
+            Err(status) if status.reason == "AlreadyExists" => {}
             other => return other,
         }
     }
-    attempt(call, target, object, options, owners).await
+    attempt(call, target, admitted, options).await
 }
 
 /// Who says who owns the fields of a new object.
@@ -71,13 +75,14 @@ pub enum Owners {
     Given,
 }
 
-async fn attempt(
+/// What happens once, before there is a name: defaults, field ownership, the mutating pass of admission.
+async fn admit(
     call: &Call,
     target: &Target,
     mut object: Value,
     options: &WriteOptions,
     owners: Owners,
-) -> Outcome<Arc<Stored>> {
+) -> Outcome<Value> {
     let strategy = target.resource.strategy.clone();
     let ctx = target.context(call);
     if !meta::text(&object, "resourceVersion").is_empty() {
@@ -97,10 +102,27 @@ async fn attempt(
     if owners == Owners::Noted {
         managed::note(call, target, &mut object, None, options);
     }
+    let mut target = target.clone();
+    target.name = meta::text(&object, "name").to_owned();
+    let attributes = Attributes::new(call, &target, Operation::Create).dry_run(options.dry_run);
+    admission::mutate(&attributes, &mut object).await?;
+    admission::escalation(&attributes, &object)?;
+    meta::name_owners_once(&mut object);
+    Ok(object)
+}
+
+/// One try at a name.
+async fn attempt(
+    call: &Call,
+    target: &Target,
+    mut object: Value,
+    options: &WriteOptions,
+) -> Outcome<Arc<Stored>> {
+    let strategy = target.resource.strategy.clone();
+    let ctx = target.context(call);
     name(&mut object);
     let mut target = target.clone();
     target.name = meta::text(&object, "name").to_owned();
-    let mut admitted = admission::mutate(call, &target, Action::Create, &mut object, None)?;
     meta::stamp_new(&mut object);
     strategy.prepare_create(&ctx, &mut object);
     codec::settle(call, &target, &mut object);
@@ -109,14 +131,9 @@ async fn attempt(
     }
     admission::prepare(call, &target, &mut object, None)?;
     validate(&target, &ctx, &object)?;
-    admission::allocate(
-        call,
-        &target,
-        &mut object,
-        None,
-        options.dry_run,
-        &mut admitted,
-    )?;
+    let admitted = admission::allocate(call, &target, &mut object, None, options.dry_run)?;
+    let attributes = Attributes::new(call, &target, Operation::Create).dry_run(options.dry_run);
+    admission::validate(&attributes, &object).await?;
     call.warn(strategy.warnings(&ctx, &object, None));
     target.to_storage(&mut object);
     let stored = commit(call, &target, object, options).await?;

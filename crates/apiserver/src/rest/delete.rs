@@ -12,7 +12,7 @@ use super::{MODIFIED, Target, engine_failure, meta, parse, present, update::TRIE
 use crate::{
     Outcome,
     accept::Shape,
-    admission,
+    admission::{self, Attributes, Operation, Options},
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -123,10 +123,9 @@ pub enum Deleted {
 pub async fn delete(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     let options = DeleteOptions::read(call, body).await?;
-    admission::may_delete(call, target)?;
     warn_of_orphans(call, target, &options);
     let resource = &target.resource;
-    match one(call, target, &options).await? {
+    match one(call, target, &options, Asked::Everyone).await? {
         Deleted::Pending(stored) => {
             let code = if options.orphan_dependents == Some(false) {
                 202
@@ -162,21 +161,55 @@ fn warn_of_orphans(call: &Call, target: &Target, options: &DeleteOptions) {
     }
 }
 
+/// Whether admission is asked about a delete.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Everyone,
+    /// An eviction was admitted as such.
+    Nobody,
+}
+
 /// Deletes one object, as far as it lets itself be deleted now.
 ///
 /// # Errors
-/// 404, 409.
-pub async fn one(call: &Call, target: &Target, options: &DeleteOptions) -> Outcome<Deleted> {
+/// 404, 409, and what admission answers.
+pub async fn one(
+    call: &Call,
+    target: &Target,
+    options: &DeleteOptions,
+    asked: Asked,
+) -> Outcome<Deleted> {
     for _ in 0..TRIES {
         let current = target.load(call)?;
         check_preconditions(target, options, &current)?;
-        let plan = plan(target, options, &parse(&current.json)?, Timestamp::now());
+        let mut object = parse(&current.json)?;
+        let plan = plan(target, options, &object, Timestamp::now());
+        if plan != Plan::Leave && asked == Asked::Everyone {
+            target.to_version(&mut object);
+            admit(call, target, options, &object).await?;
+        }
         match carry_out(call, target, options, current, plan).await? {
             Some(done) => return Ok(done),
             None => tokio::task::yield_now().await,
         }
     }
     Err(target.conflict(MODIFIED))
+}
+
+async fn admit(
+    call: &Call,
+    target: &Target,
+    options: &DeleteOptions,
+    old: &Value,
+) -> Outcome<()> {
+    let attributes = Attributes {
+        options: Options::Delete(options),
+        ..Attributes::new(call, target, Operation::Delete)
+            .old(old)
+            .dry_run(options.is_dry_run())
+    };
+    admission::mutate(&attributes, &mut Value::Null).await?;
+    admission::validate(&attributes, &Value::Null).await
 }
 
 fn check_preconditions(target: &Target, options: &DeleteOptions, current: &Stored) -> Outcome<()> {

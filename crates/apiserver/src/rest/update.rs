@@ -6,11 +6,13 @@ use knarr_api::{Status, field, fields, head::Encoded, validation};
 use knarr_store::{Stored, Write, WriteError};
 use serde_json::Value;
 
-use super::{MODIFIED, Target, create, engine_failure, managed, meta, parse, present};
+use super::{
+    MODIFIED, Target, create, engine_failure, managed, meta, parse, present, sub::scale,
+};
 use crate::{
     Outcome,
     accept::Shape,
-    admission::{self, Action},
+    admission::{self, Attributes, Operation},
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -133,21 +135,15 @@ async fn write(
     if kind != Kind::Apply {
         managed::note(call, target, &mut new, Some(old), options);
     }
+    mutate(call, target, options, old, &mut new).await?;
     meta::keep(&mut new, old);
     strategy.prepare_update(&ctx, &mut new, old);
     codec::settle(call, target, &mut new);
-    let mut admitted = admission::mutate(call, target, Action::Update, &mut new, Some(old))?;
     admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
     validate(target, &ctx, &new, old)?;
-    admission::allocate(
-        call,
-        target,
-        &mut new,
-        Some(old),
-        options.dry_run,
-        &mut admitted,
-    )?;
+    let admitted = admission::allocate(call, target, &mut new, Some(old), options.dry_run)?;
+    admitted_by_others(call, target, options, old, &new).await?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
     fields::keep_times(old, &mut new);
     target.to_storage(&mut new);
@@ -163,6 +159,46 @@ async fn write(
         Err(Lost::Race) => Ok(None),
         Err(Lost::Refused(status)) => Err(status),
     }
+}
+
+/// The mutating pass of admission, on the Scale of an object that is scaled.
+async fn mutate(
+    call: &Call,
+    target: &Target,
+    options: &WriteOptions,
+    old: &Value,
+    new: &mut Value,
+) -> Outcome<()> {
+    let attributes = Attributes::new(call, target, Operation::Update).dry_run(options.dry_run);
+    if attributes.subresource == "scale" {
+        let (before, mut scale) = (scale::scale_of(old), scale::scale_of(new));
+        admission::mutate(&attributes.old(&before), &mut scale).await?;
+        if scale != scale::scale_of(new) {
+            *new = scale::scaled(target, new, &scale)?;
+        }
+        return Ok(());
+    }
+    let attributes = attributes.old(old);
+    admission::mutate(&attributes, new).await?;
+    admission::escalation(&attributes, new)?;
+    meta::name_owners_once(new);
+    Ok(())
+}
+
+/// The validating pass of admission, on the Scale of an object that is scaled.
+async fn admitted_by_others(
+    call: &Call,
+    target: &Target,
+    options: &WriteOptions,
+    old: &Value,
+    new: &Value,
+) -> Outcome<()> {
+    let attributes = Attributes::new(call, target, Operation::Update).dry_run(options.dry_run);
+    if attributes.subresource == "scale" {
+        let (before, scale) = (scale::scale_of(old), scale::scale_of(new));
+        return admission::validate(&attributes.old(&before), &scale).await;
+    }
+    admission::validate(&attributes.old(old), new).await
 }
 
 enum Lost {

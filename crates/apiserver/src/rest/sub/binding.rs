@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::super::{Target, meta, update};
 use crate::{
     Outcome,
+    admission::{self, Attributes, Operation},
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -17,14 +18,25 @@ use crate::{
 pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
-    let binding = codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
+    let mut binding = codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
     let name = meta::text(&binding, "name");
     if !name.is_empty() && name != target.name {
         return Err(
             Status::bad_request("name in URL does not match name in Binding object").into(),
         );
     }
+    admit(call, target, &mut binding, &options).await?;
     bind(call, target, &binding, &options).await
+}
+
+async fn admit(
+    call: &Call,
+    target: &Target,
+    binding: &mut Value,
+    options: &WriteOptions,
+) -> Outcome<()> {
+    let attributes = Attributes::new(call, target, Operation::Create).dry_run(options.dry_run);
+    admission::admit(&attributes, binding).await
 }
 
 /// `POST bindings`, the pod's name in the body.
@@ -35,7 +47,8 @@ pub(crate) async fn create_legacy(
 ) -> Outcome<Response> {
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
-    let binding = codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
+    let mut binding = codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
+    admit(call, target, &mut binding, &options).await?;
     let registry = call.shared.registry.load();
     let pods = registry
         .get("", "pods")

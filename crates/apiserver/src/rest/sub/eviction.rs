@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::super::{Target, delete, engine_failure, meta, parse, update};
 use crate::{
     Outcome,
+    admission::{self, Attributes, Operation},
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -23,7 +24,7 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     let accept = call.negotiate(&[])?;
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
-    let eviction = codec::decode_as(
+    let mut eviction = codec::decode_as(
         call,
         "policy",
         "v1",
@@ -37,6 +38,8 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
             Status::bad_request("name in URL does not match name in Eviction object").into(),
         );
     }
+    let attributes = Attributes::new(call, target, Operation::Create).dry_run(options.dry_run);
+    admission::admit(&attributes, &mut eviction).await?;
     let mut deletion = delete_options(&eviction)?;
     if options.dry_run {
         deletion.dry_run = Some(vec!["All".into()]);
@@ -52,7 +55,7 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     if !deletion.is_dry_run() {
         update::raw(call, &pods, &options, false, &mark_evicted).await?;
     }
-    delete::one(call, &pods, &deletion).await?;
+    delete::one(call, &pods, &deletion, delete::Asked::Nobody).await?;
     let done = Status {
         code: 201,
         details: None,

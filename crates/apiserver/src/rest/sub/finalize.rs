@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::{Target, managed, meta, update};
 use crate::{
     Outcome,
+    admission::{self, Attributes, Operation},
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -16,8 +17,13 @@ pub(crate) async fn update(call: &Call, target: &Target, body: RequestBody) -> O
     let accept = call.negotiate(&[])?;
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Update)?;
-    let sent = codec::decode(call, target, "Namespace", &bytes, options.field_validation)?;
+    let mut sent = codec::decode(call, target, "Namespace", &bytes, options.field_validation)?;
     meta::settle_name(target, &sent)?;
+    let old = target.decode(&target.load(call)?.json)?;
+    let attributes = Attributes::new(call, target, Operation::Update)
+        .old(&old)
+        .dry_run(options.dry_run);
+    admission::admit(&attributes, &mut sent).await?;
     let change = |namespace: &mut Value| {
         let revision = meta::text(&sent, "resourceVersion");
         if !revision.is_empty() && revision != meta::text(namespace, "resourceVersion") {

@@ -3,7 +3,7 @@
 pub mod binding;
 mod eviction;
 mod finalize;
-mod scale;
+pub mod scale;
 mod token;
 
 use http::Method;

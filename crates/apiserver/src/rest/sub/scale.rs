@@ -80,7 +80,7 @@ async fn applied(call: &Call, target: &Target, bytes: &[u8]) -> Outcome<Arc<Stor
 }
 
 /// The object with the replicas that a Scale asks for.
-fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
+pub fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 {
         let path = field::Path::new("spec").child("replicas");
@@ -101,7 +101,7 @@ fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
 }
 
 /// The Scale of an object.
-fn scale_of(object: &Value) -> Value {
+pub fn scale_of(object: &Value) -> Value {
     let metadata = &object["metadata"];
     let mut shown = serde_json::Map::new();
     for key in [

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::{Target, managed, meta};
 use crate::{
     Outcome,
+    admission::{self, Attributes, Operation},
     authn::token::{Bound, Object, Tokens},
     body::{self, RequestBody, Response},
     chain::Call,
@@ -31,6 +32,8 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
     let mut request = codec::decode_as(call, GROUP, "v1", KIND, &bytes, options.field_validation)?;
     managed::note_answer(call, (GROUP, "v1", KIND), "token", &mut request, &options);
+    let attributes = Attributes::new(call, target, Operation::Create).dry_run(options.dry_run);
+    admission::admit(&attributes, &mut request).await?;
     let account = target.load(call)?;
     let tokens = call
         .shared
