@@ -30,7 +30,8 @@ pub fn admit(a: &Request<'_>, object: &Value) -> Outcome<()> {
     }
     let (verb, resource, name, rules) = match target.resource.plural.as_str() {
         plural @ ("roles" | "clusterroles") => {
-            if operation == Operation::Update && old.is_some_and(|o| o["rules"] == object["rules"]) {
+            if operation == Operation::Update && old.is_some_and(|o| o["rules"] == object["rules"])
+            {
                 return Ok(());
             }
             (

@@ -113,7 +113,8 @@ pub fn admit_class(a: &Attributes<'_>, class: &Value) -> Outcome<()> {
     if class["globalDefault"] != true {
         return Ok(());
     }
-    let other = default_class(a.call).and_then(|c| c["metadata"]["name"].as_str().map(str::to_owned));
+    let other =
+        default_class(a.call).and_then(|c| c["metadata"]["name"].as_str().map(str::to_owned));
     match other {
         Some(other) if other != a.name() => {
             let why = format!(

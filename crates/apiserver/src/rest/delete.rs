@@ -196,12 +196,7 @@ pub async fn one(
     Err(target.conflict(MODIFIED))
 }
 
-async fn admit(
-    call: &Call,
-    target: &Target,
-    options: &DeleteOptions,
-    old: &Value,
-) -> Outcome<()> {
+async fn admit(call: &Call, target: &Target, options: &DeleteOptions, old: &Value) -> Outcome<()> {
     let attributes = Attributes {
         options: Options::Delete(options),
         ..Attributes::new(call, target, Operation::Delete)

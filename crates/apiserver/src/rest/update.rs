@@ -6,9 +6,7 @@ use knarr_api::{Status, field, fields, head::Encoded, validation};
 use knarr_store::{Stored, Write, WriteError};
 use serde_json::Value;
 
-use super::{
-    MODIFIED, Target, create, engine_failure, managed, meta, parse, present, sub::scale,
-};
+use super::{MODIFIED, Target, create, engine_failure, managed, meta, parse, present, sub::scale};
 use crate::{
     Outcome,
     accept::Shape,

@@ -18,7 +18,8 @@ use crate::{
 pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
-    let mut binding = codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
+    let mut binding =
+        codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
     let name = meta::text(&binding, "name");
     if !name.is_empty() && name != target.name {
         return Err(
@@ -47,7 +48,8 @@ pub(crate) async fn create_legacy(
 ) -> Outcome<Response> {
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
-    let mut binding = codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
+    let mut binding =
+        codec::decode_as(call, "", "v1", "Binding", &bytes, options.field_validation)?;
     admit(call, target, &mut binding, &options).await?;
     let registry = call.shared.registry.load();
     let pods = registry
