@@ -28,6 +28,7 @@ mod selector;
 mod serve;
 mod server;
 mod user;
+mod webhook;
 
 pub use authn::token::TokenConfig;
 pub use body::{BoxError, ResponseBody};

@@ -29,6 +29,7 @@ use crate::{
     expire, poststart,
     proxy::Kubelets,
     serve,
+    webhook::Clients,
 };
 
 /// Why a server could not start.
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub static_tokens: Vec<(String, UserInfo)>,
     pub addresses: Addresses,
     pub admission: Admission,
+    pub webhooks: Clients,
     pub documents: Documents,
     pub kubelets: Kubelets,
     pub service_cidrs: Vec<IpNet>,
@@ -87,6 +89,8 @@ impl ApiServer {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let authorizer = Authorizer::new(&config.store, &stop, &tasks);
+        let admission = Admission::new(plugins, &config.store, &stop, &tasks);
+        let webhooks = Clients::new(config.store.clone());
         let addresses = Addresses::new(config.service_cidrs.clone(), config.node_ports);
         addresses.repair(&config.store);
         let shared = Arc::new(Shared {
@@ -97,7 +101,8 @@ impl ApiServer {
             tokens,
             static_tokens: config.static_tokens,
             addresses,
-            admission: Admission::new(plugins),
+            admission,
+            webhooks,
             documents: Documents::default(),
             kubelets,
             service_cidrs: config.service_cidrs,

@@ -129,6 +129,15 @@ impl<'a> Attributes<'a> {
         &self.target.namespace
     }
 
+    /// The namespace that reviews tell: a namespace is in itself.
+    pub fn place(&self) -> &'a str {
+        if self.is_of("", "namespaces") {
+            self.name()
+        } else {
+            self.namespace()
+        }
+    }
+
     /// Empty while a name is still to be generated.
     pub fn name(&self) -> &'a str {
         &self.target.name

@@ -15,25 +15,42 @@ mod plugins;
 mod pod;
 mod policies;
 mod priority;
+mod reinvocation;
 mod service;
 mod serviceaccount;
+mod webhook;
 
+use std::sync::Arc;
+
+use knarr_store::Store;
 use serde_json::Value;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use addresses::{Addresses, Lease};
-pub(crate) use attributes::{Attributes, Gvk, Operation, Options};
+pub(crate) use attributes::{Attributes, Operation, Options};
 pub(crate) use plugins::{Enabled, Plugin};
+pub(crate) use reinvocation::Reinvocation;
 
 use crate::{Outcome, chain::Call, rest::Target};
 
 /// What admission keeps between requests.
 pub(crate) struct Admission {
     pub enabled: Enabled,
+    pub hooks: Arc<webhook::Hooks>,
 }
 
 impl Admission {
-    pub fn new(enabled: Enabled) -> Self {
-        Admission { enabled }
+    /// Reads the configurations of webhooks and follows them until `stop`.
+    pub fn new(
+        enabled: Enabled,
+        store: &Store,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        Admission {
+            enabled,
+            hooks: webhook::Hooks::new(store, stop, tasks),
+        }
     }
 }
 
@@ -55,8 +72,31 @@ impl Admitted {
 /// # Errors
 /// 403, 404 and what else a plugin or webhook answers.
 pub(crate) async fn mutate(a: &Attributes<'_>, object: &mut Value) -> Outcome<()> {
+    let mut policies = Reinvocation::default();
+    let mut webhooks = Reinvocation::default();
+    pass(a, object, &mut policies, &mut webhooks).await?;
+    if policies.wanted() || webhooks.wanted() {
+        policies.start_second();
+        webhooks.start_second();
+        pass(a, object, &mut policies, &mut webhooks).await?;
+    }
+    Ok(())
+}
+
+async fn pass(
+    a: &Attributes<'_>,
+    object: &mut Value,
+    policies: &mut Reinvocation,
+    webhooks: &mut Reinvocation,
+) -> Outcome<()> {
+    let on = |plugin| a.call.shared.admission.enabled.has(plugin);
     plugins_mutate(a, object)?;
-    policies::mutate(a, object).await?;
+    if on(Plugin::MutatingAdmissionPolicy) {
+        policies::mutate(a, object, policies).await?;
+    }
+    if on(Plugin::MutatingAdmissionWebhook) {
+        webhook::mutate(a, object, webhooks).await?;
+    }
     Ok(())
 }
 
@@ -92,7 +132,14 @@ pub(crate) async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> 
     if writes && a.is("scheduling.k8s.io", "priorityclasses") {
         priority::admit_class(a, object)?;
     }
-    policies::validate(a, object).await
+    let on = |plugin| a.call.shared.admission.enabled.has(plugin);
+    if on(Plugin::ValidatingAdmissionPolicy) {
+        policies::validate(a, object).await?;
+    }
+    if on(Plugin::ValidatingAdmissionWebhook) {
+        webhook::validate(a, object).await?;
+    }
+    Ok(())
 }
 
 /// Both passes, for requests on which nothing happens between them: what is created and not stored, what is connected to.

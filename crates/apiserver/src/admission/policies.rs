@@ -3,15 +3,19 @@
 
 use serde_json::Value;
 
-use super::Attributes;
+use super::{Attributes, Reinvocation};
 use crate::Outcome;
 
-/// Lets MutatingAdmissionPolicies change the object. True when one did, so that webhooks that came before are asked again.
+/// Lets MutatingAdmissionPolicies change the object, and tells `round` when one did, so that a second round follows.
 ///
 /// # Errors
 /// What a policy answers.
-pub async fn mutate(_attributes: &Attributes<'_>, _object: &mut Value) -> Outcome<bool> {
-    Ok(false)
+pub async fn mutate(
+    _attributes: &Attributes<'_>,
+    _object: &mut Value,
+    _round: &mut Reinvocation,
+) -> Outcome<()> {
+    Ok(())
 }
 
 /// Asks ValidatingAdmissionPolicies.

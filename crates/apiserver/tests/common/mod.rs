@@ -17,6 +17,8 @@ use rcgen::{
 };
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 
+pub mod hook;
+
 pub struct Server {
     pub api: ApiServer,
     pub store: Store,
@@ -25,13 +27,13 @@ pub struct Server {
     serving: tokio::task::JoinHandle<()>,
 }
 
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    certificate: rcgen::Certificate,
+    pub certificate: rcgen::Certificate,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params
             .distinguished_name
@@ -49,7 +51,7 @@ impl Authority {
         }
     }
 
-    fn issue(
+    pub fn issue(
         &self,
         name: &str,
         groups: &[&str],
@@ -70,7 +72,7 @@ impl Authority {
     }
 }
 
-fn crypto() {
+pub fn crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -80,6 +82,11 @@ fn crypto() {
 impl Server {
     /// Starts a server whose store is in `dir`.
     pub async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, |_| {}).await
+    }
+
+    /// The same with a configuration that `change` has seen.
+    pub async fn start_with(dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
         crypto();
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
@@ -104,6 +111,7 @@ impl Server {
             issuer: "https://kubernetes.default.svc".into(),
             audiences: vec!["https://kubernetes.default.svc".into()],
         });
+        change(&mut config);
         let api = ApiServer::new(config).await.unwrap();
         let (certificate, key) = authority.issue(
             "kube-apiserver",
