@@ -5,6 +5,7 @@
 
 pub mod builtin;
 pub mod decode;
+pub mod encode;
 pub mod field;
 pub mod fields;
 pub mod head;

@@ -8,6 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{settle, time};
 use crate::{
+    encode::protobuf::{self as encode, Choice},
     quantity::{ParseError, Quantity},
     schema::{Field, Presence, Struct, Type},
 };
@@ -177,28 +178,85 @@ fn fields_into(
             .iter()
             .find(|f| f.number == number && f.inside == inside);
         match known {
-            Some(field) => take(field, &wire, depth, out)?,
-            None if inside == 0 && schema.fields.iter().any(|f| f.inside == number) => {
-                fields_into(schema, number, wire.bytes()?, depth + 1, out)?;
+            Some(field) => take(schema, field, &wire, depth, out)?,
+            None => {
+                let Some(embedded) = embedded(inside, number) else {
+                    continue;
+                };
+                if schema.fields.iter().any(|f| is_within(f.inside, embedded)) {
+                    fields_into(schema, embedded, wire.bytes()?, depth + 1, out)?;
+                }
             }
-            None => {}
         }
     }
     Ok(())
 }
 
-fn take(field: &Field, wire: &Wire, depth: usize, out: &mut Map<String, Value>) -> Result<()> {
+/// The path of embedded message `number` of the one at `inside` (see [`Field::inside`]).
+fn embedded(inside: u32, number: u32) -> Option<u32> {
+    let number = u8::try_from(number).ok()?;
+    (0..4)
+        .map(|i| 8 * i)
+        .find(|shift| inside >> shift == 0)
+        .map(|shift| inside | u32::from(number) << shift)
+}
+
+/// Whether a field with the path `inside` is in `message` or deeper.
+fn is_within(inside: u32, message: u32) -> bool {
+    let bits = 32 - message.leading_zeros().div_euclid(8) * 8;
+    let mask = if bits == 32 {
+        u32::MAX
+    } else {
+        (1 << bits) - 1
+    };
+    inside & mask == message
+}
+
+fn take(
+    owner: &Struct,
+    field: &Field,
+    wire: &Wire,
+    depth: usize,
+    out: &mut Map<String, Value>,
+) -> Result<()> {
     let slot = out.entry(field.name.to_string()).or_insert(Value::Null);
+    let choice = encode::choice(owner, &field.name);
     match &field.ty {
         Type::List(list) => {
-            let item = value(&list.elem, wire, depth)?;
-            match slot {
-                Value::Array(items) => items.push(item),
-                slot => *slot = Value::Array(vec![item]),
+            let items = match slot {
+                Value::Array(items) => items,
+                slot => {
+                    *slot = Value::Array(Vec::new());
+                    let Value::Array(items) = slot else {
+                        return Ok(());
+                    };
+                    items
+                }
+            };
+            match wire {
+                // Numbers may come many in one field.
+                Wire::Bytes(packed) if is_varint(&list.elem) => {
+                    let mut packed = Fields(packed);
+                    while !packed.0.is_empty() {
+                        let number = Wire::Number(packed.varint()?);
+                        items.push(value(&list.elem, &number, depth)?);
+                    }
+                }
+                wire => items.push(value(&list.elem, wire, depth)?),
             }
         }
+        Type::Any if let Some(choice) = choice => {
+            *slot = either(owner, choice, wire.bytes()?, depth)?;
+        }
         Type::Map(map) => {
-            let (key, entry) = entry(&map.value, wire.bytes()?, depth)?;
+            let (key, entry) = entry(
+                wire.bytes()?,
+                || zero_of(&map.value),
+                |wire| match choice {
+                    Some(choice) => either(owner, choice, wire.bytes()?, depth),
+                    None => value(&map.value, wire, depth),
+                },
+            )?;
             match slot {
                 Value::Object(entries) => drop(entries.insert(key, entry)),
                 slot => *slot = Value::Object(Map::from_iter([(key, entry)])),
@@ -211,25 +269,63 @@ fn take(field: &Field, wire: &Wire, depth: usize, out: &mut Map<String, Value>) 
     Ok(())
 }
 
+fn is_varint(ty: &Type) -> bool {
+    matches!(ty, Type::Bool | Type::Int32 | Type::Int64)
+}
+
+/// A part of a JSON schema that is a schema, several of them, a boolean, or names (see [`encode::choice`]).
+fn either(schema: &Struct, choice: Choice, message: &[u8], depth: usize) -> Result<Value> {
+    let mut fields = Fields(message);
+    let (mut one, mut many, mut allows) = (None, Vec::new(), false);
+    while let Some((number, wire)) = fields.next()? {
+        match (choice, number) {
+            (Choice::OrBool, 1) => allows = wire.number()? != 0,
+            (Choice::OrBool, 2) | (_, 1) => {
+                one = Some(Value::Object(object(schema, wire.bytes()?, depth + 1)?));
+            }
+            (Choice::OrArray, 2) => {
+                many.push(Value::Object(object(schema, wire.bytes()?, depth + 1)?));
+            }
+            (Choice::OrStrings, 2) => many.push(Value::String(wire.text()?)),
+            _ => {}
+        }
+    }
+    Ok(match (one, choice) {
+        (Some(schema), _) => schema,
+        (None, Choice::OrBool) => Value::Bool(allows),
+        (None, _) => Value::Array(many),
+    })
+}
+
 /// One key and value of a map.
-fn entry(ty: &Type, message: &[u8], depth: usize) -> Result<(String, Value)> {
+fn entry(
+    message: &[u8],
+    zero: impl Fn() -> Value,
+    value: impl Fn(&Wire) -> Result<Value>,
+) -> Result<(String, Value)> {
     let (mut key, mut found) = (String::new(), None);
     let mut fields = Fields(message);
     while let Some((number, wire)) = fields.next()? {
         match number {
             1 => key = wire.text()?,
-            2 => found = Some(value(ty, &wire, depth)?),
+            2 => found = Some(value(&wire)?),
             _ => {}
         }
     }
-    // What is left out is zero, which for a message is an empty one.
-    let empty = match ty {
+    Ok((key, found.unwrap_or_else(zero)))
+}
+
+/// What is left out of a map's entry is zero, which for a message is an empty one.
+fn zero_of(ty: &Type) -> Value {
+    match ty {
         Type::String(_) | Type::Bytes => Value::from(""),
         Type::Quantity => Value::from("0"),
         Type::Struct(schema) => Value::Object(super::empty(schema)),
+        Type::Bool => Value::Bool(false),
+        Type::Int32 | Type::Int64 | Type::IntOrString => Value::from(0),
+        Type::List(_) => Value::Array(Vec::new()),
         _ => Value::Null,
-    };
-    Ok((key, found.unwrap_or(empty)))
+    }
 }
 
 fn value(ty: &Type, wire: &Wire, depth: usize) -> Result<Value> {

@@ -12,7 +12,7 @@
 //! Types: `bool i32 i64 f64 str bytes qty intstr time microtime any raw fieldsv1`, a struct `PodSpec` or
 //! `meta.ObjectMeta`, `str:PullPolicy` (text whose Go type has a name), `[]T`, `{}T`, `{ResourceList}T` (a map with a name).
 //! Presence: `?` Optional, `^` Nullable, `-` OmitEmpty, `=` Always, `0` OmitZero.
-//! Flags: `req`, `atomic`, `set`, `map=key,key`, `merge`, `merge=key`, `replace`, `retain`, `default=JSON`, `#N` protobuf number (`#M.N` in the embedded message M).
+//! Flags: `req`, `atomic`, `set`, `map=key,key`, `merge`, `merge=key`, `replace`, `retain`, `default=JSON`, `#N` protobuf number (`#M.N` in the embedded message M, and so on).
 
 use super::types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, Type};
 
@@ -181,9 +181,11 @@ fn flag_of(flag: &'static str, out: &mut Field, ty: &mut Type) -> Option<()> {
         }
         (number, _) => {
             let path = number.strip_prefix('#')?;
-            let (inside, number) = path.split_once('.').unwrap_or(("0", path));
+            let (around, number) = path.rsplit_once('.').unwrap_or(("", path));
             out.number = number.parse().ok()?;
-            out.inside = inside.parse().ok()?;
+            for (i, outer) in around.split('.').filter(|o| !o.is_empty()).enumerate() {
+                out.inside |= u32::from(outer.parse::<u8>().ok()?) << (8 * i);
+            }
         }
     }
     Some(())

@@ -58,8 +58,19 @@ pub struct Field {
     pub default: Option<Value>,
     /// Protobuf field number; 0 when unknown.
     pub number: u32,
-    /// Number of the embedded message that the field is in on the wire; 0 for the struct's own message.
+    /// Numbers of the embedded messages that the field is in on the wire, outermost in the lowest byte; 0 for the struct's
+    /// own message.
     pub inside: u32,
+}
+
+impl Field {
+    /// The embedded messages that the field is in on the wire, outermost first.
+    pub fn path(&self) -> impl Iterator<Item = u32> {
+        let inside = self.inside;
+        (0..4)
+            .map(move |i| inside >> (8 * i) & 0xff)
+            .take_while(|number| *number != 0)
+    }
 }
 
 /// What is emitted for a field that is absent, null or zero: the part of Go's encoding that clients see.

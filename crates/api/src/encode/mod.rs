@@ -1,0 +1,5 @@
+//! Objects as bytes other than JSON.
+
+mod json;
+pub mod protobuf;
+mod wire;
