@@ -10,6 +10,8 @@ pub enum Format {
     #[default]
     Json,
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 /// What an answer shows of an object.
@@ -33,6 +35,8 @@ pub struct Accept {
 }
 
 const KNOWN: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const STREAMS: &str =
+    "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 struct Clause<'a> {
     media: &'a str,
@@ -73,18 +77,54 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
     out
 }
 
-/// Chooses among `shapes` by the header; none when nothing fits. No header means JSON.
-pub fn choose(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {
+/// What an endpoint can give.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer<'a> {
+    pub shapes: &'a [Shape],
+    /// Whole objects have protobuf messages; those of custom resources have none, their metadata always has.
+    pub messages: bool,
+    /// A stream of changes, for which there is no YAML.
+    pub watch: bool,
+}
+
+impl Offer<'_> {
+    /// What Statuses are given as.
+    pub const STATUS: Offer<'static> = Offer {
+        shapes: &[],
+        messages: true,
+        watch: false,
+    };
+
+    fn fits(&self, format: Format, shape: Shape, clause: &Clause) -> bool {
+        if format == Format::Yaml && self.watch {
+            return false;
+        }
+        if shape == Shape::Whole {
+            return format != Format::Protobuf || self.messages;
+        }
+        self.shapes.contains(&shape)
+            && clause.param("g") == Some("meta.k8s.io")
+            && matches!(clause.param("v"), Some("v1" | "v1beta1"))
+    }
+}
+
+fn format_of(media: &str) -> Option<Format> {
+    match media {
+        "application/json" | "*/*" => Some(Format::Json),
+        "application/yaml" => Some(Format::Yaml),
+        "application/vnd.kubernetes.protobuf" => Some(Format::Protobuf),
+        _ => None,
+    }
+}
+
+/// Chooses from the offer by the header; none when nothing fits. No header means JSON.
+pub fn choose(header: Option<&str>, offer: &Offer) -> Option<Accept> {
     let header = header.unwrap_or_default().trim();
     if header.is_empty() {
         return Some(Accept::default());
     }
     clauses(header).iter().find_map(|clause| {
-        let format = match clause.media {
-            "application/json" | "*/*" => Format::Json,
-            "application/yaml" => Format::Yaml,
-            _ => return None,
-        };
+        let format = format_of(clause.media)?;
         let shape = match clause.param("as") {
             None => Shape::Whole,
             Some("Table") => Shape::Table,
@@ -92,42 +132,48 @@ pub fn choose(header: Option<&str>, shapes: &[Shape]) -> Option<Accept> {
             Some("PartialObjectMetadataList") => Shape::PartialList,
             Some(_) => return None,
         };
-        let beta = clause.param("v") == Some("v1beta1");
-        let fits = shape == Shape::Whole
-            || (shapes.contains(&shape)
-                && clause.param("g") == Some("meta.k8s.io")
-                && matches!(clause.param("v"), Some("v1" | "v1beta1")));
-        fits.then_some(Accept {
+        offer.fits(format, shape, clause).then_some(Accept {
             format,
             shape,
-            beta,
+            beta: clause.param("v") == Some("v1beta1"),
             pretty: false,
         })
     })
 }
 
-/// [`choose`] for a request.
+/// [`choose`] for a request. `route` names what the path itself gives, which is asked first; custom resources have no such
+/// routes.
 ///
 /// # Errors
 /// 406.
-pub fn negotiate(header: Option<&str>, shapes: &[Shape], watch: bool) -> Outcome<Accept> {
-    if let Some(accept) = choose(header, shapes) {
+pub fn negotiate(header: Option<&str>, offer: &Offer, route: Option<Route>) -> Outcome<Accept> {
+    if let Some(accept) = choose(header, offer) {
         return Ok(accept);
     }
-    let all = [Shape::Table, Shape::Partial, Shape::PartialList];
-    if choose(header, &all).is_some() {
-        let why = "the object of this request cannot be shown in the form that was asked for";
-        return Err(Status::failure(406, "NotAcceptable", why).into());
-    }
-    let more = if watch {
-        ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
-    } else {
-        ""
+    let known = clauses(header.unwrap_or_default())
+        .iter()
+        .any(|clause| format_of(clause.media).is_some());
+    let Some(route) = route.filter(|_| !known) else {
+        let listed = if offer.watch { STREAMS } else { KNOWN };
+        let message = format!("only the following media types are accepted: {listed}");
+        return Err(Status::failure(406, "NotAcceptable", message).into());
+    };
+    let more = match route {
+        Route::Collection => format!(", {STREAMS}"),
+        Route::Object => String::new(),
     };
     let message = format!("406: Not Acceptable\n\nAvailable representations: {KNOWN}{more}");
     let mut status = Status::failure(406, "NotAcceptable", message);
     status.details = Some(Details::default());
     Err(status.into())
+}
+
+/// What a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    Object,
+    /// Listed and watched.
+    Collection,
 }
 
 /// How a body is written, from its content type.
@@ -158,37 +204,75 @@ pub fn body_format(content_type: Option<&str>) -> Outcome<decode::Format> {
 mod tests {
     use super::*;
 
+    const ALL: Offer<'static> = Offer {
+        shapes: &[Shape::Table, Shape::Partial],
+        messages: true,
+        watch: false,
+    };
+
     #[test]
     fn headers_choose_form() {
-        let all = [Shape::Table, Shape::Partial];
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(choose(Some(table), &all).unwrap().shape, Shape::Table);
-        assert_eq!(choose(Some(table), &[]).unwrap().shape, Shape::Whole);
-        assert_eq!(
-            choose(
-                Some("application/xml, application/json;q=0.1, application/yaml;q=0.5"),
-                &all
-            )
-            .unwrap()
-            .format,
-            Format::Yaml
-        );
-        assert_eq!(
-            choose(
-                Some("application/vnd.kubernetes.protobuf,application/json"),
-                &all
-            )
-            .unwrap()
-            .format,
-            Format::Json
-        );
-        assert_eq!(choose(None, &all), Some(Accept::default()));
+        let shape = |header, offer: &Offer| choose(Some(header), offer).unwrap().shape;
+        assert_eq!(shape(table, &ALL), Shape::Table);
+        assert_eq!(shape(table, &Offer::STATUS), Shape::Whole);
+        let custom = Offer {
+            messages: false,
+            ..ALL
+        };
+        let watch = Offer { watch: true, ..ALL };
+        let protobuf = "application/vnd.kubernetes.protobuf,application/json";
+        let partial =
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        for (header, offer, want) in [
+            (
+                "application/xml, application/json;q=0.1, application/yaml;q=0.5",
+                &ALL,
+                Format::Yaml,
+            ),
+            (
+                "application/yaml, application/json;q=0.1",
+                &watch,
+                Format::Json,
+            ),
+            (protobuf, &ALL, Format::Protobuf),
+            (protobuf, &custom, Format::Json),
+            (partial, &custom, Format::Protobuf),
+        ] {
+            assert_eq!(
+                choose(Some(header), offer).unwrap().format,
+                want,
+                "{header}"
+            );
+        }
+        assert_eq!(choose(None, &ALL), Some(Accept::default()));
         for bad in [
             "text/plain",
             "application/*",
             "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
         ] {
-            assert_eq!(choose(Some(bad), &all), None, "{bad}");
+            assert_eq!(choose(Some(bad), &ALL), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn refusals_name_what_there_is() {
+        let refused =
+            |header, offer: &Offer, route| negotiate(Some(header), offer, route).unwrap_err();
+        let object = Some(Route::Object);
+        let by_route = refused("text/plain", &ALL, object);
+        assert!(by_route.message.starts_with("406: Not Acceptable") && by_route.details.is_some());
+        let table = "application/json;as=Table;v=v9;g=meta.k8s.io";
+        for (header, route) in [(table, object), ("text/html", None)] {
+            assert_eq!(
+                refused(header, &ALL, route).message,
+                format!("only the following media types are accepted: {KNOWN}")
+            );
+        }
+        let watch = Offer { watch: true, ..ALL };
+        assert_eq!(
+            refused("application/yaml", &watch, Some(Route::Collection)).message,
+            format!("only the following media types are accepted: {STREAMS}")
+        );
     }
 }

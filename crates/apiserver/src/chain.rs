@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use http::{Request, header};
-use knarr_api::Status;
+use knarr_api::{Status, encode::protobuf};
 use parking_lot::Mutex;
 
 use crate::{
     Outcome, UserInfo,
-    accept::{self, Accept},
+    accept::{self, Accept, Offer, Route},
     authn,
     body::{RequestBody, Response},
     query::Query,
@@ -65,15 +65,30 @@ impl Call {
 
     /// The form of answer agreed on with the client, among `shapes`.
     pub fn negotiate(&self, shapes: &[accept::Shape]) -> Outcome<Accept> {
-        let watch = self.info.verb == "watch";
-        let mut accept = accept::negotiate(self.accept_header(), shapes, watch)?;
+        let registry = self.shared.registry.load();
+        let resource = registry.get(&self.info.group, &self.info.resource);
+        let messages = resource.is_none_or(|r| {
+            protobuf::message_of(&r.api_version(&self.info.version), &r.kind).is_ok()
+        });
+        let offer = Offer {
+            shapes,
+            messages,
+            watch: self.info.verb == "watch",
+        };
+        let route = match self.info.verb.as_str() {
+            // Only kinds built in have routes of their own.
+            _ if !messages => None,
+            "list" | "watch" => Some(Route::Collection),
+            _ => Some(Route::Object),
+        };
+        let mut accept = accept::negotiate(self.accept_header(), &offer, route)?;
         accept.pretty = self.pretty();
         Ok(accept)
     }
 
     /// The form of errors: the client's when it is known, else JSON.
     pub fn error_form(&self) -> Accept {
-        let mut accept = accept::choose(self.accept_header(), &[]).unwrap_or_default();
+        let mut accept = accept::choose(self.accept_header(), &Offer::STATUS).unwrap_or_default();
         accept.pretty = self.pretty();
         accept
     }
@@ -102,7 +117,7 @@ pub(crate) async fn handle(
         .headers()
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok());
-    let form = accept::choose(accepted, &[]).unwrap_or_default();
+    let form = accept::choose(accepted, &Offer::STATUS).unwrap_or_default();
     let guarded = AssertUnwindSafe(stages(shared, request, peer)).catch_unwind();
     let mut response = guarded.await.unwrap_or_else(|_| {
         tracing::error!(%audit, "a request handler panicked");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{StatusCode, header};
-use knarr_api::{Status, yaml};
+use knarr_api::{Status, encode::protobuf, yaml};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -62,19 +62,27 @@ pub fn general(code: u16, reason: &str, message: &str) -> Status {
     status
 }
 
-/// Encodes anything as agreed.
+pub const JSON: &str = "application/json";
+pub const YAML: &str = "application/yaml";
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// Encodes anything as agreed; what has no protobuf message is refused with 406.
 pub fn encoded(code: u16, accept: &Accept, value: &impl Serialize) -> Response {
     let done = match accept.format {
         Format::Json if accept.pretty => serde_json::to_vec_pretty(value)
-            .map(|b| ("application/json", b))
+            .map(|b| (JSON, b))
             .map_err(|e| e.to_string()),
         Format::Json => serde_json::to_vec(value)
-            .map(|b| ("application/json", b))
+            .map(|b| (JSON, b))
             .map_err(|e| e.to_string()),
         // Keys in order, as JSON values keep them.
         Format::Yaml => serde_json::to_value(value)
             .map_err(|e| e.to_string())
-            .map(|v| ("application/yaml", yaml::print(&v).into_bytes())),
+            .map(|v| (YAML, yaml::print(&v).into_bytes())),
+        Format::Protobuf => match serde_json::to_vec(value) {
+            Ok(json) => return message(code, &json),
+            Err(error) => Err(error.to_string()),
+        },
     };
     match done {
         Ok((content_type, mut bytes)) => {
@@ -84,6 +92,26 @@ pub fn encoded(code: u16, accept: &Accept, value: &impl Serialize) -> Response {
             raw(code, content_type, bytes)
         }
         Err(error) => text(500, format!("encoding the answer: {error}\n")),
+    }
+}
+
+/// An object in protobuf from its JSON.
+fn message(code: u16, json: &[u8]) -> Response {
+    let error = match protobuf::body(json) {
+        Ok(body) => return raw(code, PROTOBUF, body),
+        Err(error @ protobuf::Error::NoMessage(_)) => {
+            Status::failure(406, "NotAcceptable", error.to_string())
+        }
+        Err(error) => Status::internal(error),
+    };
+    let code = if (200..400).contains(&code) {
+        error.code
+    } else {
+        code
+    };
+    match serde_json::to_vec(&error).map(|json| protobuf::body(&json)) {
+        Ok(Ok(body)) => raw(code, PROTOBUF, body),
+        _ => text(code, format!("{}: {}", error.reason, error.message)),
     }
 }
 
@@ -106,8 +134,10 @@ pub fn status(accept: &Accept, status: &Status) -> Response {
 
 /// Stored bytes as they are when the form allows, else decoded and written anew.
 pub fn stored(code: u16, accept: &Accept, json: &Bytes) -> Response {
-    if accept.format == Format::Json && !accept.pretty {
-        return raw(code, "application/json", json.clone());
+    match accept.format {
+        Format::Json if !accept.pretty => return raw(code, JSON, json.clone()),
+        Format::Protobuf => return message(code, json),
+        _ => {}
     }
     match serde_json::from_slice::<Value>(json) {
         Ok(value) => encoded(code, accept, &value),

@@ -106,6 +106,8 @@ pub struct Event {
     pub previous: Option<Arc<Stored>>,
     /// `{"type":…,"object":…}\n`, made by the first watcher that needs it and then shared.
     pub frame: OnceLock<Bytes>,
+    /// The same in protobuf, with its length before it.
+    pub message: OnceLock<Bytes>,
 }
 
 /// A consistent view of one prefix.

@@ -192,6 +192,7 @@ fn decide(map: &Map, write: Write, revision: u64) -> Result<Event, WriteError> {
         object: Arc::new(object),
         previous,
         frame: OnceLock::new(),
+        message: OnceLock::new(),
     })
 }
 

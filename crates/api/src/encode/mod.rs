@@ -3,3 +3,22 @@
 mod json;
 pub mod protobuf;
 mod wire;
+
+pub use json::Malformed;
+
+/// An object's metadata, as it stands in its JSON text.
+///
+/// # Errors
+/// When the text is no object with metadata.
+pub fn metadata(object: &[u8]) -> Result<&[u8], Malformed> {
+    let mut json = json::Json::new(object);
+    json.take(b'{')?;
+    let mut first = true;
+    while let Some(key) = json.key(&mut first)? {
+        if key.raw == b"metadata" {
+            return json.raw();
+        }
+        json.skip()?;
+    }
+    Err(Malformed(object.len()))
+}

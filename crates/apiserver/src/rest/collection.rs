@@ -2,7 +2,7 @@
 
 use knarr_api::Status;
 
-use super::{Target, delete, list};
+use super::{Target, delete, list, page};
 use crate::{
     Outcome,
     accept::Shape,
@@ -19,8 +19,8 @@ pub async fn delete_all(call: &Call, target: &Target, body: RequestBody) -> Outc
     let listing = ListOptions::new(&call.query, false)?;
     let selection = Selection::new(call, target)?;
     let options = delete::DeleteOptions::read(call, body).await?;
-    let page = list::page(call, target, &listing, &selection).await?;
-    for stored in &page.items {
+    let listed = list::page(call, target, &listing, &selection).await?;
+    for stored in &listed.items {
         let mut one = target.clone();
         one.namespace.clone_from(&stored.head.namespace);
         one.name.clone_from(&stored.head.name);
@@ -30,7 +30,7 @@ pub async fn delete_all(call: &Call, target: &Target, body: RequestBody) -> Outc
             Err(status) => return Err(status),
         }
     }
-    list::answer(call, target, &accept, page)
+    page::answer(call, target, &accept, listed).await
 }
 
 /// Someone else was faster, which is what was wanted.

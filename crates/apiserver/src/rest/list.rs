@@ -3,24 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
-use http_body_util::BodyExt;
 use knarr_api::{
     Status,
     status::{Cause, Details},
 };
 use knarr_store::{Listing, Range, RevisionError, Stored};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::{Target, present};
+use super::Target;
 use crate::{
     Outcome,
-    accept::{Accept, Format, Shape},
-    body::{ListBody, Response},
+    accept::Shape,
+    body::Response,
     chain::Call,
     query::{self, ListOptions},
-    respond,
     selector::Selection,
 };
 
@@ -34,7 +30,7 @@ pub async fn list(call: &Call, target: &Target) -> Outcome<Response> {
     let options = ListOptions::new(&call.query, false)?;
     let selection = Selection::new(call, target)?;
     let page = page(call, target, &options, &selection).await?;
-    answer(call, target, &accept, page)
+    super::page::answer(call, target, &accept, page).await
 }
 
 /// One page of a collection.
@@ -286,93 +282,6 @@ fn gone(error: RevisionError, options: &ListOptions, start: &Start) -> Box<Statu
             status.into()
         }
     }
-}
-
-fn metadata(page: &Page) -> Value {
-    let mut out = Map::new();
-    if !page.next.is_empty() {
-        out.insert("continue".into(), page.next.as_str().into());
-    }
-    if let Some(remaining) = page.remaining {
-        out.insert("remainingItemCount".into(), remaining.into());
-    }
-    out.insert("resourceVersion".into(), page.revision.to_string().into());
-    out.into()
-}
-
-/// Answers with a page in the shape agreed on.
-///
-/// # Errors
-/// When stored bytes do not decode.
-pub fn answer(call: &Call, target: &Target, accept: &Accept, page: Page) -> Outcome<Response> {
-    let metadata = metadata(&page);
-    let api_version = target.api_version();
-    let plain = accept.shape == Shape::Whole
-        && accept.format == Format::Json
-        && !accept.pretty
-        && page
-            .items
-            .iter()
-            .all(|s| present::is_at(&s.json, &api_version));
-    if plain {
-        return Ok(joined(target, &api_version, &metadata, page.items));
-    }
-    let objects = page
-        .items
-        .iter()
-        .map(|s| target.decode(&s.json))
-        .collect::<Outcome<Vec<Value>>>()?;
-    let shown = match accept.shape {
-        Shape::Table => present::table(call, target, accept, objects, metadata),
-        Shape::Partial | Shape::PartialList => {
-            present::partial_list(objects, accept.beta, metadata)
-        }
-        Shape::Whole => whole(target, &api_version, metadata, objects),
-    };
-    Ok(respond::encoded(200, accept, &shown))
-}
-
-/// A list of decoded objects; items leave out the type that the list tells.
-pub fn whole(
-    target: &Target,
-    api_version: &str,
-    metadata: Value,
-    mut objects: Vec<Value>,
-) -> Value {
-    for object in objects.iter_mut().filter_map(Value::as_object_mut) {
-        object.remove("apiVersion");
-        object.remove("kind");
-    }
-    serde_json::json!({"kind": target.resource.list_kind, "apiVersion": api_version, "metadata": metadata, "items": objects})
-}
-
-fn joined(
-    target: &Target,
-    api_version: &str,
-    metadata: &Value,
-    items: Vec<Arc<Stored>>,
-) -> Response {
-    let resource = &target.resource;
-    let quoted = |s: &str| Value::from(s).to_string();
-    let head = format!(
-        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
-        quoted(&resource.list_kind),
-        quoted(api_version)
-    );
-    let prefix = format!(
-        "{{\"apiVersion\":{},\"kind\":{},",
-        quoted(api_version),
-        quoted(&resource.kind)
-    );
-    let body = ListBody::new(
-        head.into(),
-        items,
-        prefix.into(),
-        Bytes::from_static(b"]}\n"),
-    );
-    let mut response = respond::raw(200, "application/json", Bytes::new());
-    *response.body_mut() = body.boxed_unsync();
-    response
 }
 
 #[cfg(test)]

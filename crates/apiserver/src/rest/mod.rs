@@ -6,15 +6,18 @@ pub mod apply;
 pub mod collection;
 pub mod create;
 pub mod delete;
+pub mod frames;
 pub mod get;
 pub mod list;
 pub mod managed;
 pub mod meta;
+pub mod page;
 pub mod patch;
 pub mod present;
 pub mod sub;
 pub mod update;
 pub mod watch;
+pub mod websocket;
 
 use std::sync::Arc;
 

@@ -60,7 +60,7 @@ pub fn is_at(json: &[u8], api_version: &str) -> bool {
         .is_some_and(|rest| rest.first() == Some(&b'"'))
 }
 
-fn meta_version(beta: bool) -> &'static str {
+pub fn meta_version(beta: bool) -> &'static str {
     if beta {
         "meta.k8s.io/v1beta1"
     } else {

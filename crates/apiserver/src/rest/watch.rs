@@ -11,10 +11,10 @@ use knarr_store::{Event, EventKind, Range, RevisionError, Stored, Watch};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Target, list::too_large, parse, present};
+use super::{Target, frames, list::too_large, parse, present, websocket};
 use crate::{
     Outcome,
-    accept::{Accept, Shape},
+    accept::{Accept, Format, Shape},
     body::{BoxError, Response},
     chain::Call,
     query::{self, ListOptions},
@@ -45,17 +45,21 @@ pub async fn watch(call: &Call, target: &Target) -> Outcome<Response> {
         })
     })?;
     let stream = Stream::start(call, target, &accept, &options, selection, from);
+    if websocket::is_asked(call) {
+        return websocket::answer(call, stream)
+            .ok_or_else(|| Status::bad_request("the connection cannot become a WebSocket").into());
+    }
     let frames = futures::stream::unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;
         Some((Ok::<_, BoxError>(Frame::data(bytes)), stream))
     });
-    let mut response = respond::raw(200, "application/json", Bytes::new());
+    let mut response = respond::raw(200, frames::content_type(accept.format), Bytes::new());
     *response.body_mut() = BodyExt::boxed_unsync(StreamBody::new(frames));
     Ok(response)
 }
 
 /// A running watch.
-struct Stream {
+pub struct Stream {
     shared: Arc<Shared>,
     target: Target,
     accept: Accept,
@@ -145,11 +149,16 @@ impl Stream {
         Ok(())
     }
 
+    /// How changes are written.
+    pub fn format(&self) -> Format {
+        self.accept.format
+    }
+
     /// The next piece of the stream; none at its end.
-    async fn next(&mut self) -> Option<Bytes> {
+    pub async fn next(&mut self) -> Option<Bytes> {
         if let Some(status) = self.failed.take() {
             self.watch = None;
-            return Some(error_frame(&status));
+            return Some(self.error_frame(&status));
         }
         if let Some(piece) = self.initial_piece() {
             return Some(piece);
@@ -167,7 +176,7 @@ impl Stream {
                     }
                     Err(error) => {
                         self.watch = None;
-                        return Some(error_frame(&revision_status(error)));
+                        return Some(self.error_frame(&revision_status(error)));
                     }
                 },
                 () = tokio::time::sleep_until(self.next_bookmark.min(self.deadline)) => {
@@ -224,7 +233,7 @@ impl Stream {
                 Some(Some(Ok(next))) => event = next,
                 Some(Some(Err(error))) => {
                     self.watch = None;
-                    out.extend_from_slice(&error_frame(&revision_status(error)));
+                    out.extend_from_slice(&self.error_frame(&revision_status(error)));
                     break;
                 }
                 _ => break,
@@ -265,23 +274,27 @@ impl Stream {
         {
             return self.frame(kind, &event.object.json);
         }
-        event
-            .frame
-            .get_or_init(|| plain_frame(kind, &event.object.json))
+        let format = self.accept.format;
+        let shared = match format {
+            Format::Protobuf => &event.message,
+            Format::Json | Format::Yaml => &event.frame,
+        };
+        shared
+            .get_or_init(|| frames::frame(format, kind, &event.object.json))
             .clone()
     }
 
     /// A frame of this watch's own.
     fn frame(&mut self, kind: &str, json: &Bytes) -> Bytes {
         if self.accept.shape == Shape::Whole && present::is_at(json, &self.target.api_version()) {
-            return plain_frame(kind, json);
+            return frames::frame(self.accept.format, kind, json);
         }
         match self.target.decode(json) {
             Ok(object) => {
                 let shown = self.shape(object);
-                encode_frame(kind, &shown)
+                self.encode_frame(kind, &shown)
             }
-            Err(status) => error_frame(&status),
+            Err(status) => self.error_frame(&status),
         }
     }
 
@@ -319,29 +332,16 @@ impl Stream {
             Shape::Partial => present::partial(object, self.accept.beta),
             _ => object,
         };
-        encode_frame("BOOKMARK", &shown)
+        self.encode_frame("BOOKMARK", &shown)
     }
-}
 
-fn plain_frame(kind: &str, json: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(json.len() + kind.len() + 25);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(json);
-    out.extend_from_slice(b"}\n");
-    out.freeze()
-}
+    fn encode_frame(&self, kind: &str, object: &Value) -> Bytes {
+        frames::frame(self.accept.format, kind, object.to_string().as_bytes())
+    }
 
-fn encode_frame(kind: &str, object: &Value) -> Bytes {
-    plain_frame(kind, object.to_string().as_bytes())
-}
-
-fn error_frame(status: &Status) -> Bytes {
-    plain_frame(
-        "ERROR",
-        serde_json::to_string(status).unwrap_or_default().as_bytes(),
-    )
+    fn error_frame(&self, status: &Status) -> Bytes {
+        frames::failure(self.accept.format, status)
+    }
 }
 
 fn revision_status(error: RevisionError) -> Status {
