@@ -7,7 +7,7 @@ use clap::Args;
 use knarr_runtime::images::RegistryConfig;
 
 #[derive(Args, Clone, Debug)]
-pub struct Options {
+pub struct Registries {
     /// Registry to speak to without TLS. May be repeated.
     #[arg(long, value_name = "HOST[:PORT]")]
     pub insecure_registry: Vec<String>,
@@ -19,7 +19,7 @@ pub struct Options {
     pub registry_certs: PathBuf,
 }
 
-impl Options {
+impl Registries {
     /// # Errors
     /// When a mirror is not `REGISTRY=URL`.
     pub fn config(&self) -> Result<RegistryConfig> {
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     fn config(mirrors: &[&str]) -> Result<RegistryConfig> {
-        let options = Options {
+        let options = Registries {
             insecure_registry: vec!["reg.test:5000".into()],
             registry_mirror: mirrors.iter().map(ToString::to_string).collect(),
             registry_certs: "/certs".into(),

@@ -59,7 +59,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/12")]
     pub service_cidr: Vec<IpNet>,
     #[command(flatten)]
-    pub registries: registries::Options,
+    pub registries: registries::Registries,
     /// Domain of cluster names.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,

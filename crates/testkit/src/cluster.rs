@@ -149,11 +149,16 @@ impl Cluster {
         }
     }
 
+    /// The admin's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir().join("admin.kubeconfig")
+    }
+
     /// A command in the node's network.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = self.namespace.command(program);
         command
-            .env("KUBECONFIG", self.data_dir().join("admin.kubeconfig"))
+            .env("KUBECONFIG", self.kubeconfig())
             .env("HOME", self.dir.path());
         command
     }

@@ -1,6 +1,7 @@
 //! Whole clusters, driven by the real kubectl as users drive them.
 
 mod blog;
+mod clients;
 mod ingress;
 mod kubectl;
 mod lifecycle;
