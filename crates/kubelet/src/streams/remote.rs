@@ -192,16 +192,19 @@ fn encode(channel: Channel, bytes: &[u8], base64: bool) -> Message {
 
 fn decode(message: Message, base64: bool) -> Option<(u8, Bytes)> {
     match message {
-        Message::Binary(mut bytes) if !bytes.is_empty() => {
-            let channel = bytes.split_to(1)[0];
-            Some((channel, bytes))
-        }
         Message::Text(text) if base64 && !text.is_empty() => {
             let channel = text.as_bytes()[0].checked_sub(b'0')?;
             Some((channel, STANDARD.decode(&text.as_bytes()[1..]).ok()?.into()))
         }
+        // Some clients send what is text as such, under the protocols for bytes too.
+        Message::Binary(bytes) => first_byte(bytes),
+        Message::Text(text) => first_byte(text.into()),
         _ => None,
     }
+}
+
+fn first_byte(mut bytes: Bytes) -> Option<(u8, Bytes)> {
+    (!bytes.is_empty()).then(|| (bytes.split_to(1)[0], bytes))
 }
 
 /// A remote on a SPDY session. None when the client did not open its streams in time.
@@ -367,6 +370,10 @@ mod tests {
         );
         assert_eq!(
             decode(Message::Binary(Bytes::from_static(b"\x00hi")), false),
+            Some((0, Bytes::from_static(b"hi")))
+        );
+        assert_eq!(
+            decode(Message::text("\0hi"), false),
             Some((0, Bytes::from_static(b"hi")))
         );
         assert_eq!(decode(Message::Binary(Bytes::new()), false), None);
