@@ -12,6 +12,7 @@ use crate::{
     accept::{self, Accept, Offer, Route},
     authn,
     body::{RequestBody, Response},
+    metrics::Observed,
     query::Query,
     request::RequestInfo,
     respond, route,
@@ -146,6 +147,7 @@ async fn stages(shared: Arc<Shared>, request: Request<RequestBody>, peer: Peer) 
         annotations: Mutex::default(),
         upgrade: Mutex::new(upgrade),
     };
+    let observed = Observed::new(&call, long_running(&call.info));
     let outcome = match authn::authenticate(&mut call, &peer) {
         Ok(()) => limited(&call, body).await,
         Err(status) => Err(status),
@@ -153,7 +155,7 @@ async fn stages(shared: Arc<Shared>, request: Request<RequestBody>, peer: Peer) 
     let mut response =
         outcome.unwrap_or_else(|status| respond::status(&call.error_form(), &status));
     respond::warn(&mut response, &call.warnings.lock());
-    response
+    observed.answered(response)
 }
 
 /// Runs the rest of the chain within the time a request may take.

@@ -29,6 +29,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// After this time a request that is no watch, log or proxy is answered 504.
     pub request_timeout: Duration,
+    /// How long requests are still taken after `/readyz` has begun to fail, when the server stops.
+    pub shutdown_delay: Duration,
 }
 
 /// Admission plugins by their names in the original's flags.
@@ -62,6 +64,7 @@ impl Config {
             kubelet: None,
             admission: AdmissionConfig::default(),
             request_timeout: Duration::from_secs(60),
+            shutdown_delay: Duration::ZERO,
         }
     }
 }

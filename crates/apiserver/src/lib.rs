@@ -16,6 +16,7 @@ mod discovery;
 mod expire;
 mod heads;
 mod health;
+mod metrics;
 mod poststart;
 mod proxy;
 mod query;

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -26,7 +26,10 @@ use crate::{
     body::Response,
     chain::{self, Peer},
     discovery::Documents,
-    expire, poststart,
+    expire,
+    health::Health,
+    metrics::Metrics,
+    poststart,
     proxy::Kubelets,
     serve,
     webhook::Clients,
@@ -62,6 +65,12 @@ pub(crate) struct Shared {
     pub advertise: Option<std::net::SocketAddr>,
     pub client_cas: Vec<rustls_pki_types::CertificateDer<'static>>,
     pub request_timeout: Duration,
+    pub metrics: Metrics,
+    pub health: Health,
+    /// How long the server goes on after it has said that it is not ready any more.
+    pub shutdown_delay: Duration,
+    /// Cancelled when the server is about to stop.
+    pub draining: CancellationToken,
     /// Cancelled when the server stops: ends watches and background tasks.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
@@ -78,6 +87,7 @@ impl ApiServer {
     /// # Errors
     /// When keys cannot be read or the default objects cannot be written.
     pub async fn new(config: Config) -> Result<Self, StartError> {
+        LazyLock::force(&crate::metrics::STARTED);
         let tokens = config
             .tokens
             .map(Tokens::new)
@@ -109,6 +119,10 @@ impl ApiServer {
             advertise: config.advertise,
             client_cas: config.client_cas,
             request_timeout: config.request_timeout,
+            metrics: Metrics::default(),
+            health: Health::default(),
+            shutdown_delay: config.shutdown_delay,
+            draining: CancellationToken::new(),
             stop,
             tasks,
         });
@@ -135,8 +149,11 @@ impl ApiServer {
         serve::run(self.0.clone(), listener, tls).await
     }
 
-    /// Ends watches, connections and background tasks and waits for them.
+    /// Says that the server is not ready any more, gives clients the configured time to notice, then ends watches,
+    /// connections and background tasks and waits for them.
     pub async fn stop(&self) {
+        self.0.draining.cancel();
+        tokio::time::sleep(self.0.shutdown_delay).await;
         self.0.stop.cancel();
         self.0.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.0.tasks.wait()).await;

@@ -4,7 +4,7 @@ use knarr_api::Registry;
 use serde_json::{Map, Value, json};
 
 use super::{Entry, entries, group_versions};
-use crate::chain::Call;
+use crate::{chain::Call, health};
 
 /// `/`: the paths there are.
 pub fn paths(registry: &Registry) -> Value {
@@ -13,15 +13,15 @@ pub fn paths(registry: &Registry) -> Value {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
     }
+    paths.extend(health::paths());
     for path in [
         "/.well-known/openid-configuration",
-        "/healthz",
-        "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
+        "/openapi/v3/",
         "/openid/v1/jwks",
-        "/readyz",
         "/version",
     ] {
         paths.push(path.into());
