@@ -18,6 +18,9 @@ pub enum OpenError {
         offset: u64,
         why: String,
     },
+    /// The transformer cannot read what it finds.
+    #[error("what is stored at {key} cannot be read: {why}")]
+    Sealed { key: String, why: String },
     #[error("cannot {doing} {}: {source}", .path.display())]
     Io {
         doing: &'static str,

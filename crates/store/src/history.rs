@@ -39,7 +39,7 @@ pub(crate) struct Entry {
 }
 
 /// What an event keeps from being freed, about: the state it replaced, and the frame that its first watcher makes.
-fn weight(event: &Event) -> usize {
+pub(crate) fn weight(event: &Event) -> usize {
     event.object.json.len() + event.previous.as_ref().map_or(0, |p| p.json.len())
 }
 
@@ -83,6 +83,13 @@ impl History {
             gone
         };
         drop(gone);
+    }
+
+    /// All events, and the newest revision before them.
+    pub(crate) fn all(&self) -> (u64, Vec<Arc<Event>>) {
+        let ring = self.ring.read();
+        let events = ring.events.iter().map(|entry| entry.event.clone());
+        (ring.compacted, events.collect())
     }
 
     /// All events behind `revision`.

@@ -27,7 +27,7 @@ pub(crate) struct Model {
     view: RwLock<View>,
     /// By [`group_of`] of the keys in it; made when the first change or watch of the group comes.
     histories: RwLock<HashMap<Box<str>, Arc<History>>>,
-    /// Revision at open: nothing is known of changes before it.
+    /// Nothing is known of changes up to here, in groups that have no history.
     opened: u64,
     limits: Limits,
     /// Tells those in `wait_for`.
@@ -41,6 +41,45 @@ pub(crate) struct Limits {
     pub count: usize,
     pub keep: std::time::Duration,
     pub bytes: usize,
+}
+
+/// Bytes that the past of one resource may hold beyond what is live.
+const HISTORY_BYTES: usize = 16 << 20;
+
+impl Limits {
+    pub(crate) fn of(count: usize, keep: std::time::Duration) -> Limits {
+        Limits {
+            count,
+            keep,
+            bytes: HISTORY_BYTES,
+        }
+    }
+}
+
+/// The recent past of everything, to be kept over a restart.
+pub(crate) struct Past {
+    /// Floor of groups that have no history.
+    pub opened: u64,
+    /// By group: changes up to this revision are not known.
+    pub floors: BTreeMap<Box<str>, u64>,
+    /// In revision order.
+    pub events: Vec<Arc<Event>>,
+}
+
+impl Past {
+    /// Forgets the oldest until the states in it are `most` bytes at most.
+    pub(crate) fn limit(&mut self, most: usize) {
+        let mut bytes = 0;
+        let kept = self.events.iter().rev().take_while(|event| {
+            bytes += crate::history::weight(event);
+            bytes <= most
+        });
+        let gone = self.events.len() - kept.count();
+        for event in self.events.drain(..gone) {
+            let group = group_of(&event.object.key);
+            self.floors.insert(group.into(), event.object.revision);
+        }
+    }
 }
 
 /// The part of a key that all objects of one resource share: `/registry/pods/`, `/registry/services/specs/`,
@@ -58,11 +97,18 @@ pub(crate) fn group_of(key: &str) -> &str {
 }
 
 impl Model {
-    pub(crate) fn new(map: Map, revision: u64, limits: Limits) -> Self {
+    /// Nothing is known of changes up to `opened`, except those in `histories`.
+    pub(crate) fn with_past(
+        map: Map,
+        revision: u64,
+        limits: Limits,
+        opened: u64,
+        histories: HashMap<Box<str>, Arc<History>>,
+    ) -> Self {
         Model {
             view: RwLock::new(View { map, revision }),
-            histories: RwLock::default(),
-            opened: revision,
+            histories: RwLock::new(histories),
+            opened,
             limits,
             reached: signal::Sender::new(revision),
             closed: AtomicBool::new(false),
@@ -117,6 +163,24 @@ impl Model {
         all.entry(group.into())
             .or_insert_with(|| Arc::new(History::new(self.opened, self.limits)))
             .clone()
+    }
+
+    /// All changes that are known.
+    pub(crate) fn past(&self) -> Past {
+        let histories = self.histories.read();
+        let mut past = Past {
+            opened: self.opened,
+            floors: BTreeMap::new(),
+            events: Vec::new(),
+        };
+        for (group, history) in histories.iter() {
+            let (floor, events) = history.all();
+            past.floors.insert(group.clone(), floor);
+            past.events.extend(events);
+        }
+        past.events
+            .sort_unstable_by_key(|event| event.object.revision);
+        past
     }
 
     /// Lets go of what is older than it needs to be.

@@ -9,6 +9,8 @@ use std::{
 use bytes::Bytes;
 use knarr_api::{Head, head::Encoded};
 
+use crate::Transformer;
+
 /// An object at one revision. Immutable; shared by readers, lists and watchers.
 #[derive(Debug)]
 pub struct Stored {
@@ -85,10 +87,18 @@ pub enum WriteError {
     /// The key is at another revision than expected; here is what it holds.
     #[error("key is at revision {}", .0.revision)]
     Conflict(Arc<Stored>),
-    /// The engine failed. The write may or may not survive a restart; nothing more is accepted.
+    /// The write did not happen, because the engine cannot be reached. It may be tried again.
+    #[error("store cannot be reached: {0}")]
+    Unavailable(String),
+    /// The engine failed. The write may or may not be there, now or after a restart.
     #[error("store failed: {0}")]
     Engine(String),
 }
+
+/// What is newest cannot be told at the moment, for the engine cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("store cannot be reached: {0}")]
+pub struct Unavailable(pub String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
@@ -108,6 +118,17 @@ pub struct Event {
     pub frame: OnceLock<Bytes>,
     /// The same in protobuf, with its length before it.
     pub message: OnceLock<Bytes>,
+}
+
+impl Event {
+    pub(crate) fn new(kind: EventKind, object: Arc<Stored>, previous: Option<Arc<Stored>>) -> Self {
+        Event {
+            kind,
+            object,
+            previous,
+            frame: OnceLock::new(),
+        }
+    }
 }
 
 /// A consistent view of one prefix.
@@ -143,7 +164,7 @@ pub enum RevisionError {
     Future { asked: u64, current: u64 },
 }
 
-/// How to open a store.
+/// How to open a store of the embedded engine.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub dir: PathBuf,
@@ -153,6 +174,8 @@ pub struct Options {
     pub keep: Duration,
     /// A log that is larger than this (bytes), and than twice the live objects, is replaced by a snapshot of them.
     pub compact_at: u64,
+    /// Encryption at rest.
+    pub transformer: Option<Arc<dyn Transformer>>,
 }
 
 impl Options {
@@ -162,6 +185,7 @@ impl Options {
             history: 1000,
             keep: Duration::from_secs(300),
             compact_at: 32 << 20,
+            transformer: None,
         }
     }
 }

@@ -225,12 +225,18 @@ async fn everything_is_there_after_a_restart() {
         ),
         (4, 2, "a")
     );
-    assert!(matches!(
-        store.watch(PODS, Some(4)),
-        Err(RevisionError::Compacted { .. })
-    ));
+    let mut watch = store.watch(PODS, Some(2)).unwrap();
     let gone = delete(&store, A, 4).await.unwrap();
     assert_eq!(value_of(&gone)["metadata"]["resourceVersion"], "6");
+    for (kind, key, revision) in [
+        (EventKind::Added, B, 3),
+        (EventKind::Modified, A, 4),
+        (EventKind::Deleted, B, 5),
+        (EventKind::Deleted, A, 6),
+    ] {
+        let event = next(&mut watch).await;
+        assert_eq!(summary(&event), (kind, key.to_owned(), revision));
+    }
     let clone = store.clone();
     store.close().await;
     assert!(matches!(
@@ -281,5 +287,55 @@ async fn compaction_bounds_the_disk() {
     assert_eq!(store.revision(), revision + 1);
     assert_eq!(keys(&list(&store, PODS)), [A, B]);
     assert_eq!(value_of(&store.get(A).unwrap())["value"], text);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_past_survives_a_restart_also_behind_a_compaction() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        compact_at: 200_000,
+        ..Options::new(dir.path())
+    };
+    let store = try_open(&options).await.unwrap();
+    let text = "x".repeat(1000);
+    let mut past = Vec::new();
+    for n in 0..300 {
+        let key = format!("{PODS}default/{}", n % 7);
+        let done = match store.get(&key) {
+            None => create(&store, &key, &format!("{n} {text}")).await,
+            Some(old) if n % 5 == 0 => delete(&store, &key, old.revision).await,
+            Some(old) => update(&store, &key, old.revision, &format!("{n} {text}")).await,
+        };
+        let at = done.unwrap().revision;
+        past.push((at, list(&store, PODS)));
+    }
+    store.close().await;
+    let snapshots = std::fs::read_dir(dir.path()).unwrap().filter(|f| {
+        let name = f.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with("snapshot-")
+    });
+    assert_eq!(snapshots.count(), 1, "there was a compaction");
+    let store = try_open(&options).await.unwrap();
+    let (mut kept, mut gone) = (0, 0);
+    for (at, was) in &past {
+        let range = Range {
+            prefix: PODS,
+            at: Some(*at),
+            ..Range::default()
+        };
+        let Ok(listing) = store.list(range) else {
+            gone += 1;
+            assert_eq!(kept, 0, "only the oldest goes");
+            continue;
+        };
+        kept += 1;
+        let shown = |items: &[std::sync::Arc<knarr_store::Stored>]| {
+            items.iter().map(|i| i.json.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&listing.items), shown(was));
+        assert!(store.watch(PODS, Some(*at)).is_ok());
+    }
+    assert!(kept > 40 && gone > 0, "{kept} {gone}");
     store.close().await;
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use common::{PODS, create, delete, list, try_open, update};
 use futures::FutureExt;
-use knarr_store::{Event, EventKind, Options, Range, Store, Stored};
+use knarr_store::{Event, EventKind, Options, Range, RevisionError, Store, Stored};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -83,6 +83,16 @@ impl Follower {
             watch,
             revision: listing.revision,
         }
+    }
+
+    /// Goes on where it was, in a store that was opened again. False when that is compacted.
+    fn resume(&mut self, store: &Store, compacts: bool) -> bool {
+        match store.watch(self.prefix, Some(self.revision)) {
+            Ok(watch) => self.watch = watch,
+            Err(RevisionError::Compacted { .. }) if compacts => return false,
+            Err(error) => panic!("the past does not survive a restart: {error}"),
+        }
+        true
     }
 
     fn take(&mut self, event: &Event) {
@@ -170,10 +180,11 @@ async fn write_all(store: &Store, writes: &mut Vec<(usize, u8)>) -> usize {
     done
 }
 
-async fn run(steps: Vec<Step>) {
+async fn run(steps: Vec<Step>, compacts: bool) {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
-        compact_at: 2_000,
+        // Half of that is what a compaction leaves of the past.
+        compact_at: if compacts { 3_000 } else { 32 << 20 },
         keep: Duration::from_secs(60),
         ..Options::new(dir.path())
     };
@@ -198,13 +209,16 @@ async fn run(steps: Vec<Step>) {
             Step::Reopen => {
                 write_all(&store, &mut waiting).await;
                 let (was, revision) = (state(&list(&store, PODS)), store.revision());
-                followers.clear();
                 store.close().await;
                 store = try_open(&options).await.unwrap();
                 assert_eq!(
                     (state(&list(&store, PODS)), store.revision()),
                     (was, revision)
                 );
+                followers.retain_mut(|follower| follower.resume(&store, compacts));
+                for follower in &mut followers {
+                    follower.check(&store).await;
+                }
             }
         }
     }
@@ -219,8 +233,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_list_and_its_events_lead_to_the_next_list(steps in steps()) {
+    fn a_list_and_its_events_lead_to_the_next_list(steps in steps(), compacts: bool) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(run(steps));
+        runtime.block_on(run(steps, compacts));
     }
 }

@@ -1,30 +1,23 @@
-//! What makes writes durable. The read model does the rest.
+//! Where writes are decided and made durable. The read model, which every engine feeds, does the rest.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use crate::{Event, model::Map};
+use futures::future::BoxFuture;
+
+use crate::{Stored, Unavailable, Write, WriteError};
 
 pub(crate) mod embedded;
 
-/// Why a commit failed.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// Nothing of the batch is there, now or after a restart; the next batch may work (disk full).
-    Refused(io::Error),
-    /// Nobody knows what survives a restart. Nothing more may be acknowledged.
-    Broken(io::Error),
-}
+/// An engine decides writes, makes them durable, and shows them to readers and watchers in the read model.
+pub(crate) trait Engine: Send + Sync {
+    /// Does one write. After `Ok` it is durable, and the read model has it.
+    fn write(&self, write: Write) -> BoxFuture<'_, Result<Arc<Stored>, WriteError>>;
 
-/// An engine takes decided changes in revision order. It is driven by one thread.
-pub(crate) trait Engine: Send {
-    /// Makes the batch durable: after `Ok` it survives kill -9 and power loss.
-    fn commit(&mut self, batch: &[Arc<Event>]) -> Result<(), Failure>;
+    /// Waits until the read model has every write that anybody, on this server or another, was told of before the call.
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), Unavailable>>;
 
-    /// Called between batches with the state they led to; the moment to bound disk use. Must not take long.
-    fn tidy(&mut self, live: &Map, revision: u64);
-
-    /// Leaves everything in order for the next open.
-    fn close(&mut self) -> io::Result<()>;
+    /// Finishes what was begun and leaves everything in order for the next open. Later writes fail.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// A stored object as an engine gives it back at open: the head is not parsed yet.

@@ -1,7 +1,8 @@
 //! The bytes of store files.
 //!
-//! A file is a header and frames. A log's frame is one batch of writes; a snapshot's frames are live objects, the last one
-//! is empty and says how many there were. Numbers are little-endian.
+//! A file is a header and frames. A log's frame is one batch of writes. A snapshot's frames are the live objects, then the
+//! recent changes that led to them (see [`Op`]); the last one is empty and says how many live objects there are. Numbers
+//! are little-endian.
 //!
 //! ```text
 //! header   "KNARRDB1" · kind u32 · salt u32 · base revision u64 · 0 u32 · crc u32
@@ -10,21 +11,57 @@
 //! record   op u8 · revision u64 · created u64 · hole u32 · length of key u32 · length of json u32 · key · json
 //! ```
 //!
+//! `json` is what the [`Transformer`](crate::Transformer) made of the object's bytes, when there is one.
+//!
 //! Checksums start from the file's random salt, so that nothing a client stores can look like a frame.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Event, EventKind, Stored, engine::Record};
+use crate::{Event, EventKind, Stored, Transformer, engine::Record};
 
 pub(super) const HEADER: usize = 32;
 pub(super) const FRAME: usize = 16;
 pub(super) const MAGIC: &[u8; 4] = b"KNFR";
 const FILE_MAGIC: &[u8; 8] = b"KNARRDB1";
-const PUT: u8 = 1;
-const DELETE: u8 = 2;
 const RECORD: usize = 29;
+
+/// What a record says. All but the first two are only found in snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Op {
+    /// The key holds this from here on.
+    Put = 1,
+    /// The key is gone from here on.
+    Delete = 2,
+    /// No change of the resource whose keys begin with `key` is known up to `revision`; with an empty key, of all that
+    /// are not named.
+    Floor = 3,
+    /// What the key held before the first of the past changes of it.
+    Before = 4,
+    /// A past change to a state that was changed again.
+    PastPut = 5,
+    /// A past change to the state that is live.
+    PastLive = 6,
+    /// A past delete.
+    PastDelete = 7,
+}
+
+impl Op {
+    fn of(byte: u8) -> Option<Op> {
+        let all = [
+            Op::Put,
+            Op::Delete,
+            Op::Floor,
+            Op::Before,
+            Op::PastPut,
+            Op::PastLive,
+            Op::PastDelete,
+        ];
+        all.into_iter().find(|op| *op as u8 == byte)
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -104,41 +141,64 @@ impl Header {
 }
 
 /// A frame being built.
-pub(super) struct Builder {
+pub(super) struct Builder<'t> {
     out: Vec<u8>,
     count: u32,
+    transformer: Option<&'t dyn Transformer>,
 }
 
-impl Builder {
+impl<'t> Builder<'t> {
     /// Builds into `buffer`, whose memory is used again.
-    pub(super) fn new(mut buffer: Vec<u8>) -> Self {
+    pub(super) fn new(mut buffer: Vec<u8>, transformer: Option<&'t dyn Transformer>) -> Self {
         buffer.clear();
         buffer.resize(FRAME + 12, 0);
         Builder {
             out: buffer,
             count: 0,
+            transformer,
         }
     }
 
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(super) fn event(&mut self, event: &Event) -> io::Result<()> {
         match event.kind {
-            EventKind::Deleted => self.record(DELETE, &event.object, &[]),
-            _ => self.put(&event.object),
+            EventKind::Deleted => self.object(Op::Delete, &event.object),
+            _ => self.object(Op::Put, &event.object),
         }
     }
 
-    pub(super) fn put(&mut self, object: &Stored) {
-        self.record(PUT, object, &object.json);
+    /// # Errors
+    /// When the transformer refuses.
+    pub(super) fn object(&mut self, op: Op, object: &Stored) -> io::Result<()> {
+        let sealed;
+        let mut json: &[u8] = match op {
+            Op::Put | Op::Before | Op::PastPut => &object.json,
+            _ => &[],
+        };
+        if let Some(transformer) = self.transformer.filter(|_| !json.is_empty()) {
+            sealed = transformer
+                .seal(&object.key, json)
+                .map_err(io::Error::other)?;
+            json = sealed.as_deref().unwrap_or(json);
+        }
+        let numbers = (object.revision, object.created, object.hole);
+        self.record(op, &object.key, numbers, json);
+        Ok(())
     }
 
-    fn record(&mut self, op: u8, object: &Stored, json: &[u8]) {
-        self.out.push(op);
-        self.out.extend_from_slice(&object.revision.to_le_bytes());
-        self.out.extend_from_slice(&object.created.to_le_bytes());
-        for length in [object.hole, object.key.len(), json.len()] {
+    /// For [`Op::Floor`].
+    pub(super) fn floor(&mut self, group: &str, revision: u64) {
+        self.record(Op::Floor, group, (revision, 0, 0), &[]);
+    }
+
+    fn record(&mut self, op: Op, key: &str, numbers: (u64, u64, usize), json: &[u8]) {
+        let (revision, created, hole) = numbers;
+        self.out.push(op as u8);
+        self.out.extend_from_slice(&revision.to_le_bytes());
+        self.out.extend_from_slice(&created.to_le_bytes());
+        for length in [hole, key.len(), json.len()] {
             self.out.extend_from_slice(&(length as u32).to_le_bytes());
         }
-        self.out.extend_from_slice(object.key.as_bytes());
+        self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(json);
         self.count += 1;
     }
@@ -197,40 +257,34 @@ pub(super) fn find_frame(salt: u32, bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// One change as read back.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    Put(Record),
-    Delete { key: Arc<str>, revision: u64 },
-}
-
 /// A payload as read back.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub revision: u64,
     /// Of records; in a snapshot's last frame, of all of them.
     pub count: u32,
-    pub changes: Vec<Change>,
+    pub records: Vec<(Op, Record)>,
 }
 
 /// `None` when the payload (whose checksum was right) is not what this version writes.
 pub(super) fn decode(payload: &[u8]) -> Option<Frame> {
     let (revision, count) = (u64_at(payload, 0)?, u32_at(payload, 8)?);
     let mut rest = payload.get(12..)?;
-    let mut changes = Vec::new();
+    let mut records = Vec::new();
     while !rest.is_empty() {
-        let (change, used) = decode_record(rest)?;
-        changes.push(change);
+        let (op, record, used) = decode_record(rest)?;
+        records.push((op, record));
         rest = &rest[used..];
     }
     Some(Frame {
         revision,
         count,
-        changes,
+        records,
     })
 }
 
-fn decode_record(bytes: &[u8]) -> Option<(Change, usize)> {
+fn decode_record(bytes: &[u8]) -> Option<(Op, Record, usize)> {
+    let op = Op::of(*bytes.first()?)?;
     let (revision, created) = (u64_at(bytes, 1)?, u64_at(bytes, 9)?);
     let hole = u32_at(bytes, 17)? as usize;
     let key_end = RECORD + u32_at(bytes, 21)? as usize;
@@ -239,18 +293,14 @@ fn decode_record(bytes: &[u8]) -> Option<(Change, usize)> {
         .ok()?
         .into();
     let json = Bytes::copy_from_slice(bytes.get(key_end..end)?);
-    let change = match bytes[0] {
-        PUT => Change::Put(Record {
-            key,
-            revision,
-            created,
-            hole,
-            json,
-        }),
-        DELETE => Change::Delete { key, revision },
-        _ => return None,
+    let record = Record {
+        key,
+        revision,
+        created,
+        hole,
+        json,
     };
-    Some((change, end))
+    Some((op, record, end))
 }
 
 #[cfg(test)]
@@ -271,8 +321,8 @@ mod tests {
 
     #[test]
     fn frames_come_back_as_they_were() {
-        let mut builder = Builder::new(vec![1; 100]);
-        builder.put(&object("/a", "{}"));
+        let mut builder = Builder::new(vec![1; 100], None);
+        builder.object(Op::Put, &object("/a", "{}")).unwrap();
         let frame = builder.finish(99, 7);
         let (length, sum) = frame_head(99, &frame).unwrap();
         assert_eq!(length, frame.len() - FRAME);
@@ -289,7 +339,7 @@ mod tests {
             Some(Frame {
                 revision: 7,
                 count: 1,
-                changes: vec![Change::Put(want)]
+                records: vec![(Op::Put, want)]
             })
         );
         assert_eq!(frame_head(98, &frame), None);
@@ -297,8 +347,8 @@ mod tests {
 
     #[test]
     fn frames_are_found_behind_rubbish_and_only_whole() {
-        let mut builder = Builder::new(Vec::new());
-        builder.put(&object("/a", "KNFR"));
+        let mut builder = Builder::new(Vec::new(), None);
+        builder.object(Op::Put, &object("/a", "KNFR")).unwrap();
         let frame = builder.finish(1, 7);
         let mut bytes = b"xKNFRxx".to_vec();
         bytes.extend_from_slice(&frame);

@@ -7,8 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::format::{HEADER, Header};
-use crate::engine::Failure;
+use super::{
+    format::{HEADER, Header},
+    journal::Failure,
+};
 
 /// Behind small frames the file is filled with zeros ahead, as much again as it holds, within these bounds: a sync that does
 /// not change the file's length is three times as fast. Large frames only pay the change of length, not twice the bytes.

@@ -12,13 +12,21 @@ use std::{
     sync::Arc,
 };
 
-use super::format::{self, Change, FRAME, Frame, HEADER, Header, Kind};
+use super::{
+    format::{self, FRAME, Frame, HEADER, Header, Kind, Op},
+    past::Past,
+};
 use crate::{OpenError, engine::Record};
+
+/// What is live, by key.
+pub(super) type Live = HashMap<Arc<str>, Record>;
 
 /// What a store directory holds.
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
-    pub live: HashMap<Arc<str>, Record>,
+    pub live: Live,
+    /// Recent changes that led there.
+    pub past: Past,
     pub revision: u64,
     /// The newest log, where it goes on, and whether its end was torn.
     pub log: Option<Tail>,
@@ -101,12 +109,15 @@ pub(super) fn recover(dir: &Path, first: u64) -> Result<Recovered, OpenError> {
     let found = look(dir)?;
     let mut state = Recovered {
         revision: first,
+        past: Past::new(first),
         obsolete: found.temporary,
         ..Recovered::default()
     };
     if let Some((&newest, older)) = found.snapshots.split_last() {
         let path = snapshot_path(dir, newest);
-        state.snapshot_bytes = load_snapshot(&path, newest, &mut state.live)?;
+        // A snapshot without a past (as older versions wrote them) begins it.
+        state.past = Past::new(newest);
+        state.snapshot_bytes = load_snapshot(&path, newest, &mut state.live, &mut state.past)?;
         state.revision = newest;
         state
             .obsolete
@@ -142,23 +153,31 @@ pub(super) fn recover(dir: &Path, first: u64) -> Result<Recovered, OpenError> {
 fn load_snapshot(
     path: &Path,
     revision: u64,
-    live: &mut HashMap<Arc<str>, Record>,
+    live: &mut Live,
+    past: &mut Past,
 ) -> Result<u64, OpenError> {
     let mut reader = Reader::open(path, Kind::Snapshot, revision)?;
     loop {
         let at = reader.offset;
         match reader.next()? {
-            Step::Frame(frame) if frame.changes.is_empty() => {
+            Step::Frame(frame) if frame.records.is_empty() => {
+                past.snapshot_ends();
                 return if frame.count as usize == live.len() {
                     Ok(reader.length)
                 } else {
                     Err(OpenError::damaged(path, at, "objects are missing from it"))
                 };
             }
-            Step::Frame(frame) => frame
-                .changes
-                .into_iter()
-                .for_each(|change| change.apply(live)),
+            Step::Frame(frame) => {
+                for (op, record) in frame.records {
+                    match op {
+                        Op::Put => {
+                            live.insert(record.key.clone(), record);
+                        }
+                        _ => past.recall(op, record, live),
+                    }
+                }
+            }
             Step::End(why) => return Err(OpenError::damaged(path, at, why)),
         }
     }
@@ -179,10 +198,9 @@ fn replay_log(
             }
             Step::Frame(frame) => {
                 state.revision = frame.revision;
-                frame
-                    .changes
-                    .into_iter()
-                    .for_each(|change| change.apply(&mut state.live));
+                for (op, record) in frame.records {
+                    replay(op, record, state);
+                }
                 continue;
             }
             Step::End(why) => why,
@@ -204,13 +222,15 @@ fn replay_log(
     }
 }
 
-impl Change {
-    fn apply(self, live: &mut HashMap<Arc<str>, Record>) {
-        match self {
-            Change::Put(record) => live.insert(record.key.clone(), record),
-            Change::Delete { key, .. } => live.remove(&key),
-        };
-    }
+/// One change of a log.
+fn replay(op: Op, record: Record, state: &mut Recovered) {
+    let deleted = op == Op::Delete;
+    let previous = if deleted {
+        state.live.remove(&record.key)
+    } else {
+        state.live.insert(record.key.clone(), record.clone())
+    };
+    state.past.push(deleted, record, previous);
 }
 
 enum Step {

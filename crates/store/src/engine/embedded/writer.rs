@@ -14,10 +14,11 @@ use tokio::sync::oneshot;
 
 use crate::{
     Event, EventKind, Stored, Write, WriteError,
-    engine::{Engine, Failure},
     lock::Lock,
     model::{Map, Model, apply},
 };
+
+use super::journal::{Failure, Journal};
 
 /// One sync carries at most this much, so that a flood does not make everybody wait for all of it.
 const BATCH_WRITES: usize = 1024;
@@ -25,33 +26,33 @@ const BATCH_BYTES: usize = 8 << 20;
 /// How often old history is let go of.
 const TRIM: Duration = Duration::from_secs(30);
 
-pub(crate) type Reply = oneshot::Sender<Result<Arc<Stored>, WriteError>>;
+pub(super) type Reply = oneshot::Sender<Result<Arc<Stored>, WriteError>>;
 
-pub(crate) enum Job {
+pub(super) enum Job {
     Write(Box<Write>, Reply),
     Close(oneshot::Sender<()>),
 }
 
-pub(crate) struct Writer {
+pub(super) struct Writer {
     model: Arc<Model>,
-    engine: Box<dyn Engine>,
-    /// Set when the engine broke: why nothing is accepted any more.
+    journal: Journal,
+    /// Set when the journal broke: why nothing is accepted any more.
     broken: Option<String>,
     _lock: Lock,
 }
 
 impl Writer {
-    pub(crate) fn new(model: Arc<Model>, engine: Box<dyn Engine>, lock: Lock) -> Self {
+    pub(super) fn new(model: Arc<Model>, journal: Journal, lock: Lock) -> Self {
         Writer {
             model,
-            engine,
+            journal,
             broken: None,
             _lock: lock,
         }
     }
 
     /// Works until it is told to close or nobody can ask any more.
-    pub(crate) fn run(mut self, queue: &Receiver<Job>) {
+    pub(super) fn run(mut self, queue: &Receiver<Job>) {
         let mut trimmed = Instant::now();
         let closing = loop {
             // Not only when idle: what one resource writes does not shed the past of another.
@@ -70,7 +71,7 @@ impl Writer {
             }
         };
         self.model.close();
-        if let Err(error) = self.engine.close() {
+        if let Err(error) = self.journal.close() {
             tracing::warn!(%error, "store did not close cleanly");
         }
         drop(self); // frees the lock before the closer goes on
@@ -124,8 +125,7 @@ impl Writer {
             let _ = reply.send(answer); // nobody waiting any more is fine
         }
         if done.is_ok() && !events.is_empty() {
-            let (live, revision) = self.model.snapshot();
-            self.engine.tidy(&live, revision);
+            self.journal.tidy(&self.model);
         }
     }
 
@@ -136,7 +136,7 @@ impl Writer {
         if events.is_empty() {
             return Ok(());
         }
-        self.engine.commit(events).map_err(|failure| match failure {
+        self.journal.commit(events).map_err(|failure| match failure {
             Failure::Refused(error) => {
                 tracing::error!(%error, "store refused a batch");
                 error.to_string()
