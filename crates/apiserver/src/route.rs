@@ -46,6 +46,7 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
         .filter(|r| r.versions.contains(&info.version))
         .ok_or_else(respond::no_such_resource)?;
     drop(registry);
+    rest::current::ensure(call).await?;
     let target = target(call, served)?;
     if target.resource.group.is_empty() && target.resource.plural == "endpoints" {
         call.warn([ENDPOINTS.to_owned()]);

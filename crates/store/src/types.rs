@@ -127,6 +127,7 @@ impl Event {
             object,
             previous,
             frame: OnceLock::new(),
+            message: OnceLock::new(),
         }
     }
 }

@@ -183,7 +183,7 @@ struct Start {
 impl Start {
     async fn new(call: &Call, options: &ListOptions) -> Outcome<Self> {
         if !options.continue_.is_empty() {
-            return Self::go_on(options);
+            return Self::go_on(call, options).await;
         }
         let newest = Start {
             at: None,
@@ -211,7 +211,7 @@ impl Start {
         })
     }
 
-    fn go_on(options: &ListOptions) -> Outcome<Self> {
+    async fn go_on(call: &Call, options: &ListOptions) -> Outcome<Self> {
         let text = options.resource_version.as_str();
         if !text.is_empty() && text != "0" {
             return Err(Status::bad_request(
@@ -226,6 +226,8 @@ impl Start {
         })?;
         let after = token.start.trim_end_matches('\u{0}').to_owned();
         let at = u64::try_from(token.revision).ok();
+        // The page before may have come from another server, which was ahead of this one.
+        reach(call, at.unwrap_or_default()).await?;
         Ok(Start {
             at,
             after: Some(after),

@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod collection;
 pub mod create;
+pub mod current;
 pub mod delete;
 pub mod frames;
 pub mod get;

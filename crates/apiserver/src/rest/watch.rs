@@ -11,7 +11,11 @@ use knarr_store::{Event, EventKind, Range, RevisionError, Stored, Watch};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Target, frames, list::too_large, parse, present, websocket};
+use super::{
+    Target, frames,
+    list::{reach, too_large},
+    parse, present, websocket,
+};
 use crate::{
     Outcome,
     accept::{Accept, Format, Shape},
@@ -44,6 +48,8 @@ pub async fn watch(call: &Call, target: &Target) -> Outcome<Response> {
             ..Status::failure(500, "", why)
         })
     })?;
+    // The client may have it from another server, which was ahead; what never comes is told as an event.
+    let _ = reach(call, from).await;
     let stream = Stream::start(call, target, &accept, &options, selection, from);
     if websocket::is_asked(call) {
         return websocket::answer(call, stream)

@@ -3,7 +3,7 @@
 use std::{
     ops::ControlFlow,
     sync::{
-        Arc, OnceLock,
+        Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -187,13 +187,7 @@ fn decide(map: &Map, write: Write, revision: u64) -> Result<Event, WriteError> {
             (EventKind::Deleted, old.moved_to(revision), Some(old))
         }
     };
-    Ok(Event {
-        kind,
-        object: Arc::new(object),
-        previous,
-        frame: OnceLock::new(),
-        message: OnceLock::new(),
-    })
+    Ok(Event::new(kind, Arc::new(object), previous))
 }
 
 fn current(map: &Map, key: &str, expect: u64) -> Result<Arc<Stored>, WriteError> {
