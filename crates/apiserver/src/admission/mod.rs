@@ -6,18 +6,31 @@
 //! plugins that refuse, ValidatingAdmissionPolicies, validating webhooks, quota. One file per plugin.
 
 mod addresses;
+mod amounts;
 mod attributes;
+mod certificates;
 mod escalation;
+mod images;
 mod ingressclass;
+mod limits;
 mod namespace;
 mod node;
+mod noderestriction;
+mod owners;
+mod placement;
 mod plugins;
 mod pod;
+mod pods;
 mod policies;
 mod priority;
+mod quota;
 mod reinvocation;
+mod runtimeclass;
 mod service;
 mod serviceaccount;
+mod services;
+mod storage;
+mod tolerations;
 mod webhook;
 
 use std::sync::Arc;
@@ -37,6 +50,7 @@ use crate::{Outcome, chain::Call, rest::Target};
 pub(crate) struct Admission {
     pub enabled: Enabled,
     pub hooks: Arc<webhook::Hooks>,
+    pub ledger: quota::Ledger,
 }
 
 impl Admission {
@@ -50,6 +64,7 @@ impl Admission {
         Admission {
             enabled,
             hooks: webhook::Hooks::new(store, stop, tasks),
+            ledger: quota::Ledger::default(),
         }
     }
 }
@@ -100,23 +115,34 @@ async fn pass(
     Ok(())
 }
 
+/// The plugins that change objects, in the original's order.
 fn plugins_mutate(a: &Attributes<'_>, object: &mut Value) -> Outcome<()> {
-    let on = |plugin| a.call.shared.admission.enabled.has(plugin);
+    let enabled = a.call.shared.admission.enabled;
+    let on = |plugin| enabled.has(plugin);
     if on(Plugin::NamespaceLifecycle) {
         namespace::admit(a, object)?;
     }
-    if !a.subresource.is_empty() || !matches!(a.operation, Operation::Create | Operation::Update) {
+    let writes = matches!(a.operation, Operation::Create | Operation::Update);
+    if writes && a.is_of("", "pods") {
+        return pods::mutate(a, object);
+    }
+    if on(Plugin::NodeRestriction) {
+        noderestriction::admit(a, object)?;
+    }
+    if !writes || !a.subresource.is_empty() {
         return Ok(());
     }
     match (a.group(), a.resource()) {
-        ("", "pods") => {
-            serviceaccount::admit(a, object)?;
-            priority::admit_pod(a, object)?;
-            pod::default_tolerations(object);
+        ("", "nodes") if a.operation == Operation::Create && on(Plugin::TaintNodesByCondition) => {
+            node::taint_not_ready(object);
         }
-        ("", "nodes") if a.operation == Operation::Create => node::taint_not_ready(object),
-        ("networking.k8s.io", "ingresses") if a.operation == Operation::Create => {
-            ingressclass::admit(a.call, object)
+        ("", "persistentvolumeclaims") if on(Plugin::DefaultStorageClass) => {
+            storage::default_class(a, object);
+        }
+        ("networking.k8s.io", "ingresses")
+            if a.operation == Operation::Create && on(Plugin::DefaultIngressClass) =>
+        {
+            ingressclass::admit(a.call, object);
         }
         _ => {}
     }
@@ -128,18 +154,81 @@ fn plugins_mutate(a: &Attributes<'_>, object: &mut Value) -> Outcome<()> {
 /// # Errors
 /// 403 and what else a plugin, policy or webhook answers.
 pub(crate) async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
-    let writes = matches!(a.operation, Operation::Create | Operation::Update);
-    if writes && a.is("scheduling.k8s.io", "priorityclasses") {
-        priority::admit_class(a, object)?;
-    }
-    let on = |plugin| a.call.shared.admission.enabled.has(plugin);
+    let enabled = a.call.shared.admission.enabled;
+    let on = |plugin| enabled.has(plugin);
+    plugins_validate(a, object)?;
     if on(Plugin::ValidatingAdmissionPolicy) {
         policies::validate(a, object).await?;
     }
     if on(Plugin::ValidatingAdmissionWebhook) {
         webhook::validate(a, object).await?;
     }
+    if on(Plugin::ResourceQuota) {
+        quota::validate(a, object).await?;
+    }
+    if on(Plugin::AlwaysDeny) {
+        let why = "admission control is denying all modifications";
+        return Err(a.forbidden(object, why));
+    }
     Ok(())
+}
+
+/// The plugins that refuse, in the original's order.
+fn plugins_validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+    let enabled = a.call.shared.admission.enabled;
+    let on = |plugin| enabled.has(plugin);
+    if !matches!(a.operation, Operation::Create | Operation::Update) {
+        return Ok(());
+    }
+    match (a.group(), a.resource(), a.subresource) {
+        ("", "pods", _) => pods::validate(a, object)?,
+        ("", "persistentvolumeclaims", "") => {
+            if on(Plugin::LimitRanger) {
+                limits::validate(a, object)?;
+            }
+            if on(Plugin::PersistentVolumeClaimResize) {
+                storage::resize(a, object)?;
+            }
+        }
+        ("", "services", "") if on(Plugin::DenyServiceExternalIPs) => {
+            services::deny_external_ips(a, object)?;
+        }
+        ("scheduling.k8s.io", "priorityclasses", "") if on(Plugin::Priority) => {
+            priority::admit_class(a, object)?;
+        }
+        ("certificates.k8s.io", resource, subresource) => {
+            certificates_validate(a, object, resource, subresource)?;
+        }
+        _ => {}
+    }
+    if on(Plugin::OwnerReferencesPermissionEnforcement) {
+        owners::admit(a, object)?;
+    }
+    Ok(())
+}
+
+fn certificates_validate(
+    a: &Attributes<'_>,
+    object: &Value,
+    resource: &str,
+    subresource: &str,
+) -> Outcome<()> {
+    let on = |plugin| a.call.shared.admission.enabled.has(plugin);
+    match (resource, subresource) {
+        ("certificatesigningrequests", "approval") if on(Plugin::CertificateApproval) => {
+            certificates::approve(a, object)
+        }
+        ("certificatesigningrequests", "status") if on(Plugin::CertificateSigning) => {
+            certificates::sign(a, object)
+        }
+        ("certificatesigningrequests", "") if on(Plugin::CertificateSubjectRestriction) => {
+            certificates::restrict_subject(a, object)
+        }
+        ("clustertrustbundles", "") if on(Plugin::ClusterTrustBundleAttest) => {
+            certificates::attest(a, object)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Both passes, for requests on which nothing happens between them: what is created and not stored, what is connected to.

@@ -4,9 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plugin {
     AlwaysAdmit,
-    NamespaceAutoProvision,
     NamespaceLifecycle,
-    NamespaceExists,
     LimitPodHardAntiAffinityTopology,
     LimitRanger,
     ServiceAccount,
@@ -18,7 +16,6 @@ pub(crate) enum Plugin {
     Priority,
     DefaultTolerationSeconds,
     PodTolerationRestriction,
-    EventRateLimit,
     ExtendedResourceToleration,
     DefaultStorageClass,
     StorageObjectInUseProtection,
@@ -43,11 +40,9 @@ pub(crate) enum Plugin {
 use Plugin::*;
 
 /// Every plugin with its name in flags, and whether it is on unless someone says otherwise.
-const ALL: [(Plugin, &str, bool); 35] = [
+const ALL: [(Plugin, &str, bool); 32] = [
     (AlwaysAdmit, "AlwaysAdmit", false),
-    (NamespaceAutoProvision, "NamespaceAutoProvision", false),
     (NamespaceLifecycle, "NamespaceLifecycle", true),
-    (NamespaceExists, "NamespaceExists", false),
     (
         LimitPodHardAntiAffinityTopology,
         "LimitPodHardAntiAffinityTopology",
@@ -64,7 +59,6 @@ const ALL: [(Plugin, &str, bool); 35] = [
     (Priority, "Priority", true),
     (DefaultTolerationSeconds, "DefaultTolerationSeconds", true),
     (PodTolerationRestriction, "PodTolerationRestriction", false),
-    (EventRateLimit, "EventRateLimit", false),
     (
         ExtendedResourceToleration,
         "ExtendedResourceToleration",
