@@ -47,7 +47,10 @@ pub fn approve(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
 /// # Errors
 /// 403 for who may not speak for the signer.
 pub fn sign(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
-    let signs = |key: &str| a.old.is_none_or(|old| old["status"][key] != object["status"][key]);
+    let signs = |key: &str| {
+        a.old
+            .is_none_or(|old| old["status"][key] != object["status"][key])
+    };
     let signer = a.old.map_or("", signer);
     if !(signs("certificate") || signs("conditions")) || may(a, "sign", signer) {
         return Ok(());
@@ -80,9 +83,7 @@ pub fn restrict_subject(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     if !subject.groups.iter().any(|g| g == crate::user::MASTERS) {
         return Ok(());
     }
-    let why = format!(
-        "use of {CLIENT_SIGNER} signer with system:masters group is not allowed"
-    );
+    let why = format!("use of {CLIENT_SIGNER} signer with system:masters group is not allowed");
     Err(a.forbidden(object, &why))
 }
 
@@ -108,10 +109,20 @@ impl Subject {
             X509CertificationRequest::from_der(&pem.contents).map_err(|e| unreadable(&e))?;
         let subject = &request.certification_request_info.subject;
         let texts = |attributes: Vec<Option<&str>>| -> Vec<String> {
-            attributes.into_iter().flatten().map(str::to_owned).collect()
+            attributes
+                .into_iter()
+                .flatten()
+                .map(str::to_owned)
+                .collect()
         };
-        let names = subject.iter_common_name().map(|a| a.as_str().ok()).collect();
-        let groups = subject.iter_organization().map(|a| a.as_str().ok()).collect();
+        let names = subject
+            .iter_common_name()
+            .map(|a| a.as_str().ok())
+            .collect();
+        let groups = subject
+            .iter_organization()
+            .map(|a| a.as_str().ok())
+            .collect();
         Ok(Subject {
             name: texts(names).into_iter().next().unwrap_or_default(),
             groups: texts(groups),
@@ -129,7 +140,9 @@ mod tests {
     fn subjects_are_read() {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "ann");
-        params.distinguished_name.push(DnType::OrganizationName, "system:masters");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "system:masters");
         let key = KeyPair::generate().unwrap();
         let pem = params.serialize_request(&key).unwrap().pem().unwrap();
         let object = json!({"spec": {"request": STANDARD.encode(pem)}});

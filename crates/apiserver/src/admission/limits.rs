@@ -51,8 +51,8 @@ pub fn mutate(a: &Attributes<'_>, pod: &mut Value) {
 /// # Errors
 /// 403 with everything that lies outside of a LimitRange.
 pub fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
-    let leaving = a.operation == Operation::Update
-        && object["metadata"]["deletionTimestamp"].is_string();
+    let leaving =
+        a.operation == Operation::Update && object["metadata"]["deletionTimestamp"].is_string();
     if !concerns(a) || leaving {
         return Ok(());
     }
@@ -105,9 +105,10 @@ fn fill_pod(pod: &mut Value, range: &Value) {
         };
         for container in containers.iter_mut().filter(|c| c.is_object()) {
             let name = container["name"].as_str().unwrap_or_default().to_owned();
-            for (key, defaults, word) in
-                [("requests", &requests, "request"), ("limits", &maxima, "limit")]
-            {
+            for (key, defaults, word) in [
+                ("requests", &requests, "request"),
+                ("limits", &maxima, "limit"),
+            ] {
                 let added = fill(container, key, defaults);
                 if !added.is_empty() {
                     notes.push(format!("{} {word} for {what} {name}", added.join(", ")));
@@ -184,7 +185,8 @@ fn check(limit: &Value, kind: &str, asked: &Asked, errors: &mut Vec<String>) {
     errors.extend(each("min").filter_map(|(name, floor)| below(kind, &name, &floor, asked)));
     errors.extend(each("max").filter_map(|(name, ceiling)| above(kind, &name, &ceiling, asked)));
     errors.extend(
-        each("maxLimitRequestRatio").filter_map(|(name, most)| stretched(kind, &name, &most, asked)),
+        each("maxLimitRequestRatio")
+            .filter_map(|(name, most)| stretched(kind, &name, &most, asked)),
     );
 }
 

@@ -186,11 +186,26 @@ fn unlinked(node: &str, pod: &Value) -> Result<(), Bad> {
             "node {node:?} can not create pods that reference {what}"
         )))
     };
-    if spec["serviceAccountName"].as_str().is_some_and(|n| !n.is_empty()) {
+    if spec["serviceAccountName"]
+        .as_str()
+        .is_some_and(|n| !n.is_empty())
+    {
         return refers("a service account");
     }
-    let pulls = spec["imagePullSecrets"].as_array().is_some_and(|s| !s.is_empty());
-    if pulls || holds(spec, &["secretRef", "secretKeyRef", "secret", "nodePublishSecretRef"]) {
+    let pulls = spec["imagePullSecrets"]
+        .as_array()
+        .is_some_and(|s| !s.is_empty());
+    if pulls
+        || holds(
+            spec,
+            &[
+                "secretRef",
+                "secretKeyRef",
+                "secret",
+                "nodePublishSecretRef",
+            ],
+        )
+    {
         return refers("secrets");
     }
     if holds(spec, &["configMapRef", "configMapKeyRef", "configMap"]) {
@@ -276,7 +291,8 @@ fn node_update(node: &str, old: &Value, new: &Value) -> Result<(), String> {
             "node {node:?} is not allowed to update configSource to a new non-nil configSource"
         ));
     }
-    let list = |node: &Value, at: &str, key: &str| node[at][key].as_array().cloned().unwrap_or_default();
+    let list =
+        |node: &Value, at: &str, key: &str| node[at][key].as_array().cloned().unwrap_or_default();
     if list(old, "spec", "taints") != list(new, "spec", "taints") {
         return Err(format!("node {node:?} is not allowed to modify taints"));
     }
@@ -395,9 +411,7 @@ fn leases(a: &Attributes<'_>, node: &str, object: &Value) -> Result<(), String> 
         ));
     }
     if object_name(a, object) != node {
-        return Err(
-            "can only access node lease with the same name as the requesting node".into(),
-        );
+        return Err("can only access node lease with the same name as the requesting node".into());
     }
     Ok(())
 }
@@ -428,9 +442,7 @@ fn certificates(a: &Attributes<'_>, node: &str, object: &Value) -> Result<(), St
     if Subject::of(object)?.name == format!("{PREFIX}{node}") {
         return Ok(());
     }
-    Err(format!(
-        "can only create a node CSR with CN={PREFIX}{node}"
-    ))
+    Err(format!("can only create a node CSR with CN={PREFIX}{node}"))
 }
 
 #[cfg(test)]
@@ -494,7 +506,10 @@ mod tests {
             ("/metadata/ownerReferences", json!([])),
             ("/spec/nodeName", json!("m")),
             ("/spec/volumes", json!([{"secret": {"secretName": "s"}}])),
-            ("/spec/volumes", json!([{"projected": {"sources": [{"configMap": {"name": "c"}}]}}])),
+            (
+                "/spec/volumes",
+                json!([{"projected": {"sources": [{"configMap": {"name": "c"}}]}}]),
+            ),
         ] {
             let mut bad = good.clone();
             *bad.pointer_mut(path).unwrap() = value;

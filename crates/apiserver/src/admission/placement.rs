@@ -29,7 +29,12 @@ fn of_namespace(a: &Attributes<'_>) -> Vec<(String, String)> {
 fn parse(text: &str) -> Vec<(String, String)> {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
     pairs
-        .map(|(k, v)| (k.trim().to_owned(), v.trim_start_matches('=').trim().to_owned()))
+        .map(|(k, v)| {
+            (
+                k.trim().to_owned(),
+                v.trim_start_matches('=').trim().to_owned(),
+            )
+        })
         .filter(|(k, _)| !k.is_empty())
         .collect()
 }
@@ -87,7 +92,11 @@ pub fn topology_labels(a: &Attributes<'_>, object: &mut Value) {
     let Some(node) = node.filter(|n| !n.is_empty()) else {
         return;
     };
-    let stored = a.call.shared.store.get(&format!("/registry/minions/{node}"));
+    let stored = a
+        .call
+        .shared
+        .store
+        .get(&format!("/registry/minions/{node}"));
     let Some(stored) = stored else {
         return;
     };

@@ -41,7 +41,11 @@ fn classes(call: &Call) -> Vec<Value> {
 /// Of several defaults the newest wins; of equally new ones the first by name.
 fn newest_default(classes: &[Value]) -> Option<String> {
     let text = |class: &Value, key: &str| class["metadata"][key].as_str().unwrap_or("").to_owned();
-    let marked = |class: &&Value| DEFAULT.iter().any(|key| annotated(class, key) == Some("true"));
+    let marked = |class: &&Value| {
+        DEFAULT
+            .iter()
+            .any(|key| annotated(class, key) == Some("true"))
+    };
     let mut found: Vec<(String, String)> = classes
         .iter()
         .filter(marked)
@@ -59,7 +63,8 @@ pub fn resize(a: &Attributes<'_>, claim: &Value) -> Outcome<()> {
     let Some(old) = a.old.filter(|_| a.operation == Operation::Update) else {
         return Ok(());
     };
-    let size = |claim: &Value| amounts::read(&claim["spec"]["resources"]["requests"]).remove("storage");
+    let size =
+        |claim: &Value| amounts::read(&claim["spec"]["resources"]["requests"]).remove("storage");
     if size(claim) <= size(old) {
         return Ok(());
     }
@@ -74,7 +79,11 @@ pub fn resize(a: &Attributes<'_>, claim: &Value) -> Outcome<()> {
     };
     let (now, before) = (class(claim), class(old));
     let expands = || {
-        let stored = a.call.shared.store.get(&format!("/registry/storageclasses/{now}"));
+        let stored = a
+            .call
+            .shared
+            .store
+            .get(&format!("/registry/storageclasses/{now}"));
         let class: Option<Value> = stored.and_then(|s| serde_json::from_slice(&s.json).ok());
         class.is_some_and(|c| c["allowVolumeExpansion"] == true)
     };

@@ -27,7 +27,9 @@ fn covers(wide: &Value, narrow: &Value) -> bool {
     }
     if effect == "NoExecute"
         && let Some(longest) = wide["tolerationSeconds"].as_i64()
-        && narrow["tolerationSeconds"].as_i64().is_none_or(|s| s > longest)
+        && narrow["tolerationSeconds"]
+            .as_i64()
+            .is_none_or(|s| s > longest)
     {
         return false;
     }
@@ -47,7 +49,9 @@ pub fn merge(first: &Value, second: &Value) -> Vec<Value> {
     let mut merged: Vec<Value> = Vec::new();
     for (i, one) in all.iter().enumerate() {
         let before = merged.iter().any(|kept| covers(kept, one));
-        let behind = all[i + 1..].iter().any(|later| later != one && covers(later, one));
+        let behind = all[i + 1..]
+            .iter()
+            .any(|later| later != one && covers(later, one));
         if !before && !behind {
             merged.push((*one).clone());
         }
@@ -75,7 +79,8 @@ fn of_namespace(a: &Attributes<'_>, pod: &Value, key: &str) -> Outcome<Option<Va
     match parsed {
         Ok(list) => Ok(Some(list.into())),
         Err(error) => {
-            let why = format!("annotation {key} of the namespace is no list of tolerations: {error}");
+            let why =
+                format!("annotation {key} of the namespace is no list of tolerations: {error}");
             Err(a.forbidden(pod, &why))
         }
     }
@@ -154,15 +159,31 @@ mod tests {
     #[test]
     fn what_is_covered_is_left_out() {
         let table = [
-            (json!([{"key": "a", "operator": "Exists"}]), json!([{"key": "b", "operator": "Exists"}]), 2),
-            (json!([{"key": "a", "operator": "Exists"}]), json!([{"key": "a", "operator": "Equal", "value": "x"}]), 1),
-            (json!([{"key": "a", "operator": "Equal", "value": "x"}]), json!([{"operator": "Exists"}]), 1),
+            (
+                json!([{"key": "a", "operator": "Exists"}]),
+                json!([{"key": "b", "operator": "Exists"}]),
+                2,
+            ),
+            (
+                json!([{"key": "a", "operator": "Exists"}]),
+                json!([{"key": "a", "operator": "Equal", "value": "x"}]),
+                1,
+            ),
+            (
+                json!([{"key": "a", "operator": "Equal", "value": "x"}]),
+                json!([{"operator": "Exists"}]),
+                1,
+            ),
             (
                 json!([{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}]),
                 json!([{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 9}]),
                 1,
             ),
-            (json!([{"key": "a", "operator": "Exists", "effect": "NoSchedule"}]), json!([{"key": "a", "operator": "Exists", "effect": "NoExecute"}]), 2),
+            (
+                json!([{"key": "a", "operator": "Exists", "effect": "NoSchedule"}]),
+                json!([{"key": "a", "operator": "Exists", "effect": "NoExecute"}]),
+                2,
+            ),
             (Value::Null, Value::Null, 0),
         ];
         for (first, second, wanted) in table {
@@ -175,6 +196,9 @@ mod tests {
         let mut pod = json!({"spec": {"containers": [{"resources": {"requests": {"example.com/gpu": "1", "cpu": "1"}}}]}});
         extended_resources(&mut pod);
         extended_resources(&mut pod);
-        assert_eq!(pod["spec"]["tolerations"], json!([{"key": "example.com/gpu", "operator": "Exists"}]));
+        assert_eq!(
+            pod["spec"]["tolerations"],
+            json!([{"key": "example.com/gpu", "operator": "Exists"}])
+        );
     }
 }

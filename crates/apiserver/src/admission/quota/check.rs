@@ -45,7 +45,12 @@ impl Quota {
         let chosen = chosen.into_iter().flatten().map(|e| Scope {
             name: text(&e["scopeName"]),
             operator: text(&e["operator"]),
-            values: e["values"].as_array().into_iter().flatten().map(text).collect(),
+            values: e["values"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(text)
+                .collect(),
         });
         Quota {
             name: text(&object["metadata"]["name"]),
@@ -88,7 +93,9 @@ impl Scope {
 
     fn has_pod(&self, pod: &Value) -> bool {
         let spec = &pod["spec"];
-        let ends = spec["activeDeadlineSeconds"].as_i64().is_some_and(|s| s >= 0);
+        let ends = spec["activeDeadlineSeconds"]
+            .as_i64()
+            .is_some_and(|s| s >= 0);
         match self.name.as_str() {
             "Terminating" => ends,
             "NotTerminating" => !ends,
@@ -147,7 +154,9 @@ fn crosses_namespaces(affinity: &Value) -> bool {
     };
     ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
         let of = |key: &str| affinity[*kind][key].as_array().cloned().unwrap_or_default();
-        of("requiredDuringSchedulingIgnoredDuringExecution").iter().any(crosses)
+        of("requiredDuringSchedulingIgnoredDuringExecution")
+            .iter()
+            .any(crosses)
             || of("preferredDuringSchedulingIgnoredDuringExecution")
                 .iter()
                 .any(|weighted| crosses(&weighted["podAffinityTerm"]))
@@ -319,10 +328,18 @@ mod tests {
     #[test]
     fn requests_fit_or_do_not() {
         let plain = || pod(json!({"containers": [{"name": "c"}, {"name": "b"}]}));
-        let sized = || pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "600m"}}}]}));
+        let sized = || {
+            pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "600m"}}}]}))
+        };
         let none = || json!([]);
         let table = [
-            (none(), json!({"pods": "1"}), json!({"pods": "0"}), plain(), Ok("pods=1")),
+            (
+                none(),
+                json!({"pods": "1"}),
+                json!({"pods": "0"}),
+                plain(),
+                Ok("pods=1"),
+            ),
             (
                 none(),
                 json!({"pods": "1"}),
@@ -342,13 +359,45 @@ mod tests {
                 json!({"requests.cpu": "1", "pods": "5"}),
                 json!({"requests.cpu": "500m", "pods": "1"}),
                 sized(),
-                Err("exceeded quota: q, requested: requests.cpu=600m, used: requests.cpu=500m, limited: requests.cpu=1"),
+                Err(
+                    "exceeded quota: q, requested: requests.cpu=600m, used: requests.cpu=500m, limited: requests.cpu=1",
+                ),
             ),
-            (none(), json!({"pods": "1"}), json!({}), plain(), Err("status unknown for quota: q, resources: pods")),
-            (json!(["BestEffort"]), json!({"pods": "0"}), json!({"pods": "0"}), sized(), Ok("pods=0")),
-            (json!(["NotBestEffort"]), json!({"pods": "2"}), json!({"pods": "0"}), sized(), Ok("pods=1")),
-            (json!(["PriorityClass"]), json!({"pods": "0"}), json!({"pods": "0"}), sized(), Ok("pods=0")),
-            (none(), json!({"services": "0"}), json!({"services": "0"}), sized(), Ok("services=0")),
+            (
+                none(),
+                json!({"pods": "1"}),
+                json!({}),
+                plain(),
+                Err("status unknown for quota: q, resources: pods"),
+            ),
+            (
+                json!(["BestEffort"]),
+                json!({"pods": "0"}),
+                json!({"pods": "0"}),
+                sized(),
+                Ok("pods=0"),
+            ),
+            (
+                json!(["NotBestEffort"]),
+                json!({"pods": "2"}),
+                json!({"pods": "0"}),
+                sized(),
+                Ok("pods=1"),
+            ),
+            (
+                json!(["PriorityClass"]),
+                json!({"pods": "0"}),
+                json!({"pods": "0"}),
+                sized(),
+                Ok("pods=0"),
+            ),
+            (
+                none(),
+                json!({"services": "0"}),
+                json!({"services": "0"}),
+                sized(),
+                Ok("services=0"),
+            ),
         ];
         for (scopes, hard, used, request, wanted) in table {
             let mut quotas = [quota(scopes, hard.clone(), used)];
@@ -371,10 +420,16 @@ mod tests {
             old: Some(with("ClusterIP")),
         };
         charge(&mut quotas, &request).unwrap();
-        assert_eq!(amounts::shown(&quotas[0].used), "services=1,services.nodeports=2");
+        assert_eq!(
+            amounts::shown(&quotas[0].used),
+            "services=1,services.nodeports=2"
+        );
         std::mem::swap(&mut request.object, request.old.as_mut().unwrap());
         charge(&mut quotas, &request).unwrap();
-        assert_eq!(amounts::shown(&quotas[0].used), "services=1,services.nodeports=2");
+        assert_eq!(
+            amounts::shown(&quotas[0].used),
+            "services=1,services.nodeports=2"
+        );
     }
 
     #[test]

@@ -178,11 +178,7 @@ async fn charge_all(shared: &Shared, namespace: &str, mut waiting: Vec<Waiting>)
 }
 
 /// The quotas of a namespace without those that are settled.
-fn read(
-    shared: &Shared,
-    namespace: &str,
-    settled: &HashSet<Arc<str>>,
-) -> (Vec<Read>, Vec<Quota>) {
+fn read(shared: &Shared, namespace: &str, settled: &HashSet<Arc<str>>) -> (Vec<Read>, Vec<Quota>) {
     let mut reads = Vec::new();
     let mut quotas = Vec::new();
     for stored in stored(shared, namespace) {

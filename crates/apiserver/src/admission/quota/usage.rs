@@ -209,10 +209,7 @@ fn claim(claim: &Value) -> Amounts {
 }
 
 fn devices(spec: &Value) -> Amounts {
-    let mut used = Amounts::from([(
-        "count/resourceclaims.resource.k8s.io".to_owned(),
-        pieces(1),
-    )]);
+    let mut used = Amounts::from([("count/resourceclaims.resource.k8s.io".to_owned(), pieces(1))]);
     let count = |request: &Value| match request["allocationMode"].as_str() {
         Some("All") => MOST_DEVICES,
         _ => request["count"].as_i64().unwrap_or(1),
@@ -267,7 +264,11 @@ mod tests {
                 json!({"spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1500m"}}}}),
                 "count/persistentvolumeclaims=1,gold.storageclass.storage.k8s.io/persistentvolumeclaims=1,gold.storageclass.storage.k8s.io/requests.storage=2,persistentvolumeclaims=1,requests.storage=2",
             ),
-            (counted("", "secrets"), json!({}), "count/secrets=1,secrets=1"),
+            (
+                counted("", "secrets"),
+                json!({}),
+                "count/secrets=1,secrets=1",
+            ),
             (
                 counted("apps", "deployments"),
                 json!({}),

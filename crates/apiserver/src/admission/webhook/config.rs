@@ -208,7 +208,7 @@ mod tests {
             (Operation::Update, pods, "status", true, false),
             (Operation::Update, pods, "scale", true, true),
             (Operation::Update, deployments, "status", true, true),
-            (Operation::Update, deployments, "", true, false),
+            (Operation::Update, deployments, "", true, true),
             (Operation::Create, ("apps", "v2", "pods"), "", true, false),
             (Operation::Create, ("batch", "v1", "pods"), "", true, false),
         ];
