@@ -3,6 +3,7 @@
 
 pub mod amount;
 pub mod claims;
+pub mod go;
 pub mod labels;
 pub mod meta;
 pub mod net;
@@ -21,7 +22,7 @@ pub struct At<'a> {
     pub path: Path,
 }
 
-static NULL: Value = Value::Null;
+pub(crate) static NULL: Value = Value::Null;
 
 impl<'a> At<'a> {
     /// `value`, called `name` in messages.
@@ -202,6 +203,13 @@ pub fn one_of(at: &At, key: &str, supported: &[&str], errs: &mut Errors) {
 pub fn immutable(new: &At, old: &Value, errs: &mut Errors) {
     if *new.v != *old && !(is_empty(new.v) && is_empty(old)) {
         errs.push(new.invalid("field is immutable"));
+    }
+}
+
+/// [`immutable`] for a struct that messages show with its Go names: see [`go::dump`].
+pub fn immutable_struct(new: &At, old: &Value, layout: &str, errs: &mut Errors) {
+    if *new.v != *old && !(is_empty(new.v) && is_empty(old)) {
+        errs.push(new.invalid("field is immutable").showing(go::dump(new.v, layout)));
     }
 }
 
