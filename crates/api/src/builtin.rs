@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::{
     registry::{Registry, Resource, Subresource},
     strategy::{self, Binding, BindingScope, Plain, Role, RoleScope, Strategy},
-    validation::meta,
 };
 
 /// Verbs of an ordinary resource, in the order that discovery lists them.
@@ -58,6 +57,12 @@ impl Entry {
 
     fn short(mut self, names: &[&str]) -> Self {
         self.0.short_names = names.iter().map(|n| (*n).to_owned()).collect();
+        self
+    }
+
+    /// Another version that is served, less preferred than those before.
+    fn older(mut self, version: &str) -> Self {
+        self.0.versions.push(version.to_owned());
         self
     }
 
@@ -126,6 +131,7 @@ pub fn registry() -> Registry {
         storage(),
         reviews(),
         extension(),
+        devices(),
     ];
     for entry in groups.into_iter().flatten() {
         registry.add(entry.0);
@@ -265,9 +271,10 @@ fn batch() -> Vec<Entry> {
         "HorizontalPodAutoscaler",
         "horizontalpodautoscalers",
     )
+    .older("v1")
     .short(&["hpa"])
     .all()
-    .by(Plain::NAMESPACED.with_uncounted_status())
+    .by(strategy::HorizontalPodAutoscaler)
     .status();
     vec![
         autoscalers,
@@ -324,12 +331,8 @@ fn rbac() -> Vec<Entry> {
 }
 
 fn policy() -> Vec<Entry> {
-    let flow = |k: &str, plural: &str| {
-        kind("flowcontrol.apiserver.k8s.io", "v1", k, plural)
-            .cluster()
-            .by(Plain::CLUSTER.with_status())
-            .status()
-    };
+    let flow =
+        |k: &str, plural: &str| kind("flowcontrol.apiserver.k8s.io", "v1", k, plural).cluster();
     vec![
         kind(
             "policy",
@@ -353,28 +356,35 @@ fn policy() -> Vec<Entry> {
             .cluster()
             .by(strategy::RuntimeClass),
         kind("coordination.k8s.io", "v1", "Lease", "leases").by(strategy::Lease),
-        flow("FlowSchema", "flowschemas"),
-        flow("PriorityLevelConfiguration", "prioritylevelconfigurations"),
+        flow("FlowSchema", "flowschemas")
+            .by(strategy::FlowSchema)
+            .status(),
+        flow("PriorityLevelConfiguration", "prioritylevelconfigurations")
+            .by(strategy::PriorityLevelConfiguration)
+            .status(),
     ]
 }
 
 fn storage() -> Vec<Entry> {
     let v1 = |k: &str, plural: &str| kind("storage.k8s.io", "v1", k, plural);
     vec![
-        v1("CSIDriver", "csidrivers").cluster(),
-        v1("CSINode", "csinodes").cluster(),
-        v1("CSIStorageCapacity", "csistoragecapacities"),
+        v1("CSIDriver", "csidrivers")
+            .cluster()
+            .by(strategy::CsiDriver),
+        v1("CSINode", "csinodes").cluster().by(strategy::CsiNode),
+        v1("CSIStorageCapacity", "csistoragecapacities").by(strategy::CsiStorageCapacity),
         v1("StorageClass", "storageclasses")
             .cluster()
             .short(&["sc"])
             .by(strategy::StorageClass),
         v1("VolumeAttachment", "volumeattachments")
             .cluster()
-            .by(Plain::CLUSTER.with_uncounted_status())
+            .by(strategy::VolumeAttachment)
             .status(),
         v1("VolumeAttributesClass", "volumeattributesclasses")
             .cluster()
-            .short(&["vac"]),
+            .short(&["vac"])
+            .by(strategy::VolumeAttributesClass),
     ]
 }
 
@@ -419,7 +429,7 @@ fn extension() -> Vec<Entry> {
         )
         .cluster()
         .short(&["csr"])
-        .by(Plain::CLUSTER.with_uncounted_status())
+        .by(strategy::CertificateSigningRequest)
         .sub("approval", STATUS)
         .status(),
         kind(
@@ -436,25 +446,49 @@ fn extension() -> Vec<Entry> {
         kind("apiregistration.k8s.io", "v1", "APIService", "apiservices")
             .cluster()
             .category("api-extensions")
-            .by(Plain::CLUSTER
-                .with_uncounted_status()
-                .named(meta::path_segment))
+            .by(strategy::ApiService)
             .status(),
+        admission("MutatingAdmissionPolicy", "mutatingadmissionpolicies")
+            .by(strategy::MutatingAdmissionPolicy),
+        admission(
+            "MutatingAdmissionPolicyBinding",
+            "mutatingadmissionpolicybindings",
+        )
+        .by(strategy::PolicyBinding(true)),
         admission(
             "MutatingWebhookConfiguration",
             "mutatingwebhookconfigurations",
-        ),
+        )
+        .by(strategy::WebhookConfiguration(true)),
         admission("ValidatingAdmissionPolicy", "validatingadmissionpolicies")
-            .by(Plain::CLUSTER.with_status())
+            .by(strategy::ValidatingAdmissionPolicy)
             .status(),
         admission(
             "ValidatingAdmissionPolicyBinding",
             "validatingadmissionpolicybindings",
-        ),
+        )
+        .by(strategy::PolicyBinding(false)),
         admission(
             "ValidatingWebhookConfiguration",
             "validatingwebhookconfigurations",
-        ),
+        )
+        .by(strategy::WebhookConfiguration(false)),
+    ]
+}
+
+fn devices() -> Vec<Entry> {
+    let v1 = |k: &str, plural: &str| kind("resource.k8s.io", "v1", k, plural);
+    vec![
+        v1("DeviceClass", "deviceclasses")
+            .cluster()
+            .by(strategy::DeviceClass),
+        v1("ResourceClaim", "resourceclaims")
+            .by(strategy::ResourceClaim)
+            .status(),
+        v1("ResourceClaimTemplate", "resourceclaimtemplates").by(strategy::ResourceClaimTemplate),
+        v1("ResourceSlice", "resourceslices")
+            .cluster()
+            .by(strategy::ResourceSlice),
     ]
 }
 

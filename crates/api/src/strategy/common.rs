@@ -45,3 +45,17 @@ pub fn split_status(subresource: &str, new: &mut Value, old: &Value) {
         _ => keep(new, old, "status"),
     }
 }
+
+/// What a write of `/status` leaves alone in the metadata, for kinds that take this literally (`ResetObjectMetaForStatus`).
+pub fn keep_meta_of_status(new: &mut Value, old: &Value) {
+    for key in [
+        "deletionTimestamp",
+        "generation",
+        "labels",
+        "annotations",
+        "finalizers",
+        "ownerReferences",
+    ] {
+        keep_meta(new, old, key);
+    }
+}

@@ -9,11 +9,19 @@ mod defaults;
 
 mod access;
 mod addresses;
+mod admissionregistration;
+mod apiservice;
+mod attachment;
+mod autoscaling;
 mod batch;
+mod certificates;
 mod classes;
 mod config;
+mod csi;
 mod endpoints;
 mod event;
+pub mod expressions;
+pub mod flowcontrol;
 mod ingress;
 mod lease;
 mod limits;
@@ -22,6 +30,7 @@ mod node;
 mod plain;
 mod pod;
 mod policy;
+mod resource;
 pub mod service;
 mod storage;
 mod storageclass;
@@ -29,11 +38,21 @@ mod workload;
 
 pub use access::{Binding, BindingScope, Role, RoleScope};
 pub use addresses::{IpAddress, ServiceCidr};
+pub use admissionregistration::{
+    MutatingAdmissionPolicy, PolicyBinding, ValidatingAdmissionPolicy, WebhookConfiguration,
+    service as webhook_service, url as webhook_url,
+};
+pub use apiservice::ApiService;
+pub use attachment::{VolumeAttachment, VolumeAttributesClass};
+pub use autoscaling::HorizontalPodAutoscaler;
 pub use batch::{CronJob, Job};
+pub use certificates::CertificateSigningRequest;
 pub use classes::{PriorityClass, RuntimeClass};
 pub use config::{ConfigMap, Secret, ServiceAccount};
+pub use csi::{CsiDriver, CsiNode, CsiStorageCapacity};
 pub use endpoints::{EndpointSlice, Endpoints};
 pub use event::Event;
+pub use flowcontrol::{FlowSchema, PriorityLevelConfiguration};
 pub use ingress::{Ingress, IngressClass};
 pub use lease::Lease;
 pub use limits::{LimitRange, PodTemplate, ResourceQuota};
@@ -42,6 +61,7 @@ pub use node::Node;
 pub use plain::Plain;
 pub use pod::Pod;
 pub use policy::{NetworkPolicy, PodDisruptionBudget};
+pub use resource::{DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice};
 pub use service::Service;
 pub use storage::{PersistentVolume, PersistentVolumeClaim};
 pub use storageclass::StorageClass;
@@ -64,6 +84,10 @@ pub struct Context {
     pub subresource: String,
     /// Name of the authenticated user.
     pub user: String,
+    /// Whether claims of the object's namespace may use devices that others hold.
+    pub admin_access: bool,
+    /// Compiles expressions.
+    pub expressions: expressions::Expressions,
 }
 
 /// A column of a Table.

@@ -107,8 +107,7 @@ mod tests {
     #[test]
     fn structs_read_as_go_writes_them() {
         let v = json!({"requests": [{"name": "a", "cel": {"expression": "x"}}, {"name": "b", "count": 2}], "apiGroups": ["g"]});
-        let layout =
-            "Requests[Name'' CEL*{Expression''} Count0 Admin! ] APIGroups. Config. Of{IntValue=int.}";
+        let layout = "Requests[Name'' CEL*{Expression''} Count0 Admin! ] APIGroups. Config. Of{IntValue=int.}";
         assert_eq!(
             dump(&v, layout),
             r#"{"Requests":[{"Name":"a","CEL":{"Expression":"x"},"Count":0,"Admin":false},{"Name":"b","CEL":null,"Count":2,"Admin":false}],"APIGroups":["g"],"Config":null,"Of":{"IntValue":null}}"#

@@ -209,7 +209,10 @@ pub fn immutable(new: &At, old: &Value, errs: &mut Errors) {
 /// [`immutable`] for a struct that messages show with its Go names: see [`go::dump`].
 pub fn immutable_struct(new: &At, old: &Value, layout: &str, errs: &mut Errors) {
     if *new.v != *old && !(is_empty(new.v) && is_empty(old)) {
-        errs.push(new.invalid("field is immutable").showing(go::dump(new.v, layout)));
+        errs.push(
+            new.invalid("field is immutable")
+                .showing(go::dump(new.v, layout)),
+        );
     }
 }
 

@@ -62,8 +62,10 @@ pub fn to_v2(object: &mut Value) {
     if let Some(behavior) = take(object, BEHAVIOR).and_then(|t| serde_json::from_str(&t).ok()) {
         object["spec"]["behavior"] = uncapitalized(behavior);
     }
-    let current: Vec<Value> =
-        read(object, CURRENT).iter().map(|m| metric_to_v2(m, false)).collect();
+    let current: Vec<Value> = read(object, CURRENT)
+        .iter()
+        .map(|m| metric_to_v2(m, false))
+        .collect();
     let conditions = read(object, CONDITIONS);
     let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else {
         return;
@@ -106,15 +108,17 @@ pub fn to_v1(object: &mut Value) {
     annotate(object, METRICS, &others);
     let behavior = remove(&mut object["spec"], "behavior");
     if behavior.is_object() {
-        object["metadata"]["annotations"][BEHAVIOR] =
-            go::dump(&behavior, BEHAVIOR_LAYOUT).into();
+        object["metadata"]["annotations"][BEHAVIOR] = go::dump(&behavior, BEHAVIOR_LAYOUT).into();
     }
     let current = remove(&mut object["status"], "currentMetrics");
     let found = list(&current)
         .iter()
         .find(|m| m["type"] == "Resource" && m["resource"]["name"] == "cpu");
     let percent = found.map(|m| m["resource"]["current"]["averageUtilization"].clone());
-    let told: Vec<Value> = list(&current).iter().map(|m| metric_to_v1(m, false)).collect();
+    let told: Vec<Value> = list(&current)
+        .iter()
+        .map(|m| metric_to_v1(m, false))
+        .collect();
     annotate(object, CURRENT, &told);
     let conditions = remove(&mut object["status"], "conditions");
     annotate(object, CONDITIONS, list(&conditions));
@@ -128,7 +132,9 @@ pub fn to_v1(object: &mut Value) {
 }
 
 fn remove(at: &mut Value, key: &str) -> Value {
-    at.as_object_mut().and_then(|m| m.remove(key)).unwrap_or_default()
+    at.as_object_mut()
+        .and_then(|m| m.remove(key))
+        .unwrap_or_default()
 }
 
 fn annotate(object: &mut Value, key: &str, all: &[Value]) {
@@ -181,10 +187,16 @@ fn put(out: &mut Map<String, Value>, key: &str, from: &Value) {
 }
 
 fn source_of(metric: &Value) -> Option<(&'static str, &Value)> {
-    ["object", "pods", "resource", "containerResource", "external"]
-        .into_iter()
-        .find(|f| metric[f].is_object())
-        .map(|f| (f, &metric[f]))
+    [
+        "object",
+        "pods",
+        "resource",
+        "containerResource",
+        "external",
+    ]
+    .into_iter()
+    .find(|f| metric[f].is_object())
+    .map(|f| (f, &metric[f]))
 }
 
 /// A metric (`spec`), or the current value of one, of v2 in the shape of v2beta1.
@@ -193,14 +205,22 @@ pub fn metric_to_v1(metric: &Value, spec: bool) -> Value {
     let Some((field, from)) = source_of(metric) else {
         return out;
     };
-    let (amount, prefix) = if spec { ("target", "target") } else { ("current", "current") };
+    let (amount, prefix) = if spec {
+        ("target", "target")
+    } else {
+        ("current", "current")
+    };
     let value = &from[amount];
     let key = |rest: &str| format!("{prefix}{rest}");
     let mut to = Map::new();
     match field {
         "resource" | "containerResource" => {
             put(&mut to, "name", &from["name"]);
-            put(&mut to, &key("AverageUtilization"), &value["averageUtilization"]);
+            put(
+                &mut to,
+                &key("AverageUtilization"),
+                &value["averageUtilization"],
+            );
             put(&mut to, &key("AverageValue"), &value["averageValue"]);
             put(&mut to, "container", &from["container"]);
         }
@@ -232,7 +252,11 @@ pub fn metric_to_v1(metric: &Value, spec: bool) -> Value {
 }
 
 fn or_zero(value: &Value) -> Value {
-    if value.is_null() { "0".into() } else { value.clone() }
+    if value.is_null() {
+        "0".into()
+    } else {
+        value.clone()
+    }
 }
 
 /// The reverse of [`metric_to_v1`].
@@ -262,7 +286,11 @@ pub fn metric_to_v2(metric: &Value, spec: bool) -> Value {
         }
         _ => {
             let mut identifier = json!({"name": text(from, "metricName")});
-            let selector = if field == "external" { "metricSelector" } else { "selector" };
+            let selector = if field == "external" {
+                "metricSelector"
+            } else {
+                "selector"
+            };
             if from[selector].is_object() {
                 identifier["selector"] = from[selector].clone();
             }
@@ -307,15 +335,21 @@ mod tests {
         let mut object = newest.clone();
         to_v1(&mut object);
         assert_eq!(object["spec"][CPU], 7);
-        assert!(object["spec"].get("metrics").is_none() && object["spec"].get("behavior").is_none());
-        assert_eq!(object["metadata"]["annotations"].as_object().unwrap().len(), 2);
+        assert!(
+            object["spec"].get("metrics").is_none() && object["spec"].get("behavior").is_none()
+        );
+        assert_eq!(
+            object["metadata"]["annotations"].as_object().unwrap().len(),
+            2
+        );
         to_v2(&mut object);
         assert_eq!(object, newest);
     }
 
     #[test]
     fn annotations_that_make_no_sense_are_left_out() {
-        let mut object = json!({"metadata": {"annotations": {METRICS: "[", BEHAVIOR: "x"}}, "spec": {}});
+        let mut object =
+            json!({"metadata": {"annotations": {METRICS: "[", BEHAVIOR: "x"}}, "spec": {}});
         to_v2(&mut object);
         assert_eq!(object, json!({"metadata": {}, "spec": {}}));
     }

@@ -90,13 +90,25 @@ fn target(spec: &Value, status: &Value) -> String {
         String::new()
     };
     if of_resource && want["averageValue"].is_null() {
-        let percent = |v: &Value, none: &str| v.as_i64().map_or(none.to_owned(), |n| format!("{n}%"));
+        let percent =
+            |v: &Value, none: &str| v.as_i64().map_or(none.to_owned(), |n| format!("{n}%"));
         let now = percent(&have["averageUtilization"], "<unknown>");
-        return format!("{label}{now}/{}", percent(&want["averageUtilization"], "<auto>"));
+        return format!(
+            "{label}{now}/{}",
+            percent(&want["averageUtilization"], "<auto>")
+        );
     }
     if want["averageValue"].is_null() || (field == "object" && want["type"] == "Value") {
         return format!("{}/{}", known(&have["value"]), text(want, "value"));
     }
-    let per_pod = if of_resource || field == "pods" { "" } else { " (avg)" };
-    format!("{label}{}/{}{per_pod}", known(&have["averageValue"]), text(want, "averageValue"))
+    let per_pod = if of_resource || field == "pods" {
+        ""
+    } else {
+        " (avg)"
+    };
+    format!(
+        "{label}{}/{}{per_pod}",
+        known(&have["averageValue"]),
+        text(want, "averageValue")
+    )
 }

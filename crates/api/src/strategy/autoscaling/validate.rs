@@ -8,7 +8,13 @@ use crate::{
     validation::{At, amount::Amount, list},
 };
 
-const TYPES: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
+const TYPES: [&str; 5] = [
+    "ContainerResource",
+    "External",
+    "Object",
+    "Pods",
+    "Resource",
+];
 /// Sources of a metric, in the order in which they are looked for, and the type that each belongs to.
 const SOURCES: [(&str, &str); 5] = [
     ("object", "Object"),
@@ -39,7 +45,11 @@ pub fn spec(spec: &At, old: Option<&Value>, errs: &mut Errors) {
     }
     let target = spec.get("scaleTargetRef");
     reference(&target, errs);
-    let before = old.map(|o| o["scaleTargetRef"]["apiVersion"].as_str().unwrap_or_default());
+    let before = old.map(|o| {
+        o["scaleTargetRef"]["apiVersion"]
+            .as_str()
+            .unwrap_or_default()
+    });
     if before != Some(target.text("apiVersion")) {
         api_version(&target, errs);
     }
@@ -74,7 +84,11 @@ fn api_version(target: &At, errs: &mut Errors) {
     let group = version.split_once('/').map_or("", |(group, _)| group);
     let core = version == "v1" && target.text("kind") == "ReplicationController";
     if group.is_empty() && !core {
-        errs.push(Error::invalid(&path, version, "apiVersion must specify API group"));
+        errs.push(Error::invalid(
+            &path,
+            version,
+            "apiVersion must specify API group",
+        ));
     }
 }
 
@@ -111,7 +125,10 @@ fn source(metric: &At, errs: &mut Errors) {
             }
         }
     }
-    let expected = SOURCES.iter().find(|(_, t)| *t == kind.str()).map(|(f, _)| *f);
+    let expected = SOURCES
+        .iter()
+        .find(|(_, t)| *t == kind.str())
+        .map(|(f, _)| *f);
     match expected {
         Some(field) if !present.contains(&field) => errs.push(
             metric
@@ -175,7 +192,11 @@ fn resource(field: &str, at: &At, errs: &mut Errors) {
     let target = at.get("target");
     value(&target, errs);
     match (target.has("averageUtilization"), target.has("averageValue")) {
-        (false, false) => errs.push(target.get("averageUtilization").required(RAW_OR_UTILIZATION)),
+        (false, false) => errs.push(
+            target
+                .get("averageUtilization")
+                .required(RAW_OR_UTILIZATION),
+        ),
         (true, true) => errs.push(target.get("averageValue").forbidden(NOT_BOTH)),
         _ => {}
     }
@@ -208,7 +229,11 @@ fn value(target: &At, errs: &mut Errors) {
         }
     }
     if target.int("averageUtilization").is_some_and(|n| n < 1) {
-        errs.push(target.get("averageUtilization").invalid("must be greater than 0"));
+        errs.push(
+            target
+                .get("averageUtilization")
+                .invalid("must be greater than 0"),
+        );
     }
 }
 
@@ -220,7 +245,10 @@ fn scaling(rules: &At, errs: &mut Errors) {
         _ => {}
     }
     const SELECT: [&str; 3] = ["Disabled", "Max", "Min"];
-    if let Some(select) = rules.some("selectPolicy").filter(|s| !SELECT.contains(&s.str())) {
+    if let Some(select) = rules
+        .some("selectPolicy")
+        .filter(|s| !SELECT.contains(&s.str()))
+    {
         errs.push(select.not_supported(&SELECT));
     }
     let policies = rules.get("policies");
@@ -242,12 +270,20 @@ fn scaling(rules: &At, errs: &mut Errors) {
 fn scaling_policy(policy: &At, errs: &mut Errors) {
     let kind = policy.get("type");
     if !["Percent", "Pods"].contains(&kind.str()) {
-        errs.push(Error::not_supported(&kind.path, kind.str(), &["Percent", "Pods"]));
+        errs.push(Error::not_supported(
+            &kind.path,
+            kind.str(),
+            &["Percent", "Pods"],
+        ));
     }
     let number = |key: &str| policy.int(key).unwrap_or(0);
     let path = |key: &str| policy.path.child(key);
     if number("value") <= 0 {
-        errs.push(Error::invalid(&path("value"), number("value"), "must be greater than zero"));
+        errs.push(Error::invalid(
+            &path("value"),
+            number("value"),
+            "must be greater than zero",
+        ));
     }
     let period = number("periodSeconds");
     let words = match period {

@@ -8,6 +8,8 @@ pub(in crate::strategy) mod resources;
 pub(in crate::strategy) mod validate;
 pub(in crate::strategy) mod warnings;
 
+pub(in crate::strategy) use validate::node_selector;
+
 use serde_json::{Value, json};
 
 use super::{Column, Context, Strategy, common};
