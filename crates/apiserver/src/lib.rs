@@ -14,6 +14,7 @@ mod codec;
 mod config;
 mod discovery;
 mod expire;
+mod expressions;
 mod heads;
 mod health;
 mod metrics;

@@ -279,7 +279,8 @@ pub(crate) fn allocate(
     Ok(admitted)
 }
 
-/// Settles what of a Service depends on the cluster's address families, before it is validated.
+/// Settles what depends on the cluster or the user, before it is validated: address families of a Service, who asks for a
+/// certificate.
 ///
 /// # Errors
 /// 422 for families that the cluster does not have.
@@ -293,5 +294,21 @@ pub(crate) fn prepare(
     if target.subresource.is_none() && service {
         return service::families(&call.shared.addresses, target, object, old);
     }
+    if old.is_none() && target.resource.plural == "certificatesigningrequests" {
+        name_requester(call, object);
+    }
     Ok(())
+}
+
+/// A request for a certificate tells who made it, whatever it says itself.
+fn name_requester(call: &Call, object: &mut Value) {
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for key in ["username", "uid", "groups", "extra"] {
+        spec.remove(key);
+    }
+    if let Value::Object(user) = call.user.to_json() {
+        spec.extend(user);
+    }
 }

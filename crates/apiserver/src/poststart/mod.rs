@@ -1,15 +1,18 @@
-//! What a cluster has from the start: namespaces, the `kubernetes` Service, RBAC's default roles, priority classes.
+//! What a cluster has from the start: namespaces, the `kubernetes` Service, RBAC's default roles, priority classes, priority
+//! and fairness, the range of Service addresses.
 //!
 //! Everything is written through the server's own chain, so that it is defaulted and checked as if a client had sent it;
 //! all at once, so that one sync makes it durable.
 
 mod endpoint;
+mod ranges;
 mod roles;
 
 use std::{collections::HashSet, sync::Arc};
 
 use http::{Method, Request, header};
 use http_body_util::BodyExt;
+use knarr_api::strategy::flowcontrol;
 use serde_json::{Value, json};
 
 use crate::{
@@ -33,7 +36,33 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), String> {
         )
     });
     futures::future::try_join_all(namespaces).await?;
-    tokio::try_join!(roles(&client), classes(&client), endpoint::publish(&client))?;
+    tokio::try_join!(
+        roles(&client),
+        classes(&client),
+        endpoint::publish(&client),
+        fairness(&client),
+        ranges::publish(&client)
+    )?;
+    Ok(())
+}
+
+/// Priority levels, and the flows that lead to them.
+async fn fairness(client: &Client) -> Result<(), String> {
+    let ensure = |plural: &'static str, object: Value| async move {
+        let path = format!("/apis/flowcontrol.apiserver.k8s.io/v1/{plural}");
+        let prefix = format!("/registry/{plural}/");
+        client.ensure(&path, &prefix, object).await
+    };
+    let levels = flowcontrol::fixed::levels();
+    let levels = levels
+        .into_iter()
+        .map(|l| ensure("prioritylevelconfigurations", l));
+    let schemas = flowcontrol::fixed::schemas();
+    let schemas = schemas.into_iter().map(|s| ensure("flowschemas", s));
+    tokio::try_join!(
+        futures::future::try_join_all(levels),
+        futures::future::try_join_all(schemas)
+    )?;
     Ok(())
 }
 

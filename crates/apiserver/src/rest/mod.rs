@@ -71,7 +71,20 @@ impl Target {
                 .map(|s| s.name.to_owned())
                 .unwrap_or_default(),
             user: call.user.name.clone(),
+            admin_access: self.admin_access(call),
+            expressions: crate::expressions::compiler(),
         }
+    }
+
+    /// Whether claims of devices in this namespace may have what others hold.
+    fn admin_access(&self, call: &Call) -> bool {
+        const LABEL: &str = "resource.kubernetes.io/admin-access";
+        let asks = self.resource.group == "resource.k8s.io" && self.resource.namespaced;
+        let namespace = || {
+            let key = format!("/registry/namespaces/{}", self.namespace);
+            call.shared.store.get(&key)
+        };
+        asks && namespace().is_some_and(|n| n.head.label(LABEL) == Some("true"))
     }
 
     pub fn not_found(&self) -> Box<Status> {
