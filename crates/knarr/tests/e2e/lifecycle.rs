@@ -232,3 +232,54 @@ fn mistakes_get_one_clear_line() {
         "{told}"
     );
 }
+
+/// The files of a cluster's store with what is in them.
+fn store_files(cluster: &Cluster) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let dir = std::fs::read_dir(cluster.data_dir().join("store")).unwrap();
+    let mut files: Vec<_> = dir
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file() && !path.ends_with("lock"))
+        .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_damaged_data_directory_is_told_and_left_alone() {
+    if !can_run() {
+        return;
+    }
+    let mut cluster: Cluster = cluster();
+    cluster.interrupt();
+    let (log, content) = store_files(&cluster)
+        .into_iter()
+        .max_by_key(|(_, content)| content.len())
+        .unwrap();
+    let mut damaged = content.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0xff;
+    std::fs::write(&log, &damaged).unwrap();
+    let before = store_files(&cluster);
+    let data = cluster.data_dir().display().to_string();
+    let up = || {
+        let args = ["--data-dir", &data, "up", "--no-kubeconfig"];
+        knarr(&cluster.namespace, &args)
+    };
+    let (ok, told) = up();
+    let line = one_line(&told);
+    assert!(
+        !ok && line.contains("damaged") && line.contains("backup"),
+        "{told}"
+    );
+    assert_eq!(store_files(&cluster), before, "nothing was changed");
+    std::fs::write(&log, &content).unwrap();
+    // A certificate that was half written when the machine died.
+    let key = cluster.data_dir().join("pki/ca.key");
+    let whole = std::fs::read(&key).unwrap();
+    std::fs::write(&key, &whole[..whole.len() / 2]).unwrap();
+    let (ok, told) = up();
+    assert!(!ok && one_line(&told).contains("ca.key"), "{told}");
+    std::fs::write(&key, &whole).unwrap();
+    cluster.up(&[]);
+}

@@ -5,6 +5,7 @@ mod clients;
 mod ingress;
 mod kubectl;
 mod lifecycle;
+mod network;
 mod ngx;
 mod restart;
 
