@@ -4,6 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value;
 
+mod hole;
+
 /// What lists, watches, selectors and the garbage collector need of an object without decoding it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Head {
@@ -139,6 +141,17 @@ impl Encoded {
             json: out.into(),
             hole,
         })
+    }
+
+    /// From an object's JSON as somebody else may have written it.
+    ///
+    /// # Errors
+    /// When it is no object with metadata.
+    pub fn from_json(json: Bytes) -> Result<Self, serde_json::Error> {
+        if let Some(hole) = hole::find(&json) {
+            return Ok(Encoded { json, hole });
+        }
+        Encoded::new(&serde_json::from_slice(&json)?)
     }
 
     /// From stored parts, as [`Encoded::json`] and [`Encoded::hole`] gave them.

@@ -21,6 +21,9 @@ pub enum OpenError {
     /// The transformer cannot read what it finds.
     #[error("what is stored at {key} cannot be read: {why}")]
     Sealed { key: String, why: String },
+    /// etcd cannot be reached, or not with this configuration.
+    #[error("{why}")]
+    Etcd { why: String },
     #[error("cannot {doing} {}: {source}", .path.display())]
     Io {
         doing: &'static str,

@@ -73,6 +73,17 @@ impl History {
         ring.shed(at, &self.limits)
     }
 
+    /// Nothing is known up to `revision` any more; all who read here are too late. Gives back what had to go.
+    pub(crate) fn reset(&self, revision: u64) -> VecDeque<Entry> {
+        let mut ring = self.ring.write();
+        let gone = std::mem::take(&mut ring.events);
+        // One more, so that a reader at the end is too late as well.
+        ring.first += gone.len() as u64 + 1;
+        ring.compacted = revision;
+        ring.bytes = 0;
+        gone
+    }
+
     /// Lets go of what has grown old without a push.
     pub(crate) fn trim(&self) {
         let gone = {

@@ -23,6 +23,7 @@ mod transform;
 mod types;
 mod watch;
 
+pub use engine::etcd::EtcdOptions;
 pub use error::OpenError;
 pub use store::Store;
 pub use transform::Transformer;

@@ -5,7 +5,7 @@ use std::{
     ops::Bound,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -28,7 +28,7 @@ pub(crate) struct Model {
     /// By [`group_of`] of the keys in it; made when the first change or watch of the group comes.
     histories: RwLock<HashMap<Box<str>, Arc<History>>>,
     /// Nothing is known of changes up to here, in groups that have no history.
-    opened: u64,
+    opened: AtomicU64,
     limits: Limits,
     /// Tells those in `wait_for`.
     reached: signal::Sender<u64>,
@@ -108,7 +108,7 @@ impl Model {
         Model {
             view: RwLock::new(View { map, revision }),
             histories: RwLock::new(histories),
-            opened,
+            opened: AtomicU64::new(opened),
             limits,
             reached: signal::Sender::new(revision),
             closed: AtomicBool::new(false),
@@ -153,6 +153,23 @@ impl Model {
         drop((old, gone)); // last, for freeing takes time
     }
 
+    /// Shows a state that no known changes lead to. All watches end; their clients must list again.
+    pub(crate) fn reset(&self, map: Map, revision: u64) {
+        let mut view = self.view.write();
+        let old = std::mem::replace(&mut view.map, map);
+        view.revision = revision;
+        self.opened.store(revision, Ordering::Release);
+        let histories: Vec<_> = self.histories.read().values().cloned().collect();
+        let gone: Vec<_> = histories
+            .iter()
+            .map(|history| history.reset(revision))
+            .collect();
+        drop(view);
+        self.reached.send_replace(revision);
+        histories.iter().for_each(|history| history.wake());
+        drop((old, gone));
+    }
+
     /// The past of the group that `key` (or a watch's prefix) belongs to.
     pub(crate) fn history(&self, key: &str) -> Arc<History> {
         let group = group_of(key);
@@ -161,7 +178,12 @@ impl Model {
         }
         let mut all = self.histories.write();
         all.entry(group.into())
-            .or_insert_with(|| Arc::new(History::new(self.opened, self.limits)))
+            .or_insert_with(|| {
+                Arc::new(History::new(
+                    self.opened.load(Ordering::Acquire),
+                    self.limits,
+                ))
+            })
             .clone()
     }
 
@@ -169,7 +191,7 @@ impl Model {
     pub(crate) fn past(&self) -> Past {
         let histories = self.histories.read();
         let mut past = Past {
-            opened: self.opened,
+            opened: self.opened.load(Ordering::Acquire),
             floors: BTreeMap::new(),
             events: Vec::new(),
         };

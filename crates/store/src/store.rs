@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    HeadOf, Listing, OpenError, Options, Range, RevisionError, Stored, Unavailable, Watch, Write,
-    WriteError,
-    engine::{Engine, embedded::Embedded},
+    EtcdOptions, HeadOf, Listing, OpenError, Options, Range, RevisionError, Stored, Unavailable,
+    Watch, Write, WriteError,
+    engine::{Engine, embedded::Embedded, etcd::Etcd},
     model::Model,
 };
 
@@ -24,6 +24,18 @@ impl Store {
         let opened = tokio::task::spawn_blocking(move || Embedded::open(&options, &head_of)).await;
         let (model, engine) =
             opened.map_err(|e| OpenError::io("open", &dir)(std::io::Error::other(e)))??;
+        Ok(Store {
+            model,
+            engine: Arc::new(engine),
+        })
+    }
+
+    /// Opens a store that an etcd cluster keeps. Needs a tokio runtime for as long as the store is open.
+    ///
+    /// # Errors
+    /// When no member can be reached within some 20 seconds, or what is configured cannot work.
+    pub async fn connect(options: EtcdOptions, head_of: HeadOf) -> Result<Store, OpenError> {
+        let (model, engine) = Etcd::open(&options, head_of).await?;
         Ok(Store {
             model,
             engine: Arc::new(engine),

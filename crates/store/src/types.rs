@@ -87,9 +87,6 @@ pub enum WriteError {
     /// The key is at another revision than expected; here is what it holds.
     #[error("key is at revision {}", .0.revision)]
     Conflict(Arc<Stored>),
-    /// The write did not happen, because the engine cannot be reached. It may be tried again.
-    #[error("store cannot be reached: {0}")]
-    Unavailable(String),
     /// The engine failed. The write may or may not be there, now or after a restart.
     #[error("store failed: {0}")]
     Engine(String),

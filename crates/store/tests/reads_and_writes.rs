@@ -4,18 +4,25 @@ mod common;
 
 use std::time::Duration;
 
-use common::{PODS, create, delete, keys, list, next, open, summary, try_open, update, value_of};
+use common::{Bed, PODS, create, delete, keys, list, next, summary, try_open, update, value_of};
 use futures::FutureExt;
 use knarr_store::{EventKind, Options, Range, RevisionError, WriteError};
+
+on_both_engines!(
+    writes_have_preconditions_and_rising_revisions,
+    lists_page_in_key_order_and_show_old_revisions,
+    watches_give_every_change_of_their_prefix_once,
+    history_is_bounded_and_says_so,
+    everything_is_there_after_a_restart,
+    waiting_for_a_revision_ends_when_it_is_there,
+);
 
 const A: &str = "/registry/pods/default/a";
 const B: &str = "/registry/pods/default/b";
 const OTHER: &str = "/registry/pods/other/a";
 
-#[tokio::test]
-async fn writes_have_preconditions_and_rising_revisions() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
+async fn writes_have_preconditions_and_rising_revisions(bed: Bed) {
+    let store = bed.open().await;
     assert_eq!(store.revision(), 1);
     let first = create(&store, A, "1").await.unwrap();
     assert_eq!((first.revision, first.created), (2, 2));
@@ -48,10 +55,8 @@ async fn writes_have_preconditions_and_rising_revisions() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn lists_page_in_key_order_and_show_old_revisions() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
+async fn lists_page_in_key_order_and_show_old_revisions(bed: Bed) {
+    let store = bed.open().await;
     for key in [OTHER, B, A, "/registry/podtemplates/default/a"] {
         create(&store, key, "old").await.unwrap();
     }
@@ -109,10 +114,8 @@ async fn lists_page_in_key_order_and_show_old_revisions() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn watches_give_every_change_of_their_prefix_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
+async fn watches_give_every_change_of_their_prefix_once(bed: Bed) {
+    let store = bed.open().await;
     create(&store, A, "1").await.unwrap();
     let mut all = store.watch(PODS, Some(1)).unwrap();
     let mut default = store.watch("/registry/pods/default/", None).unwrap();
@@ -154,15 +157,8 @@ async fn watches_give_every_change_of_their_prefix_once() {
     assert_eq!((left, last), (2, 5));
 }
 
-#[tokio::test]
-async fn history_is_bounded_and_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        history: 10,
-        keep: Duration::ZERO,
-        ..Options::new(dir.path())
-    };
-    let store = try_open(&options).await.unwrap();
+async fn history_is_bounded_and_says_so(bed: Bed) {
+    let store = bed.open_keeping(10, Duration::ZERO).await;
     let mut slow = store.watch(PODS, None).unwrap();
     let mut revision = create(&store, A, "0").await.unwrap().revision;
     for n in 0..50 {
@@ -204,16 +200,14 @@ async fn history_is_bounded_and_says_so() {
     store.close().await;
 }
 
-#[tokio::test]
-async fn everything_is_there_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
+async fn everything_is_there_after_a_restart(bed: Bed) {
+    let store = bed.open().await;
     create(&store, A, "1").await.unwrap();
     create(&store, B, "1").await.unwrap();
     update(&store, A, 2, "2").await.unwrap();
     delete(&store, B, 3).await.unwrap();
     store.close().await;
-    let store = open(dir.path()).await;
+    let store = bed.open().await;
     assert_eq!(store.revision(), 5);
     let items = list(&store, PODS);
     assert_eq!(keys(&items), [A]);
@@ -245,10 +239,8 @@ async fn everything_is_there_after_a_restart() {
     ));
 }
 
-#[tokio::test]
-async fn waiting_for_a_revision_ends_when_it_is_there() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
+async fn waiting_for_a_revision_ends_when_it_is_there(bed: Bed) {
+    let store = bed.open().await;
     store.wait_for(1).await;
     let waiting = tokio::spawn({
         let store = store.clone();

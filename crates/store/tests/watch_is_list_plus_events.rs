@@ -4,7 +4,7 @@ mod common;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use common::{PODS, create, delete, list, try_open, update};
+use common::{Bed, PODS, create, delete, list, try_open, update};
 use futures::FutureExt;
 use knarr_store::{Event, EventKind, Options, Range, RevisionError, Store, Stored};
 use proptest::prelude::*;
@@ -180,15 +180,21 @@ async fn write_all(store: &Store, writes: &mut Vec<(usize, u8)>) -> usize {
     done
 }
 
-async fn run(steps: Vec<Step>, compacts: bool) {
-    let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        // Half of that is what a compaction leaves of the past.
-        compact_at: if compacts { 3_000 } else { 32 << 20 },
-        keep: Duration::from_secs(60),
-        ..Options::new(dir.path())
+/// A property's case. `compacts`: the past may be gone after a restart.
+async fn run(steps: Vec<Step>, bed: &Bed, compacts: bool) {
+    let open = || async {
+        if bed.etcd.is_some() {
+            return bed.open().await;
+        }
+        let options = Options {
+            // Half of that is what a compaction leaves of the past.
+            compact_at: if compacts { 3_000 } else { 32 << 20 },
+            keep: Duration::from_secs(60),
+            ..Options::new(bed.dir.path())
+        };
+        try_open(&options).await.unwrap()
     };
-    let mut store = try_open(&options).await.unwrap();
+    let mut store = open().await;
     let (mut followers, mut waiting): (Vec<Follower>, _) = (Vec::new(), Vec::new());
     for step in steps {
         match step {
@@ -210,7 +216,7 @@ async fn run(steps: Vec<Step>, compacts: bool) {
                 write_all(&store, &mut waiting).await;
                 let (was, revision) = (state(&list(&store, PODS)), store.revision());
                 store.close().await;
-                store = try_open(&options).await.unwrap();
+                store = open().await;
                 assert_eq!(
                     (state(&list(&store, PODS)), store.revision()),
                     (was, revision)
@@ -229,12 +235,37 @@ async fn run(steps: Vec<Step>, compacts: bool) {
     store.close().await;
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn a_list_and_its_events_lead_to_the_next_list(steps in steps(), compacts: bool) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(run(steps, compacts));
+        runtime().block_on(run(steps, &Bed::embedded(), compacts));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(6))]
+
+    #[test]
+    fn with_etcd_too(steps in steps()) {
+        runtime().block_on(async {
+            if let Some(bed) = Bed::etcd().await {
+                run(steps, &bed, false).await;
+            }
+        });
     }
 }

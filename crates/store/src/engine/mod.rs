@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use crate::{Stored, Unavailable, Write, WriteError};
 
 pub(crate) mod embedded;
+pub(crate) mod etcd;
 
 /// An engine decides writes, makes them durable, and shows them to readers and watchers in the read model.
 pub(crate) trait Engine: Send + Sync {

@@ -1,11 +1,14 @@
 //! What the store's tests share.
-#![allow(dead_code)]
+#![allow(dead_code, unused_macros)]
+
+pub mod etcd;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use knarr_api::{Head, head::Encoded};
 use knarr_store::{
-    Event, EventKind, HeadOf, OpenError, Options, Range, Store, Stored, Watch, Write, WriteError,
+    EtcdOptions, Event, EventKind, HeadOf, OpenError, Options, Range, Store, Stored, Watch, Write,
+    WriteError,
 };
 use serde_json::{Value, json};
 
@@ -16,6 +19,81 @@ pub fn head_of() -> HeadOf {
         let object: Value = serde_json::from_slice(bytes).expect("stored objects are JSON");
         Head::of(&object, Vec::new())
     })
+}
+
+/// Makes a test of each function for each engine. The functions take a [`Bed`].
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::common::Bed::embedded()).await;
+            })*
+        }
+        mod etcd {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                if let Some(bed) = $crate::common::Bed::etcd().await {
+                    super::$name(bed).await;
+                }
+            })*
+        }
+    };
+}
+
+/// Where a store is kept during a test.
+pub struct Bed {
+    pub dir: tempfile::TempDir,
+    pub etcd: Option<etcd::Cluster>,
+}
+
+impl Bed {
+    pub fn embedded() -> Bed {
+        Bed {
+            dir: tempfile::tempdir().expect("a directory"),
+            etcd: None,
+        }
+    }
+
+    /// With one member of etcd; none, and a word, when etcd is not installed.
+    pub async fn etcd() -> Option<Bed> {
+        let etcd = Some(etcd::Cluster::start(1).await?);
+        Some(Bed {
+            etcd,
+            ..Bed::embedded()
+        })
+    }
+
+    pub async fn open(&self) -> Store {
+        self.open_keeping(1000, Duration::from_secs(300)).await
+    }
+
+    /// With these limits of history.
+    pub async fn open_keeping(&self, history: usize, keep: Duration) -> Store {
+        match &self.etcd {
+            Some(etcd) => {
+                let options = EtcdOptions {
+                    history,
+                    keep,
+                    ..etcd.options()
+                };
+                connect(options).await.expect("etcd is there")
+            }
+            None => {
+                let options = Options {
+                    history,
+                    keep,
+                    ..Options::new(self.dir.path())
+                };
+                try_open(&options).await.expect("the store opens")
+            }
+        }
+    }
+}
+
+pub async fn connect(options: EtcdOptions) -> Result<Store, OpenError> {
+    Store::connect(options, head_of()).await
 }
 
 pub async fn open(dir: &Path) -> Store {

@@ -1,0 +1,193 @@
+//! What keeps the read model up to date: one watch of everything below the prefix.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{
+    cluster::Cluster,
+    list,
+    proto::{self, DELETE, WatchCreateRequest, WatchRequest, WatchResponse, revision, unsigned},
+    value::Values,
+};
+use crate::{
+    Event, EventKind,
+    model::{Map, Model, apply},
+};
+
+/// Between attempts to go on with a watch.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The keys of a store.
+#[derive(Clone)]
+pub(super) struct Keys {
+    /// `/registry/`
+    pub from: Bytes,
+    pub end: Bytes,
+    /// Written when nothing else is, to learn that the watch has given everything.
+    pub tick: Bytes,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Keys {
+        let root = format!("{}/", prefix.trim_end_matches('/'));
+        let mut end = root.clone().into_bytes();
+        if let Some(last) = end.last_mut() {
+            *last += 1; // '/' becomes '0'
+        }
+        Keys {
+            tick: format!("{root}knarr.tick").into(),
+            from: root.into(),
+            end: end.into(),
+        }
+    }
+}
+
+pub(super) struct Feed {
+    pub cluster: Arc<Cluster>,
+    pub model: Arc<Model>,
+    pub keys: Keys,
+    pub values: Values,
+    pub stop: CancellationToken,
+    /// Etcd knows less than the model: it was restored from a backup.
+    pub went_back: Arc<Notify>,
+}
+
+/// Why a watch ended.
+enum End {
+    Stopped,
+    Broken(Status),
+    /// Changes that are needed to go on are gone.
+    Compacted,
+}
+
+impl Feed {
+    /// Follows etcd until it is told to stop.
+    pub(super) async fn run(self) {
+        loop {
+            match self.follow().await {
+                End::Stopped => return,
+                End::Broken(status) => {
+                    tracing::info!(why = status.message(), "watch of etcd is opened again");
+                    self.cluster.avoid_current();
+                }
+                End::Compacted => self.start_over().await,
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Goes on where the model is.
+    async fn follow(&self) -> End {
+        let create = WatchCreateRequest {
+            key: self.keys.from.clone(),
+            range_end: self.keys.end.clone(),
+            start_revision: proto::signed(self.model.revision() + 1),
+            progress_notify: true,
+        };
+        let request = WatchRequest {
+            create: Some(create),
+        };
+        let mut stream = match self.cluster.watch(request).await {
+            Ok(stream) => stream,
+            Err(status) => return End::Broken(status),
+        };
+        loop {
+            let message = tokio::select! {
+                () = self.stop.cancelled() => return End::Stopped,
+                () = self.went_back.notified() => return End::Compacted,
+                message = stream.message() => message,
+            };
+            let response = match message {
+                Ok(Some(response)) => response,
+                Ok(None) => return End::Broken(Status::unavailable("etcd ended the watch")),
+                Err(status) => return End::Broken(status),
+            };
+            if response.compact_revision > 0 {
+                return End::Compacted;
+            }
+            if response.canceled {
+                return End::Broken(Status::unavailable(response.cancel_reason));
+            }
+            if !response.created {
+                self.take(response);
+            }
+        }
+    }
+
+    /// Shows changes to readers and watchers.
+    fn take(&self, response: WatchResponse) {
+        let (mut map, known) = self.model.snapshot();
+        let last = response.events.iter().rev().find_map(|e| e.kv.as_ref());
+        // Without events, it says that everything up to there was given.
+        let reached = last.map_or_else(
+            || revision(response.header.as_ref()),
+            |kv| unsigned(kv.mod_revision),
+        );
+        if reached <= known {
+            return;
+        }
+        let mut events = Vec::with_capacity(response.events.len());
+        for event in response.events {
+            let fresh = |kv: &proto::KeyValue| {
+                unsigned(kv.mod_revision) > known && kv.key != self.keys.tick
+            };
+            let Some(kv) = event.kv.filter(fresh) else {
+                continue;
+            };
+            match self.change(&map, event.kind == DELETE, &kv) {
+                Ok(Some(change)) => {
+                    apply(&mut map, &change);
+                    events.push(Arc::new(change));
+                }
+                Ok(None) => {}
+                Err(why) => list::complain(&kv, &why),
+            }
+        }
+        self.model.publish(map, reached, &events);
+    }
+
+    fn change(
+        &self,
+        map: &Map,
+        deleted: bool,
+        kv: &proto::KeyValue,
+    ) -> Result<Option<Event>, String> {
+        let key = std::str::from_utf8(&kv.key).map_err(|e| e.to_string())?;
+        let previous = map.get(key).cloned();
+        if deleted {
+            let Some(before) = previous else {
+                return Ok(None);
+            };
+            let object = Arc::new(before.moved_to(unsigned(kv.mod_revision)));
+            return Ok(Some(Event::new(EventKind::Deleted, object, Some(before))));
+        }
+        let kind = if previous.is_some() {
+            EventKind::Modified
+        } else {
+            EventKind::Added
+        };
+        let object = Arc::new(self.values.stored(kv)?);
+        Ok(Some(Event::new(kind, object, previous)))
+    }
+
+    /// Reads everything anew. Those who watch are told that they must do so, too.
+    async fn start_over(&self) {
+        tracing::warn!(
+            "changes in etcd were compacted before they were seen; reading everything anew"
+        );
+        match list::list(&self.cluster, &self.keys, &self.values, None).await {
+            Ok((map, revision)) => self.model.reset(map, revision),
+            Err(status) => {
+                tracing::warn!(why = status.message(), "cannot read everything from etcd");
+                self.cluster.avoid_current();
+            }
+        }
+    }
+}
