@@ -21,6 +21,8 @@ pub struct Options {
     /// Domain of cluster names.
     #[arg(long, default_value = "cluster.local")]
     cluster_domain: String,
+    #[command(flatten)]
+    etcd: crate::etcd::Flags,
 }
 
 pub async fn run(paths: Paths, options: Options) -> Result<()> {
@@ -33,6 +35,7 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
             node_name: crate::node::default_name()?,
             node_ips: knarr_network::node_addresses(),
             cluster_domain: options.cluster_domain,
+            etcd: options.etcd.options(),
         },
     )
     .await?;

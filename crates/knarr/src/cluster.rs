@@ -289,6 +289,7 @@ fn plane_options(options: &Options, settings: &Settings) -> control_plane::Optio
         node_name: settings.node_name.clone(),
         node_ips: settings.node_ips.clone(),
         cluster_domain: options.cluster_domain.clone(),
+        etcd: None,
     }
 }
 

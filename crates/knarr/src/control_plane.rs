@@ -25,6 +25,8 @@ pub struct Options {
     /// Addresses of this machine, primary first.
     pub node_ips: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// Where objects are kept, when that is not the data directory.
+    pub etcd: Option<knarr_store::EtcdOptions>,
 }
 
 /// A running control plane.
@@ -41,7 +43,10 @@ impl ControlPlane {
         let pki = Pki::load_or_create(&paths.pki(), &names(options)).context("certificates")?;
         let registry = builtin::registry();
         let heads = knarr_apiserver::head_of(&registry);
-        let store = Store::open(knarr_store::Options::new(&paths.store()), heads).await?;
+        let store = match &options.etcd {
+            Some(etcd) => Store::connect(etcd.clone(), heads).await?,
+            None => Store::open(knarr_store::Options::new(&paths.store()), heads).await?,
+        };
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.port));
         let listener = TcpListener::bind(any).await.with_context(|| {
             format!(

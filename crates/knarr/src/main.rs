@@ -8,6 +8,7 @@ mod control_plane;
 mod demo;
 mod detach;
 mod down;
+mod etcd;
 mod image;
 mod kubeconfig;
 mod node;

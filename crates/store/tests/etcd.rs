@@ -332,14 +332,15 @@ async fn others_in_the_same_etcd_do_no_harm() {
     };
     let other = connect(other).await.unwrap();
     for n in 0..5 {
-        create(&other, &format!("/other/pods/default/{n}"), "x")
-            .await
-            .unwrap();
+        create(&other, &key(n), "y").await.unwrap();
         store.catch_up().await.unwrap();
         create(&store, &key(n), "x").await.unwrap();
     }
-    assert_eq!(list(&store, "/").len(), 5);
-    assert_eq!(list(&other, "/").len(), 5);
+    for (store, value) in [(&store, "x"), (&other, "y")] {
+        let found = list(store, "/");
+        assert_eq!(keys(&found), (0..5).map(key).collect::<Vec<_>>());
+        assert!(found.iter().all(|item| value_of(item)["value"] == value));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

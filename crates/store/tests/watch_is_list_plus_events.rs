@@ -217,10 +217,9 @@ async fn run(steps: Vec<Step>, bed: &Bed, compacts: bool) {
                 let (was, revision) = (state(&list(&store, PODS)), store.revision());
                 store.close().await;
                 store = open().await;
-                assert_eq!(
-                    (state(&list(&store, PODS)), store.revision()),
-                    (was, revision)
-                );
+                assert_eq!(state(&list(&store, PODS)), was);
+                // With etcd, an open may need a revision to learn that it has everything.
+                assert!(store.revision() == revision || bed.etcd.is_some());
                 followers.retain_mut(|follower| follower.resume(&store, compacts));
                 for follower in &mut followers {
                     follower.check(&store).await;

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The keys of a store.
 #[derive(Clone)]
 pub(super) struct Keys {
-    /// `/registry/`
+    /// `/registry/`, or with another prefix.
     pub from: Bytes,
     pub end: Bytes,
     /// Written when nothing else is, to learn that the watch has given everything.
@@ -159,8 +159,8 @@ impl Feed {
         deleted: bool,
         kv: &proto::KeyValue,
     ) -> Result<Option<Event>, String> {
-        let key = std::str::from_utf8(&kv.key).map_err(|e| e.to_string())?;
-        let previous = map.get(key).cloned();
+        let key = self.values.inner(&kv.key)?;
+        let previous = map.get(&*key).cloned();
         if deleted {
             let Some(before) = previous else {
                 return Ok(None);

@@ -53,7 +53,7 @@ pub struct EtcdOptions {
     /// PEM of this client's certificate and its key.
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
-    /// What all keys begin with: `/registry`.
+    /// What all keys begin with in etcd.
     pub prefix: String,
     /// Time between compactions of old revisions; zero leaves them to others.
     pub compaction_interval: Duration,
@@ -105,8 +105,10 @@ impl Etcd {
             why: format!("etcd at {}: {why}", options.servers.join(", ")),
         };
         let cluster = Arc::new(Cluster::new(options)?);
-        let keys = Keys::new(&options.prefix);
+        let prefix: Arc<str> = format!("/{}", options.prefix.trim_matches('/')).into();
+        let keys = Keys::new(&prefix);
         let values = Values {
+            prefix,
             head_of,
             transformer: options.transformer.clone(),
         };

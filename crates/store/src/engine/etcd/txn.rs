@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use knarr_api::Head;
+use knarr_api::{Head, head::Encoded};
 
 use super::proto::{
     CREATE, Compare, DeleteRangeRequest, KeyValue, MOD, PutRequest, RangeRequest, RequestOp,
@@ -37,7 +37,7 @@ impl Attempt {
             Write::Delete { .. } => None,
         };
         Ok(Attempt {
-            request: request(&write, value.clone()),
+            request: request(&write, values, value.clone()),
             value,
             write,
         })
@@ -99,8 +99,8 @@ impl Attempt {
         values: &Values,
     ) -> Result<Arc<Stored>, String> {
         let shown = shown.ok_or("etcd's answer lacks the key")?;
-        let put = |value: &knarr_api::head::Encoded, head: &Head| Stored {
-            key: String::from_utf8_lossy(&shown.key).into(),
+        let put = |key: &String, value: &Encoded, head: &Head| Stored {
+            key: key.as_str().into(),
             revision: at,
             created: unsigned(shown.create_revision),
             json: value.at_revision(at),
@@ -108,22 +108,23 @@ impl Attempt {
             head: head.clone(),
         };
         Ok(Arc::new(match &self.write {
-            Write::Create { value, head, .. } | Write::Update { value, head, .. } => {
-                put(value, head)
-            }
+            Write::Create { key, value, head } => put(key, value, head),
+            Write::Update {
+                key, value, head, ..
+            } => put(key, value, head),
             Write::Delete { .. } => values.stored(shown)?.moved_to(at),
         }))
     }
 }
 
-fn request(write: &Write, value: Option<Bytes>) -> TxnRequest {
+fn request(write: &Write, values: &Values, value: Option<Bytes>) -> TxnRequest {
     let (key, compare) = match write {
         Write::Create { key, .. } => (key, (CREATE, 0)),
         Write::Update { key, expect, .. } | Write::Delete { key, expect } => {
             (key, (MOD, signed(*expect)))
         }
     };
-    let key = Bytes::copy_from_slice(key.as_bytes());
+    let key = values.outer(key);
     let compare = Compare {
         target: compare.0,
         key: key.clone(),
