@@ -88,6 +88,7 @@ pub fn reset_fields(kind: &str, subresource: &str, has_status: bool, custom: boo
             "metadata.deletionTimestamp",
             "metadata.ownerReferences",
         ]),
+        ("status", "ResourceClaim" | "VolumeAttachment") => Set::of_fields(["metadata", "spec"]),
         ("status", "Deployment") => Set::of_fields(["spec", "metadata.labels"]),
         ("status", _) => Set::of_fields(["spec"]),
         _ if has_status => Set::of_fields(["status"]),

@@ -18,7 +18,7 @@ fn object(v: &Value, rest: &mut &str) -> String {
     let mut parts = Vec::new();
     loop {
         *rest = rest.trim_start_matches(' ');
-        let Some(end) = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '=') else {
+        let Some(end) = rest.find(|c: char| !c.is_ascii_alphabetic() && c != '=') else {
             break;
         };
         if end == 0 {

@@ -320,6 +320,22 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// The address that was taken for a write, if it is one.
+    pub fn taken_address(&self) -> Option<IpAddr> {
+        match (&self.state, &self.held) {
+            (State::Taken, Held::Address(ip)) => Some(*ip),
+            _ => None,
+        }
+    }
+
+    /// The address that the write lets go, if it is one.
+    pub fn freed_address(&self) -> Option<IpAddr> {
+        match (&self.state, &self.held) {
+            (State::ToFree, Held::Address(ip)) => Some(*ip),
+            _ => None,
+        }
+    }
+
     /// The write it was made for happened.
     pub fn keep(mut self) {
         if let State::ToFree = std::mem::replace(&mut self.state, State::Settled) {

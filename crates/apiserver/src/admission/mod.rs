@@ -12,6 +12,7 @@ mod certificates;
 mod escalation;
 mod images;
 mod ingressclass;
+pub(crate) mod ipaddress;
 mod limits;
 mod namespace;
 mod node;
@@ -35,6 +36,7 @@ mod webhook;
 
 use std::sync::Arc;
 
+use ipaddress::Claims;
 use knarr_store::Store;
 use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -73,11 +75,23 @@ impl Admission {
 #[derive(Default)]
 pub(crate) struct Admitted {
     leases: Vec<Lease>,
+    claims: Option<Claims>,
 }
 
 impl Admitted {
     /// The write happened: what was allocated stays so, what it let go is free.
-    pub fn keep(self) {
+    pub async fn keep(self, call: &Call) {
+        let freed: Vec<_> = self
+            .leases
+            .iter()
+            .filter_map(Lease::freed_address)
+            .collect();
+        if let Some(claims) = self.claims {
+            claims.keep();
+        }
+        if !freed.is_empty() {
+            ipaddress::release(&call.shared, &freed).await;
+        }
         self.leases.into_iter().for_each(Lease::keep);
     }
 }
@@ -255,28 +269,36 @@ pub(crate) fn escalation(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
 ///
 /// # Errors
 /// 422 for what is taken or not to be had.
-pub(crate) fn allocate(
+pub(crate) async fn allocate(
     call: &Call,
     target: &Target,
     object: &mut Value,
     old: Option<&Value>,
     dry_run: bool,
 ) -> Outcome<Admitted> {
-    let mut admitted = Admitted::default();
-    if target.subresource.is_none()
-        && target.resource.group.is_empty()
-        && target.resource.plural == "services"
-    {
-        service::allocate(
-            &call.shared.addresses,
-            target,
-            object,
-            old,
-            dry_run,
-            &mut admitted.leases,
-        )?;
+    let service = target.resource.group.is_empty() && target.resource.plural == "services";
+    if target.subresource.is_some() || !service {
+        return Ok(Admitted::default());
     }
-    Ok(admitted)
+    loop {
+        let mut trial = object.clone();
+        let mut leases = Vec::new();
+        let addresses = &call.shared.addresses;
+        service::allocate(addresses, target, &mut trial, old, dry_run, &mut leases)?;
+        let mut claims = Claims::new(call.shared.clone());
+        let lost = if dry_run {
+            None
+        } else {
+            service::claim(target, object, &trial, &leases, &mut claims).await?
+        };
+        let Some(lost) = lost else {
+            *object = trial;
+            let claims = Some(claims);
+            return Ok(Admitted { leases, claims });
+        };
+        // Another server gave it away: this one remembers, and draws anew.
+        leases.swap_remove(lost).keep();
+    }
 }
 
 /// Settles what depends on the cluster or the user, before it is validated: address families of a Service, who asks for a

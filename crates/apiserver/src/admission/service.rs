@@ -5,7 +5,10 @@ use std::{collections::HashSet, net::IpAddr};
 use knarr_api::{Status, field, strategy::service::families};
 use serde_json::Value;
 
-use super::addresses::{Addresses, Held, Lease, Refused};
+use super::{
+    addresses::{Addresses, Held, Lease, Refused},
+    ipaddress::Claims,
+};
 use crate::{
     Outcome,
     rest::{Target, meta},
@@ -107,6 +110,40 @@ pub fn allocate(
     let now = Held::of(service);
     leases.extend(held.difference(&now).cloned().map(|h| addresses.let_go(h)));
     Ok(())
+}
+
+/// Makes the IPAddress objects of what was newly taken. Gives the place of a drawn address that somebody else has.
+///
+/// # Errors
+/// 422 when a certain address was asked for and somebody else has it; 500 when an object could not be written.
+pub async fn claim(
+    target: &Target,
+    asked: &Value,
+    service: &Value,
+    leases: &[Lease],
+    claims: &mut Claims,
+) -> Outcome<Option<usize>> {
+    let name = meta::text(service, "name");
+    for (i, lease) in leases.iter().enumerate() {
+        let Some(ip) = lease.taken_address() else {
+            continue;
+        };
+        let made = claims.claim(ip, &target.namespace, name).await;
+        if made.map_err(Status::internal)? {
+            continue;
+        }
+        let text = ip.to_string();
+        let ips = &asked["spec"]["clusterIPs"];
+        if !texts(ips).contains(&text.as_str()) {
+            return Ok(Some(i));
+        }
+        let path = field::Path::new("spec").child("clusterIPs");
+        let words = format!("failed to allocate IP {text}: provided IP is already allocated");
+        let error = field::Error::invalid(&path, ips.clone(), words);
+        let resource = &target.resource;
+        return Err(Status::invalid(&resource.group, &resource.kind, name, &[error]).into());
+    }
+    Ok(None)
 }
 
 fn cluster_ips(

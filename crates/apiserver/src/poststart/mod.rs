@@ -10,7 +10,7 @@ mod roles;
 
 use std::{collections::HashSet, sync::Arc};
 
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use knarr_api::strategy::flowcontrol;
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), String> {
         )
     });
     futures::future::try_join_all(namespaces).await?;
+    ranges::addresses(&client).await?;
     tokio::try_join!(
         roles(&client),
         classes(&client),
@@ -178,7 +179,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>) -> Self {
         Client {
             shared,
             peer: Peer::Local(Arc::new(UserInfo::new("system:apiserver", [MASTERS]))),
@@ -208,33 +209,44 @@ impl Client {
     /// # Errors
     /// The answer, when it is a refusal. Kinds that are not served are left out.
     pub async fn send(&self, method: Method, path: &str, object: &Value) -> Result<(), String> {
+        let (code, answer) = self.request(method, path, object).await?;
+        if code.is_success() || code == StatusCode::CONFLICT {
+            return Ok(());
+        }
+        if code == StatusCode::NOT_FOUND {
+            tracing::debug!(path, "not served: default object left out");
+            return Ok(());
+        }
+        let name = &object["metadata"]["name"];
+        Err(format!("{path} {name}: {}", answer.trim()))
+    }
+
+    /// Sends a body, and gives the code and text of the answer.
+    ///
+    /// # Errors
+    /// When the request makes no sense or the answer breaks off.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<(StatusCode, String), String> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, "kube-apiserver")
-            .body(body::full(object.to_string()))
+            .body(body::full(body.to_string()))
             .map_err(|e| e.to_string())?;
         let response = chain::handle(self.shared.clone(), request, self.peer.clone()).await;
         let code = response.status();
-        if code.is_success() || code == http::StatusCode::CONFLICT {
-            return Ok(());
-        }
         let bytes = response
             .into_body()
             .collect()
             .await
             .map_err(|e| e.to_string())?
             .to_bytes();
-        if code == http::StatusCode::NOT_FOUND {
-            tracing::debug!(path, "not served: default object left out");
-            return Ok(());
-        }
-        Err(format!(
-            "{path} {}: {}",
-            object["metadata"]["name"],
-            String::from_utf8_lossy(&bytes).trim()
-        ))
+        Ok((code, String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
 

@@ -1,8 +1,10 @@
-//! The range of Service addresses, as an object that clients can read.
+//! The range of Service addresses and the addresses that are taken, as objects.
 
+use knarr_store::Range;
 use serde_json::{Value, json};
 
 use super::Client;
+use crate::admission::ipaddress;
 
 /// Writes the ServiceCIDR that the server was started with.
 ///
@@ -41,4 +43,25 @@ pub async fn publish(client: &Client) -> Result<(), String> {
 async fn status(client: &Client, object: &Value) -> Result<(), String> {
     let path = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes/status";
     client.send(http::Method::PUT, path, object).await
+}
+
+/// Makes the IPAddress objects that stored Services lack.
+///
+/// # Errors
+/// The first one that could not be written, and why.
+pub async fn addresses(client: &Client) -> Result<(), String> {
+    let listing = client.shared.store.list(Range {
+        prefix: "/registry/services/specs/",
+        ..Range::default()
+    });
+    for stored in listing.map(|l| l.items).unwrap_or_default() {
+        let service: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
+        let text = |key: &str| service["metadata"][key].as_str().unwrap_or_default();
+        for ip in ipaddress::held_by(&service) {
+            let object = ipaddress::object(ip, text("namespace"), text("name"));
+            let prefix = "/registry/ipaddresses/";
+            client.ensure(ipaddress::COLLECTION, prefix, object).await?;
+        }
+    }
+    Ok(())
 }

@@ -131,14 +131,14 @@ async fn attempt(
     }
     admission::prepare(call, &target, &mut object, None)?;
     validate(&target, &ctx, &object)?;
-    let admitted = admission::allocate(call, &target, &mut object, None, options.dry_run)?;
+    let admitted = admission::allocate(call, &target, &mut object, None, options.dry_run).await?;
     let attributes = Attributes::new(call, &target, Operation::Create).dry_run(options.dry_run);
     admission::validate(&attributes, &object).await?;
     call.warn(strategy.warnings(&ctx, &object, None));
     target.to_storage(&mut object);
     let stored = commit(call, &target, object, options).await?;
     if !options.dry_run {
-        admitted.keep();
+        admitted.keep(call).await;
     }
     Ok(stored)
 }

@@ -12,6 +12,7 @@ use super::{MODIFIED, Target, engine_failure, meta, parse, present, update::TRIE
 use crate::{
     Outcome,
     accept::Shape,
+    admission::ipaddress,
     admission::{self, Attributes, Operation, Options},
     body::{self, RequestBody, Response},
     chain::Call,
@@ -456,7 +457,7 @@ async fn remove(
     }
     let written = store.write(Write::Delete { key, expect }).await;
     if let Ok(stored) = &written {
-        after(call, target, stored);
+        after(call, target, stored).await;
     }
     settle(written, target, |_| Deleted::Gone(last))
 }
@@ -488,8 +489,10 @@ fn shown(current: &Stored, value: &Encoded, head: knarr_api::Head) -> Arc<Stored
 }
 
 /// Gives back what a deleted object held: addresses and ports of Services.
-pub fn after(call: &Call, target: &Target, last: &Stored) {
+pub async fn after(call: &Call, target: &Target, last: &Stored) {
     if target.resource.group.is_empty() && target.resource.kind == "Service" {
+        let service = parse(&last.json).unwrap_or_default();
+        ipaddress::release(&call.shared, &ipaddress::held_by(&service)).await;
         call.shared.addresses.release(&last.json);
     }
 }

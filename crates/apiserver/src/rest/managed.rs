@@ -19,6 +19,13 @@ pub fn note(
     live: Option<&Value>,
     options: &WriteOptions,
 ) {
+    // The original keeps no account of these; nor do clients apply them.
+    if target.resource.kind == "CertificateSigningRequest"
+        && live.is_none_or(|l| l["metadata"]["managedFields"].is_null())
+    {
+        meta::of(object).remove("managedFields");
+        return;
+    }
     let manager = manager(call, options);
     let noted = scoped(call, target, |scope| {
         fields::update(scope, live, object, &manager)

@@ -140,7 +140,7 @@ async fn write(
     admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
     validate(target, &ctx, &new, old)?;
-    let admitted = admission::allocate(call, target, &mut new, Some(old), options.dry_run)?;
+    let admitted = admission::allocate(call, target, &mut new, Some(old), options.dry_run).await?;
     admitted_by_others(call, target, options, old, &new).await?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
     fields::keep_times(old, &mut new);
@@ -149,7 +149,7 @@ async fn write(
     match done {
         Ok(stored) => {
             if !options.dry_run {
-                admitted.keep();
+                admitted.keep(call).await;
             }
             Ok(Some(stored))
         }
@@ -319,7 +319,7 @@ async fn commit(
     };
     match call.shared.store.write(write).await {
         Ok(stored) if ends => {
-            super::delete::after(call, target, &stored);
+            super::delete::after(call, target, &stored).await;
             let json = value.at_revision(current.revision);
             Ok(Arc::new(Stored {
                 key: stored.key.clone(),

@@ -4,11 +4,13 @@ use serde_json::{Map, Value, json};
 
 use crate::validation::{go, is_empty, list, ordered_json, text};
 
-const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+/// Metrics that v1 has no field for.
+pub const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
-const CPU: &str = "targetCPUUtilizationPercentage";
+/// The one metric that v1 has a field for.
+pub const CPU: &str = "targetCPUUtilizationPercentage";
 const CURRENT_CPU: &str = "currentCPUUtilizationPercentage";
 
 const BEHAVIOR_LAYOUT: &str = "ScaleUp*{StabilizationWindowSeconds. SelectPolicy. Policies[Type'' Value0 PeriodSeconds0] Tolerance.} ScaleDown*{StabilizationWindowSeconds. SelectPolicy. Policies[Type'' Value0 PeriodSeconds0] Tolerance.}";

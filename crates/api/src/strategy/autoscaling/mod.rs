@@ -20,6 +20,9 @@ use crate::{
 /// `autoscaling/v2/HorizontalPodAutoscaler` and its older version.
 pub struct HorizontalPodAutoscaler;
 
+/// The share of requested CPU that pods are kept at when nothing else is asked for.
+const CPU_PERCENT: i64 = 80;
+
 /// What the newest version makes of an object of either.
 fn newest(object: &Value) -> Value {
     let mut object = object.clone();
@@ -34,6 +37,8 @@ impl Strategy for HorizontalPodAutoscaler {
         set(ensure(object, "spec"), "minReplicas", 1);
         if ctx.version != "v1" {
             defaults(object);
+        } else if object["metadata"]["annotations"][convert::METRICS].is_null() {
+            set(&mut object["spec"], convert::CPU, CPU_PERCENT);
         }
     }
 
@@ -77,10 +82,7 @@ impl Strategy for HorizontalPodAutoscaler {
 
     fn convert(&self, object: &mut Value, from: &str, to: &str) {
         match (from, to) {
-            ("autoscaling/v1", "autoscaling/v2") => {
-                convert::to_v2(object);
-                defaults(object);
-            }
+            ("autoscaling/v1", "autoscaling/v2") => convert::to_v2(object),
             ("autoscaling/v2", "autoscaling/v1") => convert::to_v1(object),
             _ => {}
         }
@@ -93,7 +95,7 @@ fn defaults(object: &mut Value) {
     if is_empty(&spec["metrics"]) {
         spec["metrics"] = json!([{
             "type": "Resource",
-            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": CPU_PERCENT}},
         }]);
     }
     let Some(behavior) = at(spec, "behavior") else {

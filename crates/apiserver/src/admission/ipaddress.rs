@@ -1,0 +1,98 @@
+//! Cluster IPs as IPAddress objects: whoever creates the object has the address, whichever server he asked.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::addresses::Held;
+use crate::{poststart::Client, server::Shared};
+
+pub const COLLECTION: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+
+/// The object that says that a Service has this address.
+pub fn object(ip: IpAddr, namespace: &str, name: &str) -> Value {
+    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": {
+            "name": ip.to_string(),
+            "labels": {
+                "ipaddress.kubernetes.io/ip-family": family,
+                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+            },
+        },
+        "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
+    })
+}
+
+/// Addresses that a stored Service holds.
+pub fn held_by(service: &Value) -> Vec<IpAddr> {
+    let held = Held::of(service).into_iter();
+    held.filter_map(|h| match h {
+        Held::Address(ip) => Some(ip),
+        Held::Port(_) => None,
+    })
+    .collect()
+}
+
+/// Objects made for a write that has not happened yet; deleted again when dropped, final when kept.
+pub struct Claims {
+    shared: Arc<Shared>,
+    ips: Vec<IpAddr>,
+}
+
+impl Claims {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Claims {
+            shared,
+            ips: Vec::new(),
+        }
+    }
+
+    /// Makes the object of an address; false when there is one already.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub async fn claim(&mut self, ip: IpAddr, namespace: &str, name: &str) -> Result<bool, String> {
+        let client = Client::new(self.shared.clone());
+        let object = object(ip, namespace, name);
+        let (code, answer) = client.request(Method::POST, COLLECTION, &object).await?;
+        match code {
+            code if code.is_success() => {
+                self.ips.push(ip);
+                Ok(true)
+            }
+            StatusCode::CONFLICT => Ok(false),
+            _ => Err(answer),
+        }
+    }
+
+    /// The write happened.
+    pub fn keep(mut self) {
+        self.ips.clear();
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        if self.ips.is_empty() {
+            return;
+        }
+        let (shared, ips) = (self.shared.clone(), std::mem::take(&mut self.ips));
+        let tasks = shared.tasks.clone();
+        tasks.spawn(async move { release(&shared, &ips).await });
+    }
+}
+
+/// Deletes the objects of addresses that no Service has any more.
+pub async fn release(shared: &Arc<Shared>, ips: &[IpAddr]) {
+    let client = Client::new(shared.clone());
+    for ip in ips {
+        let path = format!("{COLLECTION}/{ip}");
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions"});
+        if let Err(error) = client.request(Method::DELETE, &path, &options).await {
+            tracing::warn!(%ip, %error, "address of a Service is not given back");
+        }
+    }
+}
