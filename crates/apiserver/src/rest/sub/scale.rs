@@ -87,6 +87,10 @@ pub fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
         let error = field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
         return Err(Status::invalid(GROUP, "Scale", &target.name, &[error]).into());
     }
+    let (uid, there) = (meta::text(scale, "uid"), meta::text(old, "uid"));
+    if !uid.is_empty() && uid != there {
+        return Err(target.conflict(&update::uid_precondition(&target.key(), uid, there)));
+    }
     let revision = meta::text(scale, "resourceVersion");
     if !revision.is_empty() && revision != meta::text(old, "resourceVersion") {
         return Err(target.conflict(MODIFIED));
