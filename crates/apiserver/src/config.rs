@@ -7,7 +7,7 @@ use knarr_api::Registry;
 use knarr_store::Store;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{TokenConfig, UserInfo};
+use crate::{ProxyClient, TokenConfig, UserInfo};
 
 /// Everything an API server starts from. [`Config::new`] fills in what has a usual value.
 pub struct Config {
@@ -23,6 +23,11 @@ pub struct Config {
     pub tokens: Option<TokenConfig>,
     /// Bearer tokens known from the start, with their users.
     pub static_tokens: Vec<(String, UserInfo)>,
+    /// This server's identity towards servers of other API groups (see APIService).
+    pub proxy_client: Option<ProxyClient>,
+    /// What servers of other API groups are told about whom to believe: the ConfigMap
+    /// `kube-system/extension-apiserver-authentication`.
+    pub extension_authentication: ExtensionAuthentication,
     /// How to reach kubelets; without it logs, exec and the other node proxies answer 503.
     pub kubelet: Option<KubeletClient>,
     /// Which admission plugins are on beyond or without the default ones.
@@ -40,6 +45,17 @@ pub struct AdmissionConfig {
     pub enable: Vec<String>,
     /// `--disable-admission-plugins`
     pub disable: Vec<String>,
+}
+
+/// Authorities, as PEM; empty ones are not told.
+#[derive(Debug, Clone, Default)]
+pub struct ExtensionAuthentication {
+    /// Of client certificates.
+    pub client_ca: String,
+    /// Of front proxies, such as this server.
+    pub front_proxy_ca: String,
+    /// Common names that a front proxy may have; empty means any.
+    pub front_proxy_names: Vec<String>,
 }
 
 /// This server's identity towards kubelets.
@@ -61,6 +77,8 @@ impl Config {
             client_cas: Vec::new(),
             tokens: None,
             static_tokens: Vec::new(),
+            proxy_client: None,
+            extension_authentication: ExtensionAuthentication::default(),
             kubelet: None,
             admission: AdmissionConfig::default(),
             request_timeout: Duration::from_secs(60),

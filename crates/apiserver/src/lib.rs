@@ -6,6 +6,7 @@
 
 mod accept;
 mod admission;
+mod aggregation;
 mod authn;
 mod authz;
 mod body;
@@ -32,9 +33,10 @@ mod server;
 mod user;
 mod webhook;
 
+pub use aggregation::ProxyClient;
 pub use authn::token::TokenConfig;
 pub use body::{BoxError, ResponseBody};
-pub use config::{AdmissionConfig, Config, KubeletClient};
+pub use config::{AdmissionConfig, Config, ExtensionAuthentication, KubeletClient};
 pub use heads::head_of;
 pub use serve::Tls;
 pub use server::{ApiServer, StartError};

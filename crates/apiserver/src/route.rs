@@ -7,7 +7,7 @@ use http::Method;
 use knarr_api::Resource;
 
 use crate::{
-    Outcome,
+    Outcome, aggregation,
     body::{RequestBody, Response},
     chain::Call,
     discovery, health, respond,
@@ -22,11 +22,16 @@ const ENDPOINTS: &str =
 /// # Errors
 /// Whatever the request deserves, as a Status.
 pub(crate) fn to(call: &Call, body: RequestBody) -> BoxFuture<'_, Outcome<Response>> {
+    if let Some(remote) = aggregation::find(&call.shared, &call.info) {
+        return Box::pin(async move { Ok(aggregation::answer(call, &remote, body).await) });
+    }
     if call.info.is_resource {
         return Box::pin(resource(call, body));
     }
-    let answer = health::answer(call).map_or_else(|| discovery::answer(call), Ok);
-    Box::pin(std::future::ready(answer))
+    match health::answer(call) {
+        Some(answer) => Box::pin(std::future::ready(Ok(answer))),
+        None => Box::pin(discovery::answer(call)),
+    }
 }
 
 async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {

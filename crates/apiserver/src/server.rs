@@ -19,8 +19,9 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Tls, UserInfo,
+    Config, ExtensionAuthentication, Tls, UserInfo,
     admission::{Addresses, Admission, Enabled},
+    aggregation::{self, Aggregator},
     authn::token::Tokens,
     authz::Authorizer,
     body::Response,
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub admission: Admission,
     pub webhooks: Clients,
     pub documents: Documents,
+    pub aggregator: Aggregator,
+    pub extension_authentication: ExtensionAuthentication,
     pub kubelets: Kubelets,
     pub service_cidrs: Vec<IpNet>,
     pub advertise: Option<std::net::SocketAddr>,
@@ -114,6 +117,8 @@ impl ApiServer {
             admission,
             webhooks,
             documents: Documents::default(),
+            aggregator: Aggregator::new(config.proxy_client),
+            extension_authentication: config.extension_authentication,
             kubelets,
             service_cidrs: config.service_cidrs,
             advertise: config.advertise,
@@ -130,6 +135,7 @@ impl ApiServer {
             .await
             .map_err(StartError::Defaults)?;
         expire::start(&shared);
+        aggregation::start(&shared);
         Ok(ApiServer(shared))
     }
 

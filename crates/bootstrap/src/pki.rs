@@ -38,6 +38,10 @@ pub struct Pki {
     pub apiserver_kubelet_client: Pair,
     /// The kubelet's serving certificate.
     pub kubelet: Pair,
+    /// Certificate of the authority of front proxies, PEM.
+    pub front_proxy_ca: String,
+    /// The API server's identity towards servers of other API groups.
+    pub front_proxy_client: Pair,
     /// PKCS#8 PEM key that signs service account tokens.
     pub service_account_key: String,
     /// Its public half, PEM.
@@ -70,7 +74,8 @@ impl Pki {
     /// # Errors
     /// Unreadable or unwritable files, and an authority whose key is missing or does not parse: that one is never replaced.
     pub fn load_or_create(dir: &Path, names: &Names) -> Result<Self> {
-        let authority = Authority::load_or_create(dir)?;
+        let authority = Authority::load_or_create(dir, "ca", "kubernetes")?;
+        let front_proxy = Authority::load_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
         let local = [
             "localhost".to_owned(),
             "127.0.0.1".to_owned(),
@@ -124,6 +129,14 @@ impl Pki {
                 ),
             )?,
             kubelet: authority.pair(dir, &server("kubelet", kubelet_name, node().collect()))?,
+            front_proxy_client: front_proxy.pair(
+                dir,
+                &Want {
+                    organization: None,
+                    ..client("front-proxy-client", "front-proxy-client", "")
+                },
+            )?,
+            front_proxy_ca: front_proxy.certificate,
             service_account_key: service_account.serialize_pem(),
             service_account_public: public,
             ca: authority.certificate,
@@ -137,8 +150,12 @@ struct Authority {
 }
 
 impl Authority {
-    fn load_or_create(dir: &Path) -> Result<Self> {
-        let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+    /// The authority whose files have this name, and whose certificate is for `common_name` when it is made.
+    fn load_or_create(dir: &Path, file: &str, common_name: &str) -> Result<Self> {
+        let (cert_path, key_path) = (
+            dir.join(format!("{file}.crt")),
+            dir.join(format!("{file}.key")),
+        );
         match (cert_path.exists(), key_path.exists()) {
             (true, true) => {
                 let certificate = read(&cert_path)?;
@@ -152,9 +169,9 @@ impl Authority {
                 })?;
                 Ok(Authority { certificate, key })
             }
-            (false, false) => Self::create(&cert_path, &key_path),
+            (false, false) => Self::create(&cert_path, &key_path, common_name),
             // The key is written first, so a lone key is the mark of a start that was cut off.
-            (false, true) => Self::create(&cert_path, &key_path),
+            (false, true) => Self::create(&cert_path, &key_path, common_name),
             (true, false) => bail!(
                 "{} is missing; restore it from a backup, or start over with `knarr reset`",
                 key_path.display()
@@ -162,16 +179,16 @@ impl Authority {
         }
     }
 
-    fn create(cert_path: &Path, key_path: &Path) -> Result<Self> {
+    fn create(cert_path: &Path, key_path: &Path, common_name: &str) -> Result<Self> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params("kubernetes", AUTHORITY_DAYS)?;
+        let mut params = params(common_name, AUTHORITY_DAYS)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,
             KeyUsagePurpose::KeyEncipherment,
             KeyUsagePurpose::KeyCertSign,
         ];
-        params.subject_alt_names = vec![SanType::DnsName("kubernetes".try_into()?)];
+        params.subject_alt_names = vec![SanType::DnsName(common_name.try_into()?)];
         let certificate = params.self_signed(&key)?.pem();
         files::write(key_path, key.serialize_pem().as_bytes(), 0o600)?;
         files::write(cert_path, certificate.as_bytes(), 0o644)?;
@@ -263,7 +280,7 @@ impl Authority {
 /// # Errors
 /// As [`Pki::load_or_create`].
 pub fn issue_client(dir: &Path, common_name: &str, organization: &str) -> Result<Pair> {
-    let authority = Authority::load_or_create(dir)?;
+    let authority = Authority::load_or_create(dir, "ca", "kubernetes")?;
     authority.issue(&Want {
         file: "",
         common_name: common_name.to_owned(),

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use knarr_api::{Registry, builtin};
-use knarr_apiserver::{ApiServer, Config, KubeletClient, Tls, TokenConfig};
+use knarr_apiserver::{
+    ApiServer, Config, ExtensionAuthentication, KubeletClient, ProxyClient, Tls, TokenConfig,
+};
 use knarr_bootstrap::{
     addons, files,
     kubeconfig::Entry,
@@ -130,6 +132,15 @@ fn config(
         audiences: vec![issuer.clone()],
         issuer,
     });
+    config.proxy_client = Some(ProxyClient {
+        certificates: certificates(&pki.front_proxy_client)?,
+        key: key(&pki.front_proxy_client)?,
+    });
+    config.extension_authentication = ExtensionAuthentication {
+        client_ca: pki.ca.clone(),
+        front_proxy_ca: pki.front_proxy_ca.clone(),
+        front_proxy_names: vec!["front-proxy-client".into()],
+    };
     config.kubelet = Some(KubeletClient {
         certificates: certificates(&pki.apiserver_kubelet_client)?,
         key: key(&pki.apiserver_kubelet_client)?,

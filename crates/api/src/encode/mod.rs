@@ -1,6 +1,7 @@
 //! Objects as bytes other than JSON.
 
 mod json;
+pub mod openapi;
 pub mod protobuf;
 mod wire;
 

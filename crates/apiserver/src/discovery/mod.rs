@@ -12,8 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Outcome,
-    accept::{Accept, Format},
+    Outcome, aggregation,
     body::{self, Response},
     chain::Call,
     respond, reviews,
@@ -22,7 +21,8 @@ use crate::{
 /// Documents that are made once for a registry and then handed out.
 #[derive(Default)]
 pub(crate) struct Documents {
-    aggregated: parking_lot::Mutex<Option<(Arc<Registry>, [Document; 2])>>,
+    aggregated: parking_lot::Mutex<Option<(Arc<Registry>, u64, [Document; 2])>>,
+    pub hashes: openapi::Hashes,
 }
 
 /// A document with the tag that tells whether it changed.
@@ -71,9 +71,9 @@ impl Document {
 
 /// # Errors
 /// 404 for versions that are not served, 405 for writes.
-pub(crate) fn answer(call: &Call) -> Outcome<Response> {
+pub(crate) async fn answer(call: &Call) -> Outcome<Response> {
     let path = call.info.path.trim_end_matches('/');
-    if let Some(response) = openapi::answer(call, path) {
+    if let Some(response) = openapi::answer(call, path).await {
         return Ok(response);
     }
     let known = path.is_empty()
@@ -92,21 +92,31 @@ pub(crate) fn answer(call: &Call) -> Outcome<Response> {
 
 fn document(call: &Call, path: &str) -> Outcome<Response> {
     let registry = call.shared.registry.load_full();
-    let show = |value: &Value| Ok(respond::encoded(200, &form(call), value));
+    let show = |value: &Value| Ok(respond::encoded(200, &call.error_form(), value));
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match parts[..] {
-        [] => show(&plain::paths(&registry)),
+        // Always in JSON, on lines of its own.
+        [] => {
+            let text = serde_json::to_string_pretty(&plain::paths(&registry)).unwrap_or_default();
+            Ok(respond::raw(200, respond::JSON, text))
+        }
         ["api"] | ["apis"] if aggregated::wanted(call) => Ok(aggregate(call, &registry, parts[0])),
         ["api"] => show(&plain::core_versions(call)),
-        ["apis"] => show(&plain::groups(&registry)),
+        ["apis"] => {
+            let mut groups = plain::groups(&registry);
+            aggregation::merge_groups(&call.shared, &mut groups);
+            show(&groups)
+        }
         ["api", version] => match plain::resources(&registry, "", version) {
             Some(list) => show(&list),
             None => Err(respond::no_such_resource().into()),
         },
-        ["apis", group] => match plain::group(&registry, group) {
-            Some(found) => show(&found),
-            None => Ok(respond::page_not_found()),
-        },
+        ["apis", group] => {
+            match aggregation::merge_group(&call.shared, group, plain::group(&registry, group)) {
+                Some(found) => show(&found),
+                None => Ok(respond::page_not_found()),
+            }
+        }
         ["apis", group, version] => match plain::resources(&registry, group, version) {
             Some(list) => show(&list),
             None if plain::group(&registry, group).is_some() => {
@@ -118,30 +128,22 @@ fn document(call: &Call, path: &str) -> Outcome<Response> {
     }
 }
 
-fn form(call: &Call) -> Accept {
-    let form = call.error_form();
-    Accept {
-        format: if form.format == Format::Yaml {
-            Format::Yaml
-        } else {
-            Format::Json
-        },
-        ..form
-    }
-}
-
 fn aggregate(call: &Call, registry: &Arc<Registry>, root: &str) -> Response {
+    let generation = call.shared.aggregator.generation();
     let mut cache = call.shared.documents.aggregated.lock();
     let stale = cache
         .as_ref()
-        .is_none_or(|(of, _)| !Arc::ptr_eq(of, registry));
+        .is_none_or(|(of, with, _)| !Arc::ptr_eq(of, registry) || *with != generation);
     if stale {
-        let make = |core| Document::new(aggregated::document(registry, core).to_string());
-        *cache = Some((registry.clone(), [make(true), make(false)]));
+        let core = aggregated::document(registry, true);
+        let mut groups = aggregated::document(registry, false);
+        aggregation::insert(&call.shared, &mut groups);
+        let documents = [core, groups].map(|d| Document::new(d.to_string()));
+        *cache = Some((registry.clone(), generation, documents));
     }
     let found = cache
         .as_ref()
-        .map(|(_, documents)| documents[usize::from(root == "apis")].clone());
+        .map(|(_, _, documents)| documents[usize::from(root == "apis")].clone());
     drop(cache);
     match found {
         Some(document) => document.answer(call, aggregated::CONTENT_TYPE),

@@ -1,91 +1,244 @@
 //! `/openapi/v2` and `/openapi/v3`.
 //!
-//! Documents are large and rarely asked for: they are made when a client has not got them yet, and not kept. Their tags
-//! follow from the registry and the schemas.
+//! Documents are large and rarely asked for: they are made when a client has not got them yet, and not kept. What is kept is
+//! the hash of each, by what it was made from.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
-use knarr_api::{Registry, openapi};
+use http::{HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use knarr_api::{Registry, Schemas, encode, openapi};
+use parking_lot::Mutex;
 use serde_json::Value;
+use sha2::{Digest, Sha512};
 
 use super::Document;
-use crate::{body::Response, chain::Call, respond};
+use crate::{aggregation, body::Response, chain::Call, respond, server::Shared};
+
+/// The binary form of the one document, under both of its names.
+const BINARY: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const BINARY_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Hashes that are kept at most; all are let go beyond it.
+const MOST: usize = 2000;
+/// A path with its hash says the same for ever, which is a year.
+const EVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// Hashes of documents, by the tag of what they were made from.
+#[derive(Default)]
+pub(crate) struct Hashes(Mutex<HashMap<String, String>>);
+
+impl Hashes {
+    fn get(&self, tag: &str) -> Option<String> {
+        self.0.lock().get(tag).cloned()
+    }
+
+    fn put(&self, tag: String, hash: String) {
+        let mut all = self.0.lock();
+        if all.len() >= MOST {
+            all.clear();
+        }
+        all.insert(tag, hash);
+    }
+}
+
+fn hash(document: &[u8]) -> String {
+    let digest = Sha512::digest(document);
+    digest.iter().map(|b| format!("{b:02X}")).collect()
+}
+
+/// What documents are made from at one moment.
+#[derive(Clone)]
+struct Source {
+    registry: Arc<Registry>,
+    schemas: Arc<Schemas>,
+}
+
+impl Source {
+    fn new(call: &Call) -> Self {
+        Source {
+            registry: call.shared.registry.load_full(),
+            schemas: call.shared.schemas.load_full(),
+        }
+    }
+
+    fn tag(&self, group: &str, version: &str) -> String {
+        openapi::tag(&self.registry, &self.schemas, group, version)
+    }
+
+    fn part(&self, group: &str, version: &str) -> Vec<u8> {
+        let document = openapi::v3(&self.registry, &self.schemas, group, version);
+        document.unwrap_or_default().to_string().into_bytes()
+    }
+}
 
 /// None for paths outside `/openapi`.
-pub fn answer(call: &Call, path: &str) -> Option<Response> {
+pub async fn answer(call: &Call, path: &str) -> Option<Response> {
     let rest = path.strip_prefix("/openapi/")?;
-    let registry = call.shared.registry.load_full();
     match rest {
-        "v2" => Some(whole(call, &registry)),
-        "v3" => {
-            let schemas = &call.shared.schemas.load();
-            let documents: Vec<(String, String)> = openapi::group_versions(&registry)
-                .iter()
-                .map(|(g, v)| (openapi::path(g, v), openapi::tag(&registry, schemas, g, v)))
-                .collect();
-            let pairs = documents
-                .iter()
-                .map(|(path, tag)| (path.as_str(), tag.as_str()));
-            let index = openapi::index(pairs).to_string();
-            Some(respond::raw(200, "application/json", index))
-        }
-        _ => part(call, &registry, rest.strip_prefix("v3/")?),
+        "v2" => Some(whole(call).await),
+        "v3" => Some(index(call).await),
+        _ => part(call, rest.strip_prefix("v3/")?).await,
     }
 }
 
-/// `/openapi/v2`. Clients that only read its binary form are told that there is none.
-fn whole(call: &Call, registry: &Registry) -> Response {
-    let accept = call.accept_header().unwrap_or_default();
-    let reads_json = accept.is_empty()
-        || accept
-            .split([',', ';'])
-            .any(|a| matches!(a.trim(), "application/json" | "*/*" | "application/*"));
-    if !reads_json {
-        return respond::text(
-            406,
-            "406: Not Acceptable\n\nAvailable representations: application/json\n",
-        );
-    }
-    let schemas = &call.shared.schemas.load();
-    let etag = openapi::tag_v2(registry, schemas);
-    tagged(call, etag, || openapi::v2(registry, schemas))
+/// Does work that takes long away from the threads that serve others.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// The document, made only when the client has not got it.
-fn tagged(call: &Call, etag: String, make: impl FnOnce() -> Value) -> Response {
-    let mut document = Document {
-        json: Bytes::new(),
-        etag,
-    };
-    if !document.is_held(call) {
-        document.json = make().to_string().into();
+/// `/openapi/v3`: where the documents are, each with its hash.
+async fn index(call: &Call) -> Response {
+    let (source, shared) = (Source::new(call), call.shared.clone());
+    let made = aside(move || {
+        let documents: Vec<(String, String)> = openapi::group_versions(&source.registry)
+            .iter()
+            .map(|(g, v)| (openapi::path(g, v), hash_of(&shared, &source, g, v)))
+            .collect();
+        let pairs = documents.iter().map(|(p, h)| (p.as_str(), h.as_str()));
+        let mut index = openapi::index(pairs);
+        aggregation::openapi_index(&shared, &mut index);
+        index.to_string()
+    });
+    match made.await {
+        Some(index) => respond::raw(200, respond::JSON, index),
+        None => respond::text(500, "the index could not be made\n"),
     }
-    document.answer(call, "application/json")
+}
+
+fn hash_of(shared: &Shared, source: &Source, group: &str, version: &str) -> String {
+    let tag = source.tag(group, version);
+    let hashes = &shared.documents.hashes;
+    hashes.get(&tag).unwrap_or_else(|| {
+        let made = hash(&source.part(group, version));
+        hashes.put(tag, made.clone());
+        made
+    })
 }
 
 /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
-fn part(call: &Call, registry: &Registry, path: &str) -> Option<Response> {
+async fn part(call: &Call, path: &str) -> Option<Response> {
+    if let Some(remote) = aggregation::openapi_of(call, path) {
+        return Some(aggregation::answer(call, &remote, crate::body::empty()).await);
+    }
     let parts: Vec<&str> = path.split('/').collect();
     let (group, version) = match parts[..] {
         ["api", version] => ("", version),
         ["apis", group, version] => (group, version),
         _ => return None,
     };
-    let schemas = &call.shared.schemas.load();
-    if !openapi::group_versions(registry)
-        .iter()
-        .any(|(g, v)| g == group && v == version)
-    {
+    let source = Source::new(call);
+    let served = openapi::group_versions(&source.registry);
+    if !served.iter().any(|(g, v)| g == group && v == version) {
         return None;
     }
-    let etag = openapi::tag(registry, schemas, group, version);
-    let current = call.query.get("hash") == Some(etag.as_str());
-    let make = || openapi::v3(registry, schemas, group, version).unwrap_or_default();
-    let mut response = tagged(call, etag, make);
-    if current {
-        // A path with its hash says the same for ever.
-        let value = HeaderValue::from_static("public, immutable");
-        response.headers_mut().insert(header::CACHE_CONTROL, value);
+    let tag = source.tag(group, version);
+    let mut document = Document {
+        json: Bytes::new(),
+        etag: call.shared.documents.hashes.get(&tag).unwrap_or_default(),
+    };
+    if document.etag.is_empty() || !document.is_held(call) {
+        let (group, version) = (group.to_owned(), version.to_owned());
+        let json = aside(move || source.part(&group, &version)).await?;
+        document.etag = hash(&json);
+        document.json = json.into();
+        let hashes = &call.shared.documents.hashes;
+        hashes.put(tag, document.etag.clone());
+    }
+    let mut response = match call.query.get("hash") {
+        Some(asked) if asked != document.etag => return moved(path, &document.etag),
+        _ => document.answer(call, respond::JSON),
+    };
+    if call.query.get("hash").is_some() {
+        for_ever(&mut response);
+    } else {
+        response.headers_mut().remove(header::CACHE_CONTROL);
     }
     Some(response)
+}
+
+/// The document has another hash by now.
+fn moved(path: &str, hash: &str) -> Option<Response> {
+    let mut response = respond::text(301, "");
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    let to = HeaderValue::from_str(&format!("/openapi/v3/{path}?hash={hash}")).ok()?;
+    response.headers_mut().insert(header::LOCATION, to);
+    Some(response)
+}
+
+fn for_ever(response: &mut Response) {
+    let headers = response.headers_mut();
+    let immutable = HeaderValue::from_static("public, immutable");
+    headers.insert(header::CACHE_CONTROL, immutable);
+    let until = Timestamp::now() + EVER;
+    let until = until.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(until) = HeaderValue::from_str(&until) {
+        headers.insert(header::EXPIRES, until);
+    }
+}
+
+/// `/openapi/v2`, in JSON or in its binary form.
+async fn whole(call: &Call) -> Response {
+    let Some(binary) = form(call.accept_header().unwrap_or_default()) else {
+        let mut response = respond::text(406, "");
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        return response;
+    };
+    let source = Source::new(call);
+    let tag = format!(
+        "{}/{}/{binary}",
+        openapi::tag_v2(&source.registry, &source.schemas),
+        call.shared.aggregator.generation()
+    );
+    let content_type = if binary { BINARY } else { respond::JSON };
+    let mut document = Document {
+        json: Bytes::new(),
+        etag: call.shared.documents.hashes.get(&tag).unwrap_or_default(),
+    };
+    if document.etag.is_empty() || !document.is_held(call) {
+        let made = aside(move || openapi::v2(&source.registry, &source.schemas)).await;
+        let mut value = made.unwrap_or(Value::Null);
+        aggregation::openapi_v2(&call.shared, &mut value).await;
+        let bytes = aside(move || {
+            if binary {
+                encode::openapi::document(&value)
+            } else {
+                value.to_string().into_bytes()
+            }
+        });
+        document.json = bytes.await.unwrap_or_default().into();
+        document.etag = hash(&document.json);
+        let hashes = &call.shared.documents.hashes;
+        hashes.put(tag, document.etag.clone());
+    }
+    let mut response = document.answer(call, content_type);
+    response.headers_mut().remove(header::CACHE_CONTROL);
+    response
+}
+
+/// Whether the binary form is wanted; none when neither is.
+fn form(accept: &str) -> Option<bool> {
+    if accept.is_empty() {
+        return Some(false);
+    }
+    accept.split(',').find_map(
+        |clause| match clause.split(';').next().unwrap_or_default().trim() {
+            respond::JSON | "*/*" | "application/*" => Some(false),
+            BINARY | BINARY_OLD => Some(true),
+            _ => None,
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_chosen() {
+        assert_eq!(form(""), Some(false));
+        assert_eq!(form("application/xml, application/json;q=0.5"), Some(false));
+        assert_eq!(form(BINARY_OLD), Some(true));
+        assert_eq!(form("text/html"), None);
+    }
 }

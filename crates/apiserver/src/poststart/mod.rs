@@ -5,6 +5,7 @@
 //! all at once, so that one sync makes it durable.
 
 mod endpoint;
+mod extension;
 mod ranges;
 mod roles;
 
@@ -16,7 +17,7 @@ use knarr_api::strategy::flowcontrol;
 use serde_json::{Value, json};
 
 use crate::{
-    UserInfo, body,
+    UserInfo, aggregation, body,
     chain::{self, Peer},
     server::Shared,
     user::MASTERS,
@@ -42,7 +43,9 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), String> {
         classes(&client),
         endpoint::publish(&client),
         fairness(&client),
-        ranges::publish(&client)
+        ranges::publish(&client),
+        aggregation::register(&client, shared),
+        extension::publish(&client, &shared.extension_authentication),
     )?;
     Ok(())
 }

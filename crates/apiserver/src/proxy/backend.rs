@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use crate::{KubeletClient, Outcome, body::RequestBody};
 
 /// How long a backend may take to accept a connection.
-const DIAL: Duration = Duration::from_secs(30);
+pub(crate) const DIAL: Duration = Duration::from_secs(30);
 
 /// How kubelets and HTTPS backends are spoken to.
 pub(crate) struct Kubelets {
@@ -81,7 +81,7 @@ fn kubelet_config(
 
 /// Takes any certificate: encryption without knowing with whom, as proxies to pods have always had it.
 #[derive(Debug)]
-struct Unchecked(Arc<CryptoProvider>);
+pub(crate) struct Unchecked(pub Arc<CryptoProvider>);
 
 impl ServerCertVerifier for Unchecked {
     fn verify_server_cert(
@@ -202,7 +202,7 @@ impl Backend {
     }
 }
 
-async fn exchange(
+pub(crate) async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<RequestBody>,
 ) -> Result<http::Response<Incoming>, String> {

@@ -44,28 +44,34 @@ pub async fn send(
     path_and_query: &str,
     body: RequestBody,
 ) -> Outcome<Response> {
-    let upgrade = call.headers.get(header::UPGRADE).cloned();
     let mut request = Request::new(body);
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = uri(path_and_query)?;
-    *request.headers_mut() = passed_on(call, backend, upgrade.as_ref());
-    let mut response = backend.send(&call.shared.kubelets, request).await?;
+    *request.headers_mut() = passed_on(call, &backend.authority());
+    let response = backend.send(&call.shared.kubelets, request).await?;
+    Ok(returned(call, response))
+}
+
+/// A backend's answer as this server's; connections that changed protocol are joined.
+pub fn returned(call: &Call, mut response: http::Response<hyper::body::Incoming>) -> Response {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(join(call, response));
+        return join(call, response);
     }
     for name in HOP {
         response.headers_mut().remove(name);
     }
-    Ok(passed(response))
+    passed(response)
 }
 
-fn passed_on(call: &Call, backend: &Backend, upgrade: Option<&HeaderValue>) -> HeaderMap {
+/// The headers of a call for a backend.
+pub fn passed_on(call: &Call, host: &str) -> HeaderMap {
+    let upgrade = call.headers.get(header::UPGRADE);
     let mut headers = call.headers.clone();
     for name in HOP {
         headers.remove(name);
     }
     headers.remove(header::HOST);
-    if let Ok(host) = HeaderValue::from_str(&backend.authority()) {
+    if let Ok(host) = HeaderValue::from_str(host) {
         headers.insert(header::HOST, host);
     }
     if let Some(upgrade) = upgrade {

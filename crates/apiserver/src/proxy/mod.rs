@@ -1,8 +1,8 @@
 //! Requests that lead out of the API: logs, exec, attach and port-forward to kubelets; proxies to nodes, pods, services.
 
-mod backend;
+pub(crate) mod backend;
 mod connect;
-mod forward;
+pub(crate) mod forward;
 mod logs;
 mod nodes;
 mod pods;

@@ -161,6 +161,17 @@ impl Clients {
     }
 }
 
+/// Why a connection did not come about, in the original's words where they are known.
+pub(crate) fn connect_words(error: &(dyn std::error::Error + 'static)) -> String {
+    match error
+        .downcast_ref::<std::io::Error>()
+        .and_then(|e| e.get_ref())
+    {
+        Some(inner) => deepest(inner),
+        None => deepest(error),
+    }
+}
+
 /// The innermost reason of an error, in the original's words where they are known.
 fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     let mut at = error;

@@ -91,7 +91,7 @@ fn port(value: &Value) -> Option<u16> {
 ///
 /// # Errors
 /// When there is no such Service, port or endpoint.
-pub(super) fn resolve(
+pub(crate) fn resolve(
     store: &Store,
     namespace: &str,
     name: &str,

@@ -11,16 +11,23 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 /// # Errors
 /// When the bundle holds no certificate that can be read.
 pub fn config(ca_bundle: &str) -> Result<ClientConfig, String> {
-    let roots = if ca_bundle.is_empty() {
-        system().clone()
-    } else {
-        Arc::new(bundle(ca_bundle)?)
-    };
+    let roots = roots(ca_bundle)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The authorities of a bundle (base64 of PEM), or the system's when it is empty.
+///
+/// # Errors
+/// As [`config`].
+pub fn roots(ca_bundle: &str) -> Result<Arc<RootCertStore>, String> {
+    if ca_bundle.is_empty() {
+        return Ok(system().clone());
+    }
+    bundle(ca_bundle).map(Arc::new)
 }
 
 fn bundle(text: &str) -> Result<RootCertStore, String> {

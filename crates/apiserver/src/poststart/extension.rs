@@ -1,0 +1,65 @@
+//! What servers of other API groups read to know whom to believe.
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::Client;
+use crate::ExtensionAuthentication;
+
+const COLLECTION: &str = "/api/v1/namespaces/kube-system/configmaps";
+const PREFIX: &str = "/registry/configmaps/kube-system/";
+const NAME: &str = "extension-apiserver-authentication";
+
+/// Writes the ConfigMap, or brings it up to date; what others put into it stays.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn publish(client: &Client, told: &ExtensionAuthentication) -> Result<(), String> {
+    let data = data(told);
+    if data.is_empty() {
+        return Ok(());
+    }
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": "kube-system"}, "data": data});
+    let Some(mut stored) = client.stored(PREFIX, &object) else {
+        return client.send(Method::POST, COLLECTION, &object).await;
+    };
+    let before = stored["data"].clone();
+    for (key, value) in data {
+        stored["data"][key] = value;
+    }
+    if stored["data"] == before {
+        return Ok(());
+    }
+    client
+        .send(Method::PUT, &format!("{COLLECTION}/{NAME}"), &stored)
+        .await
+}
+
+fn data(told: &ExtensionAuthentication) -> Map<String, Value> {
+    let mut out = Map::new();
+    if !told.client_ca.is_empty() {
+        out.insert("client-ca-file".into(), told.client_ca.as_str().into());
+    }
+    if told.front_proxy_ca.is_empty() {
+        return out;
+    }
+    let list = |names: &[&str]| Value::from(json!(names).to_string());
+    let names: Vec<&str> = told.front_proxy_names.iter().map(String::as_str).collect();
+    for (key, value) in [
+        ("requestheader-allowed-names", list(&names)),
+        (
+            "requestheader-client-ca-file",
+            told.front_proxy_ca.as_str().into(),
+        ),
+        (
+            "requestheader-extra-headers-prefix",
+            list(&["X-Remote-Extra-"]),
+        ),
+        ("requestheader-group-headers", list(&["X-Remote-Group"])),
+        ("requestheader-uid-headers", list(&["X-Remote-Uid"])),
+        ("requestheader-username-headers", list(&["X-Remote-User"])),
+    ] {
+        out.insert(key.into(), value);
+    }
+    out
+}
