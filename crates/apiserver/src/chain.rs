@@ -12,6 +12,7 @@ use crate::{
     accept::{self, Accept, Offer, Route},
     authn,
     body::{RequestBody, Response},
+    compress,
     metrics::Observed,
     query::Query,
     request::RequestInfo,
@@ -155,7 +156,7 @@ async fn stages(shared: Arc<Shared>, request: Request<RequestBody>, peer: Peer) 
     let mut response =
         outcome.unwrap_or_else(|status| respond::status(&call.error_form(), &status));
     respond::warn(&mut response, &call.warnings.lock());
-    observed.answered(response)
+    compress::answer(&call, observed.answered(response))
 }
 
 /// Runs the rest of the chain within the time a request may take.

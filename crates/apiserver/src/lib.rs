@@ -12,6 +12,7 @@ mod authz;
 mod body;
 mod chain;
 mod codec;
+mod compress;
 mod config;
 mod discovery;
 mod expire;

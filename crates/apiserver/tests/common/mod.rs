@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use knarr_apiserver::{ApiServer, Config, Tls, TokenConfig, UserInfo};
+use knarr_apiserver::{ApiServer, Config, ProxyClient, Tls, TokenConfig, UserInfo};
 use knarr_store::{Options, Store};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rcgen::{
@@ -112,6 +112,19 @@ impl Server {
             audiences: vec!["https://kubernetes.default.svc".into()],
         });
         change(&mut config);
+        let (certificate, key) = authority.issue(
+            "front-proxy-client",
+            &[],
+            &[],
+            ExtendedKeyUsagePurpose::ClientAuth,
+        );
+        config.proxy_client = Some(ProxyClient {
+            certificates: vec![certificate.der().clone()],
+            key: PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
+        });
+        config.extension_authentication.client_ca = authority.certificate.pem();
+        config.extension_authentication.front_proxy_ca = authority.certificate.pem();
+        config.shutdown_delay = std::time::Duration::from_millis(200);
         let api = ApiServer::new(config).await.unwrap();
         let (certificate, key) = authority.issue(
             "kube-apiserver",
@@ -133,6 +146,17 @@ impl Server {
             authority,
             serving,
         }
+    }
+
+    /// A serving certificate for these names, and the authority behind it, PEM.
+    pub fn serving(&self, names: &[&str]) -> (Tls, String) {
+        let purpose = ExtendedKeyUsagePurpose::ServerAuth;
+        let (certificate, key) = self.authority.issue("server", &[], names, purpose);
+        let tls = Tls {
+            certificates: vec![certificate.der().clone()],
+            key: PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
+        };
+        (tls, self.authority.certificate.pem())
     }
 
     /// A kubeconfig for a user with a client certificate.
