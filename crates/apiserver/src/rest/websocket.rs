@@ -59,6 +59,11 @@ pub fn answer(call: &Call, stream: Stream) -> Option<Response> {
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accepted);
+    // There is nothing to choose from: who offers one protocol is taken at his word.
+    let offered = call.headers.get(header::SEC_WEBSOCKET_PROTOCOL);
+    if let Some(one) = offered.filter(|v| !v.as_bytes().contains(&b',')) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, one.clone());
+    }
     Some(response)
 }
 

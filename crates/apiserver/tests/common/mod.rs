@@ -182,9 +182,12 @@ impl Server {
 
     async fn client_of(kubeconfig: &str) -> kube::Client {
         let parsed = Kubeconfig::from_yaml(kubeconfig).unwrap();
-        let config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-            .await
-            .unwrap();
+        let mut config =
+            kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
+                .await
+                .unwrap();
+        // Refusals are what is looked at.
+        config.default_retry = false;
         kube::Client::try_from(config).unwrap()
     }
 
