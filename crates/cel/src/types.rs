@@ -84,10 +84,6 @@ impl ObjectType {
             Fields::Any => Some(Type::Dyn),
         }
     }
-
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.fields, Fields::Any)
-    }
 }
 
 impl PartialEq for ObjectType {
