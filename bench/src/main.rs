@@ -1,7 +1,9 @@
-//! Measures a whole cluster: start to Ready, resident memory and cpu while idle, time from a pod's create to Ready for one
+//! `knarr-bench load --kubeconfig FILE` puts load on any API server, see [`load`]. `knarr-bench KNARR` measures a whole cluster: start to Ready, resident memory and cpu while idle, time from a pod's create to Ready for one
 //! pod and for fifty at once. Needs root.
 //!
 //! `cargo build --release && cargo run --release -p knarr-bench -- target/release/knarr`
+
+mod load;
 
 use std::{
     path::{Path, PathBuf},
@@ -28,6 +30,9 @@ const IDLE: Duration = Duration::from_secs(20);
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
+    if args.get(1).is_some_and(|word| word == "load") {
+        return load::main(args.into_iter().skip(2));
+    }
     // The part that talks to the API runs inside the cluster's network namespace, as a process of its own.
     if let [_, inside, kubeconfig] = args.as_slice()
         && inside == "--inside"
@@ -37,8 +42,11 @@ fn main() -> Result<()> {
             .build()?;
         return runtime.block_on(pods(Path::new(kubeconfig)));
     }
-    let binary =
-        PathBuf::from(args.get(1).context("usage: knarr-bench PATH-OF-KNARR")?).canonicalize()?;
+    let binary = PathBuf::from(
+        args.get(1)
+            .context("usage: knarr-bench PATH-OF-KNARR, or knarr-bench load --kubeconfig FILE")?,
+    )
+    .canonicalize()?;
     starts(&binary)?;
     let cluster = Cluster::start(&binary);
     idle(&cluster)?;
