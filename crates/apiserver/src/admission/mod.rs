@@ -22,6 +22,7 @@ mod placement;
 mod plugins;
 mod pod;
 mod pods;
+mod podsecurity;
 mod policies;
 mod priority;
 mod quota;
@@ -43,6 +44,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use addresses::{Addresses, Lease};
 pub(crate) use attributes::{Attributes, Operation, Options};
+pub(crate) use priority::may_delete;
 pub(crate) use plugins::{Enabled, Plugin};
 pub(crate) use reinvocation::Reinvocation;
 
@@ -214,6 +216,9 @@ fn plugins_validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
             certificates_validate(a, object, resource, subresource)?;
         }
         _ => {}
+    }
+    if on(Plugin::PodSecurity) && !a.is_of("", "pods") {
+        podsecurity::validate(a, object)?;
     }
     if on(Plugin::OwnerReferencesPermissionEnforcement) {
         owners::admit(a, object)?;

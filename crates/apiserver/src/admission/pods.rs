@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    Attributes, Operation, Plugin, images, limits, noderestriction, placement, pod, priority,
-    runtimeclass, serviceaccount, tolerations,
+    Attributes, Operation, Plugin, images, limits, noderestriction, placement, pod, podsecurity,
+    priority, runtimeclass, serviceaccount, tolerations,
 };
 use crate::Outcome;
 
@@ -75,6 +75,9 @@ pub fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     }
     if on(Plugin::LimitRanger) {
         limits::validate(a, object)?;
+    }
+    if on(Plugin::PodSecurity) {
+        podsecurity::validate(a, object)?;
     }
     if whole && on(Plugin::PodTolerationRestriction) {
         tolerations::check_restriction(a, object)?;

@@ -5,7 +5,7 @@ use knarr_store::Range;
 use serde_json::Value;
 
 use super::{Attributes, Operation};
-use crate::{Outcome, chain::Call};
+use crate::{Outcome, chain::Call, rest::Target};
 
 const CLASSES: &str = "/registry/priorityclasses/";
 
@@ -105,6 +105,19 @@ pub fn admit_pod(a: &Attributes<'_>, pod: &mut Value) -> Outcome<()> {
             Ok(())
         }
     }
+}
+
+/// # Errors
+/// 403 for the classes that the system's own pods have.
+pub fn may_delete(target: &Target) -> Outcome<()> {
+    let of_system = ["system-node-critical", "system-cluster-critical"];
+    let resource = &target.resource;
+    if resource.plural != "priorityclasses" || !of_system.contains(&target.name.as_str()) {
+        return Ok(());
+    }
+    let why = "this is a system priority class and cannot be deleted";
+    let status = Status::forbidden(&resource.group, &resource.plural, &target.name, why);
+    Err(status.into())
 }
 
 /// # Errors

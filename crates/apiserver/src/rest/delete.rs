@@ -124,6 +124,7 @@ pub enum Deleted {
 pub async fn delete(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     let options = DeleteOptions::read(call, body).await?;
+    admission::may_delete(target)?;
     warn_of_orphans(call, target, &options);
     let resource = &target.resource;
     match one(call, target, &options, Asked::Everyone).await? {

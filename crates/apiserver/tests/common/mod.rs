@@ -18,6 +18,7 @@ use rcgen::{
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 
 pub mod hook;
+pub mod request;
 
 pub struct Server {
     pub api: ApiServer,

@@ -1,0 +1,175 @@
+//! Admission plugins at work in a server.
+
+mod common;
+
+use common::{Server, request::send};
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+const NAMESPACES: &str = "/api/v1/namespaces";
+
+/// Makes a namespace with its default account, which pods need and no controller makes here.
+async fn namespace(client: &kube::Client, name: &str, labels: Value) {
+    let made = json!({"metadata": {"name": name, "labels": labels}});
+    let (code, answer, _) = send(client, "POST", NAMESPACES, made).await;
+    assert_eq!(code, 201, "{answer}");
+    let accounts = format!("{NAMESPACES}/{name}/serviceaccounts");
+    let account = json!({"metadata": {"name": "default"}});
+    assert_eq!(send(client, "POST", &accounts, account).await.0, 201);
+}
+
+fn pod(name: &str, spec: Value) -> Value {
+    let mut pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        pod["spec"][key.as_str()] = value.clone();
+    }
+    pod
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_hold_under_a_crowd() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    namespace(&client, "n", json!({})).await;
+    let quotas = format!("{NAMESPACES}/n/resourcequotas");
+    let hard = json!({"pods": "7", "count/configmaps": "3", "requests.cpu": "10"});
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": hard}});
+    assert_eq!(send(&client, "POST", &quotas, quota).await.0, 201);
+    let used = json!({"pods": "0", "count/configmaps": "0", "requests.cpu": "0"});
+    let status = json!({"status": {"hard": hard, "used": used}});
+    send(&client, "PATCH", &format!("{quotas}/q/status"), status).await;
+    let pods = format!("{NAMESPACES}/n/pods");
+    let sized = json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}}]});
+    let names: Vec<String> = (0..20).map(|i| format!("p{i}")).collect();
+    let made = names.iter().map(|name| send(&client, "POST", &pods, pod(name, sized.clone())));
+    let codes: Vec<u16> = join_all(made).await.into_iter().map(|(code, ..)| code).collect();
+    let count = |wanted: u16| codes.iter().filter(|code| **code == wanted).count();
+    assert_eq!((count(201), count(403)), (7, 13), "{codes:?}");
+    let (_, quota, _) = send(&client, "GET", &format!("{quotas}/q"), Value::Null).await;
+    assert_eq!(
+        quota["status"]["used"],
+        json!({"pods": "7", "count/configmaps": "0", "requests.cpu": "700m"})
+    );
+    let (code, status, _) = send(&client, "POST", &pods, pod("late", json!({}))).await;
+    assert_eq!(code, 403);
+    assert_eq!(
+        status["message"],
+        "pods \"late\" is forbidden: failed quota: q: must specify requests.cpu for: c"
+    );
+    let maps = format!("{NAMESPACES}/n/configmaps");
+    for (name, query, wanted) in [("a", "", 201), ("b", "", 201), ("d", "?dryRun=All", 201), ("c", "", 201), ("e", "", 403)] {
+        let map = json!({"metadata": {"name": name}});
+        assert_eq!(send(&client, "POST", &format!("{maps}{query}"), map).await.0, wanted, "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_say_what_their_pods_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    namespace(&client, "strict", json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"})).await;
+    let pods = format!("{NAMESPACES}/strict/pods");
+    let host = || json!({"hostNetwork": true, "hostPID": true});
+    let (code, status, _) = send(&client, "POST", &pods, pod("a", host())).await;
+    assert_eq!(code, 403);
+    assert_eq!(
+        status["message"],
+        "pods \"a\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true, hostPID=true)"
+    );
+    assert_eq!(status["details"], json!({"name": "a", "kind": "pods"}));
+    let (code, _, warnings) = send(&client, "POST", &pods, pod("b", json!({}))).await;
+    assert_eq!(code, 201);
+    assert!(warnings[0].contains("would violate PodSecurity \\\"restricted:latest\\\": allowPrivilegeEscalation != false (container"), "{warnings:?}");
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": pod("x", host())["spec"]});
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}});
+    let path = "/apis/apps/v1/namespaces/strict/deployments";
+    let (code, _, warnings) = send(&client, "POST", path, deployment).await;
+    assert_eq!((code, warnings.len()), (201, 1), "workloads are only warned about");
+
+    let bad = json!({"metadata": {"name": "x", "labels": {"pod-security.kubernetes.io/enforce": "much"}}});
+    let (code, status, _) = send(&client, "POST", NAMESPACES, bad).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        status["message"],
+        "Namespace \"x\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"much\": must be one of privileged, baseline, restricted"
+    );
+    let stricter = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let (code, _, warnings) = send(&client, "PATCH", &format!("{NAMESPACES}/strict"), stricter).await;
+    assert_eq!((code, warnings.len()), (200, 2), "{warnings:?}");
+    assert!(warnings[1].contains("b: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plugins_are_turned_on_and_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(dir.path(), |config| {
+        let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect();
+        config.admission.enable = names(&[
+            "AlwaysPullImages",
+            "PodNodeSelector",
+            "DenyServiceExternalIPs",
+            "ExtendedResourceToleration",
+        ]);
+        config.admission.disable = names(&["ServiceAccount", "DefaultTolerationSeconds"]);
+    })
+    .await;
+    let client = server.admin().await;
+    let annotations = json!({"scheduler.alpha.kubernetes.io/node-selector": "disk=fast"});
+    let made = json!({"metadata": {"name": "n", "annotations": annotations}});
+    assert_eq!(send(&client, "POST", NAMESPACES, made).await.0, 201);
+    let pods = format!("{NAMESPACES}/n/pods");
+    let device = json!({"containers": [{"name": "c", "image": "i:1", "resources": {"limits": {"example.com/gpu": "1"}}}]});
+    let (code, made, _) = send(&client, "POST", &pods, pod("a", device)).await;
+    assert_eq!(code, 201, "{made}");
+    let spec = &made["spec"];
+    assert_eq!(spec["containers"][0]["imagePullPolicy"], "Always");
+    assert_eq!(spec["nodeSelector"], json!({"disk": "fast"}));
+    assert_eq!(spec["tolerations"], json!([{"key": "example.com/gpu", "operator": "Exists"}]));
+    assert!(spec["serviceAccountName"].is_null());
+    let elsewhere = pod("b", json!({"nodeSelector": {"disk": "slow"}}));
+    assert_eq!(send(&client, "POST", &pods, elsewhere).await.0, 403);
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.7"]}});
+    let (code, status, _) = send(&client, "POST", &format!("{NAMESPACES}/n/services"), service).await;
+    assert_eq!(code, 403, "{status}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubelet_minds_its_own_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let admin = server.admin().await;
+    let kubelet = server.client("system:node:n1", &["system:nodes"]).await;
+    let node = |name: &str, labels: Value| json!({"metadata": {"name": name, "labels": labels}});
+    let nodes = "/api/v1/nodes";
+    let (code, status, _) = send(&kubelet, "POST", nodes, node("n2", json!({}))).await;
+    assert_eq!(code, 403);
+    assert_eq!(
+        status["message"],
+        "nodes \"n2\" is forbidden: node \"n1\" is not allowed to modify node \"n2\""
+    );
+    let role = json!({"node-role.kubernetes.io/control-plane": ""});
+    assert_eq!(send(&kubelet, "POST", nodes, node("n1", role)).await.0, 403);
+    let (code, made, _) = send(&kubelet, "POST", nodes, node("n1", json!({"kubernetes.io/os": "linux"}))).await;
+    assert_eq!(code, 201, "{made}");
+    let untaint = json!({"spec": {"taints": null}});
+    let (code, status, _) = send(&kubelet, "PATCH", "/api/v1/nodes/n1", untaint).await;
+    assert_eq!(code, 403, "{status}");
+    namespace(&admin, "n", json!({})).await;
+    let pods = format!("{NAMESPACES}/n/pods");
+    assert_eq!(send(&admin, "POST", &pods, pod("own", json!({"nodeName": "n1"}))).await.0, 201);
+    assert_eq!(send(&admin, "POST", &pods, pod("other", json!({"nodeName": "n2"}))).await.0, 201);
+    let running = json!({"status": {"phase": "Running"}});
+    for (name, wanted) in [("own", 200), ("other", 403)] {
+        let path = format!("{pods}/{name}/status");
+        assert_eq!(send(&kubelet, "PATCH", &path, running.clone()).await.0, wanted, "{name}");
+        let path = format!("{pods}/{name}");
+        assert_eq!(send(&kubelet, "DELETE", &path, Value::Null).await.0, wanted, "{name}");
+    }
+    assert_eq!(send(&kubelet, "POST", &pods, pod("more", json!({"nodeName": "n1"}))).await.0, 403);
+    server.stop().await;
+}
