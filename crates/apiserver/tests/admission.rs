@@ -19,7 +19,8 @@ async fn namespace(client: &kube::Client, name: &str, labels: Value) {
 }
 
 fn pod(name: &str, spec: Value) -> Value {
-    let mut pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let mut pod =
+        json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     for (key, value) in spec.as_object().into_iter().flatten() {
         pod["spec"][key.as_str()] = value.clone();
     }
@@ -42,8 +43,14 @@ async fn quotas_hold_under_a_crowd() {
     let pods = format!("{NAMESPACES}/n/pods");
     let sized = json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "100m"}}}]});
     let names: Vec<String> = (0..20).map(|i| format!("p{i}")).collect();
-    let made = names.iter().map(|name| send(&client, "POST", &pods, pod(name, sized.clone())));
-    let codes: Vec<u16> = join_all(made).await.into_iter().map(|(code, ..)| code).collect();
+    let made = names
+        .iter()
+        .map(|name| send(&client, "POST", &pods, pod(name, sized.clone())));
+    let codes: Vec<u16> = join_all(made)
+        .await
+        .into_iter()
+        .map(|(code, ..)| code)
+        .collect();
     let count = |wanted: u16| codes.iter().filter(|code| **code == wanted).count();
     assert_eq!((count(201), count(403)), (7, 13), "{codes:?}");
     let (_, quota, _) = send(&client, "GET", &format!("{quotas}/q"), Value::Null).await;
@@ -58,9 +65,21 @@ async fn quotas_hold_under_a_crowd() {
         "pods \"late\" is forbidden: failed quota: q: must specify requests.cpu for: c"
     );
     let maps = format!("{NAMESPACES}/n/configmaps");
-    for (name, query, wanted) in [("a", "", 201), ("b", "", 201), ("d", "?dryRun=All", 201), ("c", "", 201), ("e", "", 403)] {
+    for (name, query, wanted) in [
+        ("a", "", 201),
+        ("b", "", 201),
+        ("d", "?dryRun=All", 201),
+        ("c", "", 201),
+        ("e", "", 403),
+    ] {
         let map = json!({"metadata": {"name": name}});
-        assert_eq!(send(&client, "POST", &format!("{maps}{query}"), map).await.0, wanted, "{name}");
+        assert_eq!(
+            send(&client, "POST", &format!("{maps}{query}"), map)
+                .await
+                .0,
+            wanted,
+            "{name}"
+        );
     }
     server.stop().await;
 }
@@ -87,7 +106,11 @@ async fn namespaces_say_what_their_pods_may() {
     let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}});
     let path = "/apis/apps/v1/namespaces/strict/deployments";
     let (code, _, warnings) = send(&client, "POST", path, deployment).await;
-    assert_eq!((code, warnings.len()), (201, 1), "workloads are only warned about");
+    assert_eq!(
+        (code, warnings.len()),
+        (201, 1),
+        "workloads are only warned about"
+    );
 
     let bad = json!({"metadata": {"name": "x", "labels": {"pod-security.kubernetes.io/enforce": "much"}}});
     let (code, status, _) = send(&client, "POST", NAMESPACES, bad).await;
@@ -96,8 +119,10 @@ async fn namespaces_say_what_their_pods_may() {
         status["message"],
         "Namespace \"x\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"much\": must be one of privileged, baseline, restricted"
     );
-    let stricter = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-    let (code, _, warnings) = send(&client, "PATCH", &format!("{NAMESPACES}/strict"), stricter).await;
+    let stricter =
+        json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let (code, _, warnings) =
+        send(&client, "PATCH", &format!("{NAMESPACES}/strict"), stricter).await;
     assert_eq!((code, warnings.len()), (200, 2), "{warnings:?}");
     assert!(warnings[1].contains("b: allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile"));
     server.stop().await;
@@ -128,12 +153,21 @@ async fn plugins_are_turned_on_and_off() {
     let spec = &made["spec"];
     assert_eq!(spec["containers"][0]["imagePullPolicy"], "Always");
     assert_eq!(spec["nodeSelector"], json!({"disk": "fast"}));
-    assert_eq!(spec["tolerations"], json!([{"key": "example.com/gpu", "operator": "Exists"}]));
+    assert_eq!(
+        spec["tolerations"],
+        json!([{"key": "example.com/gpu", "operator": "Exists"}])
+    );
     assert!(spec["serviceAccountName"].is_null());
     let elsewhere = pod("b", json!({"nodeSelector": {"disk": "slow"}}));
     assert_eq!(send(&client, "POST", &pods, elsewhere).await.0, 403);
     let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.7"]}});
-    let (code, status, _) = send(&client, "POST", &format!("{NAMESPACES}/n/services"), service).await;
+    let (code, status, _) = send(
+        &client,
+        "POST",
+        &format!("{NAMESPACES}/n/services"),
+        service,
+    )
+    .await;
     assert_eq!(code, 403, "{status}");
     server.stop().await;
 }
@@ -154,22 +188,61 @@ async fn a_kubelet_minds_its_own_node() {
     );
     let role = json!({"node-role.kubernetes.io/control-plane": ""});
     assert_eq!(send(&kubelet, "POST", nodes, node("n1", role)).await.0, 403);
-    let (code, made, _) = send(&kubelet, "POST", nodes, node("n1", json!({"kubernetes.io/os": "linux"}))).await;
+    let (code, made, _) = send(
+        &kubelet,
+        "POST",
+        nodes,
+        node("n1", json!({"kubernetes.io/os": "linux"})),
+    )
+    .await;
     assert_eq!(code, 201, "{made}");
     let untaint = json!({"spec": {"taints": null}});
     let (code, status, _) = send(&kubelet, "PATCH", "/api/v1/nodes/n1", untaint).await;
     assert_eq!(code, 403, "{status}");
     namespace(&admin, "n", json!({})).await;
     let pods = format!("{NAMESPACES}/n/pods");
-    assert_eq!(send(&admin, "POST", &pods, pod("own", json!({"nodeName": "n1"}))).await.0, 201);
-    assert_eq!(send(&admin, "POST", &pods, pod("other", json!({"nodeName": "n2"}))).await.0, 201);
+    assert_eq!(
+        send(&admin, "POST", &pods, pod("own", json!({"nodeName": "n1"})))
+            .await
+            .0,
+        201
+    );
+    assert_eq!(
+        send(
+            &admin,
+            "POST",
+            &pods,
+            pod("other", json!({"nodeName": "n2"}))
+        )
+        .await
+        .0,
+        201
+    );
     let running = json!({"status": {"phase": "Running"}});
     for (name, wanted) in [("own", 200), ("other", 403)] {
         let path = format!("{pods}/{name}/status");
-        assert_eq!(send(&kubelet, "PATCH", &path, running.clone()).await.0, wanted, "{name}");
+        assert_eq!(
+            send(&kubelet, "PATCH", &path, running.clone()).await.0,
+            wanted,
+            "{name}"
+        );
         let path = format!("{pods}/{name}");
-        assert_eq!(send(&kubelet, "DELETE", &path, Value::Null).await.0, wanted, "{name}");
+        assert_eq!(
+            send(&kubelet, "DELETE", &path, Value::Null).await.0,
+            wanted,
+            "{name}"
+        );
     }
-    assert_eq!(send(&kubelet, "POST", &pods, pod("more", json!({"nodeName": "n1"}))).await.0, 403);
+    assert_eq!(
+        send(
+            &kubelet,
+            "POST",
+            &pods,
+            pod("more", json!({"nodeName": "n1"}))
+        )
+        .await
+        .0,
+        403
+    );
     server.stop().await;
 }

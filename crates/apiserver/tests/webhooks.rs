@@ -288,7 +288,7 @@ async fn services_are_reached_by_their_name() {
     let hook =
         Hook::start(|_| patch(json!([{"op": "add", "path": "/spec/replicas", "value": 7}]))).await;
     let config = json!({"service": {"namespace": "default", "name": "hook", "port": hook.address.port(), "path": "/scale"}, "caBundle": hook.ca_bundle});
-    let more = json!({"sideEffects": "Some"});
+    let more = json!({"sideEffects": "NoneOnDryRun"});
     let hook1 = webhook(
         1,
         config,
@@ -337,8 +337,9 @@ async fn services_are_reached_by_their_name() {
         (&json!("scale"), &json!(3))
     );
     assert_eq!(asked["oldObject"]["spec"]["replicas"], 1);
-    let (code, status, _) = send(&client, "PATCH", &format!("{scale}?dryRun=All"), three).await;
-    let wanted = "admission webhook \"w1.example.com\" does not support dry run";
-    assert_eq!((code, status["message"].as_str()), (400, Some(wanted)));
+    let dry = format!("{scale}?dryRun=All");
+    let (code, scaled, _) = send(&client, "PATCH", &dry, three).await;
+    assert_eq!((code, &scaled["spec"]["replicas"]), (200, &json!(7)));
+    assert_eq!(hook.seen().pop().unwrap()["dryRun"], true);
     server.stop().await;
 }

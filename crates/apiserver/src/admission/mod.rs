@@ -44,8 +44,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use addresses::{Addresses, Lease};
 pub(crate) use attributes::{Attributes, Operation, Options};
-pub(crate) use priority::may_delete;
 pub(crate) use plugins::{Enabled, Plugin};
+pub(crate) use priority::may_delete;
 pub(crate) use reinvocation::Reinvocation;
 
 use crate::{Outcome, chain::Call, rest::Target};

@@ -95,6 +95,11 @@ pub fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
     if !revision.is_empty() && revision != meta::text(old, "resourceVersion") {
         return Err(target.conflict(MODIFIED));
     }
+    let (asked, held) = (meta::text(scale, "uid"), meta::text(old, "uid"));
+    if !asked.is_empty() && asked != held {
+        let why = update::uid_precondition(&target.key(), asked, held);
+        return Err(target.conflict(&why));
+    }
     let mut new = old.clone();
     new["spec"]["replicas"] = replicas.into();
     // Without a revision of its own the change may be tried again on whatever is there by then.
