@@ -132,6 +132,7 @@ async fn main() -> anyhow::Result<()> {
         signing_key_pem: KeyPair::generate()?.serialize_pem(),
         issuer: "https://kubernetes.default.svc".into(),
         audiences: vec!["https://kubernetes.default.svc".into()],
+        ..TokenConfig::default()
     });
     let server = ApiServer::new(config).await?;
     let names = vec![

@@ -1,6 +1,8 @@
 //! The order of the stages, and what surrounds all of them: panics, time limits, errors as answers.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::BTreeMap, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
 
 use futures::FutureExt;
 use http::{Request, header};
@@ -10,7 +12,9 @@ use parking_lot::Mutex;
 use crate::{
     Outcome, UserInfo,
     accept::{self, Accept, Offer, Route},
-    authn,
+    audit,
+    authn::{self, x509},
+    authz::config::duration,
     body::{RequestBody, Response},
     compress,
     metrics::Observed,
@@ -25,8 +29,15 @@ use crate::{
 pub(crate) enum Peer {
     /// A component of this process.
     Local(Arc<UserInfo>),
-    /// A connection, with the user of its client certificate when there is one.
-    Remote { certified: Option<Arc<UserInfo>> },
+    /// A connection.
+    Remote(Arc<Remote>),
+}
+
+/// The other end of a connection.
+pub(crate) struct Remote {
+    pub address: SocketAddr,
+    /// What its client certificate tells, when it showed one.
+    pub certificate: x509::Shown,
 }
 
 /// A request that passed authentication, with everything later stages read.
@@ -38,6 +49,12 @@ pub(crate) struct Call {
     pub headers: http::HeaderMap,
     pub query: Query,
     pub user: UserInfo,
+    /// Where the request came from, when it came from outside.
+    pub source: Option<SocketAddr>,
+    /// Names the request in the audit log and to the client.
+    pub audit_id: String,
+    /// What is told of the request, when it is audited.
+    pub audit: Option<Box<audit::Record>>,
     /// Texts for `Warning` headers, in order.
     pub warnings: Mutex<Vec<String>>,
     /// What stages note about the request for its audit event. The first note of a key stays.
@@ -59,8 +76,16 @@ impl Call {
         self.warnings.lock().extend(texts);
     }
 
+    /// Whether anybody will read what is noted for the audit event of this request.
+    pub fn audited(&self) -> bool {
+        self.audit.is_some()
+    }
+
     /// Notes something for the audit event of this request.
     pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        if !self.audited() {
+            return;
+        }
         let mut notes = self.annotations.lock();
         notes.entry(key.to_owned()).or_insert_with(|| value.into());
     }
@@ -114,24 +139,41 @@ pub(crate) async fn handle(
     request: Request<RequestBody>,
     peer: Peer,
 ) -> Response {
-    let audit = uuid::Uuid::new_v4();
+    let audit = audit_id(&request);
     let accepted = request
         .headers()
         .get(header::ACCEPT)
         .and_then(|v| v.to_str().ok());
     let form = accept::choose(accepted, &Offer::STATUS).unwrap_or_default();
-    let guarded = AssertUnwindSafe(stages(shared, request, peer)).catch_unwind();
+    let guarded = AssertUnwindSafe(stages(shared, request, peer, audit.clone())).catch_unwind();
     let mut response = guarded.await.unwrap_or_else(|_| {
         tracing::error!(%audit, "a request handler panicked");
         respond::status(&form, &Status::internal("the request could not be handled"))
     });
-    if let Ok(value) = header::HeaderValue::from_str(&audit.to_string()) {
+    if let Ok(value) = header::HeaderValue::from_str(&audit) {
         response.headers_mut().insert("audit-id", value);
     }
     response
 }
 
-async fn stages(shared: Arc<Shared>, request: Request<RequestBody>, peer: Peer) -> Response {
+/// The id that the client (or a server in front) gave, or a new one.
+fn audit_id(request: &Request<RequestBody>) -> String {
+    let given = request
+        .headers()
+        .get("audit-id")
+        .and_then(|v| v.to_str().ok());
+    match given.filter(|id| !id.is_empty() && id.len() <= 256) {
+        Some(id) => id.to_owned(),
+        None => uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+async fn stages(
+    shared: Arc<Shared>,
+    request: Request<RequestBody>,
+    peer: Peer,
+    audit_id: String,
+) -> Response {
     let (mut parts, body) = request.into_parts();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
@@ -144,36 +186,109 @@ async fn stages(shared: Arc<Shared>, request: Request<RequestBody>, peer: Peer) 
         headers: parts.headers,
         query,
         user: UserInfo::anonymous(),
+        source: match &peer {
+            Peer::Local(_) => None,
+            Peer::Remote(remote) => Some(remote.address),
+        },
+        audit_id,
+        audit: None,
         warnings: Mutex::default(),
         annotations: Mutex::default(),
         upgrade: Mutex::new(upgrade),
     };
-    let observed = Observed::new(&call, long_running(&call.info));
-    let outcome = match authn::authenticate(&mut call, &peer) {
-        Ok(()) => limited(&call, body).await,
-        Err(status) => Err(status),
-    };
-    let mut response =
-        outcome.unwrap_or_else(|status| respond::status(&call.error_form(), &status));
+    let long = long_running(&call.info);
+    let observed = Observed::new(&call, long);
+    let outcome = admitted(&mut call, &peer, body, long).await;
+    let mut response = outcome.unwrap_or_else(|status| {
+        if let Some(record) = &mut call.audit {
+            record.failed(&status);
+        }
+        respond::status(&call.error_form(), &status)
+    });
     respond::warn(&mut response, &call.warnings.lock());
+    if let Some(record) = call.audit.take() {
+        let notes = std::mem::take(&mut *call.annotations.lock());
+        let notes = notes.into_iter().map(|(k, v)| (k, v.into())).collect();
+        response = record.answered(response, notes, long).await;
+    }
     compress::answer(&call, observed.answered(response))
 }
 
+/// The stages that a request passes before it is worked on: who asks, as whom, is there a seat, may he.
+async fn admitted(
+    call: &mut Call,
+    peer: &Peer,
+    body: RequestBody,
+    long: bool,
+) -> Outcome<Response> {
+    if let Err(status) = authn::authenticate(call, peer).await {
+        audit::unauthenticated(call, &status);
+        return Err(status);
+    }
+    call.audit = audit::begin(call);
+    if authn::impersonate::apply(call).await?
+        && let Some(record) = &mut call.audit
+    {
+        record.impersonated(&call.user);
+    }
+    let entered = match call.shared.flow.enter(call, long).await {
+        Ok(entered) => entered,
+        Err(refused) => return Ok(refused),
+    };
+    let mut response = seated(call, body, long).await;
+    if let Some(entered) = entered {
+        // Errors are answers too.
+        let answer = response.unwrap_or_else(|status| {
+            if let Some(record) = &mut call.audit {
+                record.failed(&status);
+            }
+            respond::status(&call.error_form(), &status)
+        });
+        let mut answer = answer;
+        entered.tell(&mut answer);
+        response = Ok(answer);
+    }
+    response
+}
+
+async fn seated(call: &mut Call, body: RequestBody, long: bool) -> Outcome<Response> {
+    call.shared.authorizer.check(call).await?;
+    let body = audit::body(call, body, long).await?;
+    limited(call, body, long).await
+}
+
 /// Runs the rest of the chain within the time a request may take.
-async fn limited(call: &Call, body: RequestBody) -> Outcome<Response> {
-    call.shared.authorizer.check(call)?;
-    if long_running(&call.info) {
+async fn limited(call: &Call, body: RequestBody, long: bool) -> Outcome<Response> {
+    if long {
         return route::to(call, body).await;
     }
-    match tokio::time::timeout(call.shared.request_timeout, route::to(call, body)).await {
+    let limit = deadline(call)?;
+    match tokio::time::timeout(limit, route::to(call, body)).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            let seconds = call.shared.request_timeout.as_secs();
-            let message = format!(
-                "the request did not finish within {seconds} seconds; it may still be carried out"
-            );
+            let message =
+                "Timeout: request did not complete within the allotted timeout".to_owned();
             Err(respond::general(504, "Timeout", &message).into())
         }
+    }
+}
+
+/// The time a request may take: what it asks for, but no more than the server gives.
+///
+/// # Errors
+/// 400 when what it asks for is no duration.
+fn deadline(call: &Call) -> Outcome<Duration> {
+    let most = call.shared.request_timeout;
+    let asked = call.query.get("timeout").filter(|t| !t.is_empty());
+    match asked {
+        None => Ok(most),
+        Some(text) => match duration(text) {
+            Ok(asked) if asked.is_zero() => Ok(most),
+            Ok(asked) => Ok(asked.min(most)),
+            Err(_) => {
+                Err(Status::bad_request("invalid timeout specified in the request URL").into())
+            }
+        },
     }
 }
 

@@ -7,7 +7,10 @@ use knarr_api::Registry;
 use knarr_store::Store;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{ProxyClient, TokenConfig, UserInfo};
+use crate::{
+    AuditConfig, AuthenticationConfig, AuthorizationConfig, FlowConfig, ProxyClient, TokenConfig,
+    UserInfo,
+};
 
 /// Everything an API server starts from. [`Config::new`] fills in what has a usual value.
 pub struct Config {
@@ -28,6 +31,14 @@ pub struct Config {
     /// What servers of other API groups are told about whom to believe: the ConfigMap
     /// `kube-system/extension-apiserver-authentication`.
     pub extension_authentication: ExtensionAuthentication,
+    /// Who is taken for whom, beyond client certificates and service account tokens.
+    pub authentication: AuthenticationConfig,
+    /// Who is asked whether a user may do something.
+    pub authorization: AuthorizationConfig,
+    /// What is told of requests, and where to.
+    pub audit: AuditConfig,
+    /// How many requests are worked on at a time.
+    pub flow: FlowConfig,
     /// How to reach kubelets; without it logs, exec and the other node proxies answer 503.
     pub kubelet: Option<KubeletClient>,
     /// Which admission plugins are on beyond or without the default ones.
@@ -79,6 +90,10 @@ impl Config {
             static_tokens: Vec::new(),
             proxy_client: None,
             extension_authentication: ExtensionAuthentication::default(),
+            authentication: AuthenticationConfig::default(),
+            authorization: AuthorizationConfig::default(),
+            audit: AuditConfig::default(),
+            flow: FlowConfig::default(),
             kubelet: None,
             admission: AdmissionConfig::default(),
             request_timeout: Duration::from_secs(60),

@@ -7,6 +7,7 @@
 mod accept;
 mod admission;
 mod aggregation;
+mod audit;
 mod authn;
 mod authz;
 mod body;
@@ -16,10 +17,13 @@ mod compress;
 mod config;
 mod discovery;
 mod expire;
+mod expression;
 mod expressions;
+mod flow;
 mod heads;
 mod health;
 mod metrics;
+mod outbound;
 mod poststart;
 mod proxy;
 mod query;
@@ -35,9 +39,22 @@ mod user;
 mod webhook;
 
 pub use aggregation::ProxyClient;
-pub use authn::token::TokenConfig;
+pub use audit::{
+    AuditConfig, LogConfig, WebhookConfig,
+    policy::{Policy as AuditPolicy, parse as parse_audit_policy},
+};
+pub use authn::{
+    AuthenticationConfig,
+    config::{Anonymous, FrontProxy, TokenWebhook},
+    jwt::config as authentication_file,
+    static_tokens::parse as parse_token_file,
+    token::TokenConfig,
+};
+pub use authz::config as authorization;
+pub use authz::config::AuthorizationConfig;
 pub use body::{BoxError, ResponseBody};
 pub use config::{AdmissionConfig, Config, ExtensionAuthentication, KubeletClient};
+pub use flow::FlowConfig;
 pub use heads::head_of;
 pub use serve::Tls;
 pub use server::{ApiServer, StartError};

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Outcome, UserInfo,
-    authn::token::Tokens,
-    authz::Attributes,
+    authn::Known,
+    authz::{Attributes, selectors},
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -126,13 +126,13 @@ pub(crate) async fn answer(call: &Call, review: Review, body: RequestBody) -> Ou
     managed::note_answer(call, (group, "v1", kind), "", &mut object, &options);
     check_metadata(review, &object)?;
     match review {
-        Review::Token => token(call, &mut object)?,
+        Review::Token => token(call, &mut object).await?,
         Review::SelfSubject => {
             object["metadata"] = json!({"creationTimestamp": meta::time(Timestamp::now())});
             object["status"] = json!({"userInfo": call.user.to_json()});
         }
         Review::SelfSubjectRules => rules(call, &mut object)?,
-        _ => access(call, review, &mut object)?,
+        _ => access(call, review, &mut object).await?,
     }
     Ok(respond::encoded(201, &accept, &object))
 }
@@ -169,7 +169,7 @@ fn invalid(review: Review, errors: &[field::Error]) -> Box<Status> {
     Status::invalid(group, kind, "", errors).into()
 }
 
-fn token(call: &Call, object: &mut Value) -> Outcome<()> {
+async fn token(call: &Call, object: &mut Value) -> Outcome<()> {
     let token = object["spec"]["token"]
         .as_str()
         .unwrap_or_default()
@@ -179,38 +179,21 @@ fn token(call: &Call, object: &mut Value) -> Outcome<()> {
             Status::bad_request("token is required for TokenReview in authentication").into(),
         );
     }
-    let asked: Vec<String> = texts(&object["spec"]["audiences"]);
-    object["status"] = match review_token(call, &token, &asked) {
-        Ok((user, audiences)) if !audiences.is_empty() => {
+    let shared = &call.shared;
+    let mut asked: Vec<String> = texts(&object["spec"]["audiences"]);
+    if asked.is_empty() {
+        asked = shared.audiences().to_vec();
+    }
+    let known = shared.authenticators.token(shared, &token, &asked).await;
+    object["status"] = match known {
+        Ok(Some(Known { user, audiences })) if !audiences.is_empty() => {
             json!({"authenticated": true, "user": user.to_json(), "audiences": audiences})
         }
-        Ok((user, _)) => json!({"authenticated": true, "user": user.to_json()}),
-        Err(error) => json!({"user": {}, "error": error}),
+        Ok(Some(known)) => json!({"authenticated": true, "user": known.user.to_json()}),
+        Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
+        Err(error) => json!({"user": {}, "error": format!("[invalid bearer token, {error}]")}),
     };
     Ok(())
-}
-
-fn review_token(
-    call: &Call,
-    token: &str,
-    asked: &[String],
-) -> Result<(UserInfo, Vec<String>), String> {
-    let fixed = call
-        .shared
-        .static_tokens
-        .iter()
-        .find(|(known, _)| crate::authn::same(known, token));
-    if let Some((_, user)) = fixed {
-        return Ok((user.clone(), Vec::new()));
-    }
-    let tokens: &Tokens = call
-        .shared
-        .tokens
-        .as_ref()
-        .ok_or("this server takes no tokens")?;
-    let audiences = (!asked.is_empty()).then_some(asked);
-    let reviewed = tokens.review(&call.shared.store, token, audiences)?;
-    Ok((reviewed.user, reviewed.audiences))
 }
 
 fn texts(value: &Value) -> Vec<String> {
@@ -222,17 +205,25 @@ fn texts(value: &Value) -> Vec<String> {
         .collect()
 }
 
-fn access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
+async fn access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
     check_access(call, review, object)?;
     let user = match review {
         Review::SelfSubjectAccess => call.user.clone(),
         _ => subject(&object["spec"]),
     };
     let ask = attributes(user, &object["spec"]);
-    let decision = call.shared.authorizer.decide(&ask);
+    let decision = call.shared.authorizer.decide(&ask).await;
     let mut status = json!({"allowed": decision.allowed});
-    if !decision.reason.is_empty() {
-        status["reason"] = decision.reason.into();
+    if decision.denied {
+        status["denied"] = true.into();
+    }
+    for (key, text) in [
+        ("reason", decision.reason),
+        ("evaluationError", decision.error),
+    ] {
+        if !text.is_empty() {
+            status[key] = text.into();
+        }
     }
     object["status"] = status;
     Ok(())
@@ -325,8 +316,10 @@ fn attributes(user: UserInfo, spec: &Value) -> Attributes {
             subresource: of(resource, "subresource"),
             name: of(resource, "name"),
             namespace: of(resource, "namespace"),
-            path: String::new(),
             is_resource: true,
+            fields: selectors::of_review(&resource["fieldSelector"], selectors::fields),
+            labels: selectors::of_review(&resource["labelSelector"], selectors::labels),
+            ..Attributes::default()
         };
     }
     Attributes {
@@ -346,7 +339,8 @@ fn rules(call: &Call, object: &mut Value) -> Outcome<()> {
         return Err(Status::bad_request("no namespace on request").into());
     }
     let (mut resource, mut other) = (Vec::new(), Vec::new());
-    for rule in call.shared.authorizer.rules(&call.user, &namespace) {
+    let (held, error) = call.shared.authorizer.rules(&call.user, &namespace);
+    for rule in held {
         if !rule.resources.is_empty() {
             let mut shown = json!({"verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources});
             if !rule.resource_names.is_empty() {
@@ -359,7 +353,9 @@ fn rules(call: &Call, object: &mut Value) -> Outcome<()> {
         }
     }
     object["spec"] = json!({});
-    object["status"] =
-        json!({"resourceRules": resource, "nonResourceRules": other, "incomplete": false});
+    object["status"] = json!({"resourceRules": resource, "nonResourceRules": other, "incomplete": !error.is_empty()});
+    if !error.is_empty() {
+        object["status"]["evaluationError"] = error.into();
+    }
     Ok(())
 }

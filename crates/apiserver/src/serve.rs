@@ -5,14 +5,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     authn::x509,
-    chain::{self, Peer},
+    chain::{self, Peer, Remote},
     server::Shared,
 };
 
@@ -56,19 +56,8 @@ fn server_config(shared: &Shared, tls: Tls) -> Result<ServerConfig, rustls::Erro
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?;
-    let builder = if shared.client_cas.is_empty() {
-        builder.with_no_client_auth()
-    } else {
-        let mut roots = RootCertStore::empty();
-        for ca in &shared.client_cas {
-            roots.add(ca.clone())?;
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .allow_unauthenticated()
-            .build()
-            .map_err(|e| rustls::Error::General(e.to_string()))?;
-        builder.with_client_cert_verifier(verifier)
-    };
+    let listener = x509::Listener::new(&shared.client_cas, provider);
+    let builder = builder.with_client_cert_verifier(Arc::new(listener));
     let mut config = builder.with_single_cert(tls.certificates, tls.key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
@@ -86,14 +75,11 @@ async fn connection(
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake"),
         Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
     };
-    let leaf = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(<[_]>::first);
-    let peer = Peer::Remote {
-        certified: leaf.and_then(x509::user).map(Arc::new),
-    };
+    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = Peer::Remote(Arc::new(Remote {
+        address,
+        certificate: shared.authorities.load().judge(shown),
+    }));
     let stop = shared.stop.clone();
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
         let (shared, peer) = (shared.clone(), peer.clone());

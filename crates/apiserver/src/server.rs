@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -22,12 +22,14 @@ use crate::{
     Config, ExtensionAuthentication, Tls, UserInfo,
     admission::{Addresses, Admission, Enabled},
     aggregation::{self, Aggregator},
-    authn::token::Tokens,
+    audit::Audit,
+    authn::{Authenticators, token::Tokens, x509::Authorities},
     authz::Authorizer,
     body::Response,
     chain::{self, Peer},
     discovery::Documents,
     expire,
+    flow::Flow,
     health::Health,
     metrics::Metrics,
     poststart,
@@ -39,6 +41,14 @@ use crate::{
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error("authentication: {0}")]
+    Authentication(String),
+    #[error("audit: {0}")]
+    Audit(String),
+    #[error("authorization: {0}")]
+    Authorization(String),
+    #[error("client certificate authorities: {0}")]
+    Authorities(rustls::Error),
     #[error("service account signing key: {0}")]
     SigningKey(String),
     #[error("kubelet client certificate: {0}")]
@@ -51,12 +61,18 @@ pub enum StartError {
 
 /// What every stage shares.
 pub(crate) struct Shared {
+    /// This very thing, for tasks that outlive a request.
+    pub me: Weak<Shared>,
     pub store: Store,
     pub registry: ArcSwap<Registry>,
     pub schemas: ArcSwap<Schemas>,
     pub authorizer: Authorizer,
     pub tokens: Option<Tokens>,
-    pub static_tokens: Vec<(String, UserInfo)>,
+    pub authenticators: Authenticators,
+    pub audit: Option<Audit>,
+    pub flow: Arc<Flow>,
+    /// Those of client certificates.
+    pub authorities: ArcSwap<Authorities>,
     pub addresses: Addresses,
     pub admission: Admission,
     pub webhooks: Clients,
@@ -77,6 +93,13 @@ pub(crate) struct Shared {
     /// Cancelled when the server stops: ends watches and background tasks.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
+}
+
+impl Shared {
+    /// Audiences that tokens for this server name.
+    pub fn audiences(&self) -> &[String] {
+        self.tokens.as_ref().map_or(&[], |t| &t.audiences)
+    }
 }
 
 /// The API server. Clones share everything.
@@ -101,18 +124,36 @@ impl ApiServer {
             .map_err(StartError::Admission)?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let authorizer = Authorizer::new(&config.store, &stop, &tasks);
+        let authorizer = Authorizer::new(config.authorization, &config.store, &stop, &tasks)
+            .await
+            .map_err(StartError::Authorization)?;
+        let proxies = config.authentication.front_proxy.as_ref();
+        let proxies = proxies.map_or_else(Vec::new, |p| p.cas.clone());
+        let authorities =
+            Authorities::new(&config.client_cas, &proxies).map_err(StartError::Authorities)?;
+        let authenticators = Authenticators::new(config.authentication, config.static_tokens)
+            .await
+            .map_err(StartError::Authentication)?;
+        let audit = Audit::new(config.audit, &stop, &tasks)
+            .await
+            .map_err(StartError::Audit)?;
+        let flow = Arc::new(Flow::new(&config.flow, &config.store));
+        Flow::follow(&flow, &config.store, &stop, &tasks);
         let admission = Admission::new(plugins, &config.store, &stop, &tasks);
         let webhooks = Clients::new(config.store.clone());
         let addresses = Addresses::new(config.service_cidrs.clone(), config.node_ports);
         addresses.repair(&config.store);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|me| Shared {
+            me: me.clone(),
             store: config.store,
             registry: ArcSwap::from_pointee(config.registry),
             schemas: ArcSwap::default(),
             authorizer,
             tokens,
-            static_tokens: config.static_tokens,
+            authenticators,
+            audit,
+            flow,
+            authorities: ArcSwap::from_pointee(authorities),
             addresses,
             admission,
             webhooks,

@@ -131,6 +131,7 @@ fn config(
         signing_key_pem: pki.service_account_key.clone(),
         audiences: vec![issuer.clone()],
         issuer,
+        ..TokenConfig::default()
     });
     config.proxy_client = Some(ProxyClient {
         certificates: certificates(&pki.front_proxy_client)?,

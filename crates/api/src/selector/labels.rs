@@ -140,6 +140,11 @@ impl LabelSelector {
         }
     }
 
+    /// The terms that must all hold.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
     /// Parses the string form, as in queries.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ fn signer(object: &Value) -> &str {
 }
 
 /// Whether the user may do `verb` for a signer, by its name or by its domain.
-fn may(a: &Attributes<'_>, verb: &str, signer: &str) -> bool {
+async fn may(a: &Attributes<'_>, verb: &str, signer: &str) -> bool {
     let ask = |name: String| authz::Attributes {
         user: a.call.user.clone(),
         verb: verb.into(),
@@ -28,16 +28,16 @@ fn may(a: &Attributes<'_>, verb: &str, signer: &str) -> bool {
         ..authz::Attributes::default()
     };
     let authorizer = &a.call.shared.authorizer;
-    let allowed = |name: String| authorizer.decide(&ask(name)).allowed;
     let domain = signer.split('/').next().unwrap_or_default();
-    allowed(signer.to_owned()) || allowed(format!("{domain}/*"))
+    authorizer.decide(&ask(signer.to_owned())).await.allowed
+        || authorizer.decide(&ask(format!("{domain}/*"))).await.allowed
 }
 
 /// # Errors
 /// 403 for who may not speak for the signer.
-pub fn approve(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+pub async fn approve(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     let signer = a.old.map_or("", signer);
-    if may(a, "approve", signer) {
+    if may(a, "approve", signer).await {
         return Ok(());
     }
     let why = format!("user not permitted to approve requests with signerName {signer:?}");
@@ -46,13 +46,13 @@ pub fn approve(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
 
 /// # Errors
 /// 403 for who may not speak for the signer.
-pub fn sign(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+pub async fn sign(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     let signs = |key: &str| {
         a.old
             .is_none_or(|old| old["status"][key] != object["status"][key])
     };
     let signer = a.old.map_or("", signer);
-    if !(signs("certificate") || signs("conditions")) || may(a, "sign", signer) {
+    if !(signs("certificate") || signs("conditions")) || may(a, "sign", signer).await {
         return Ok(());
     }
     let why = format!("user not permitted to sign requests with signerName {signer:?}");
@@ -61,10 +61,10 @@ pub fn sign(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
 
 /// # Errors
 /// 403 for who may not speak for the signer.
-pub fn attest(a: &Attributes<'_>, bundle: &Value) -> Outcome<()> {
+pub async fn attest(a: &Attributes<'_>, bundle: &Value) -> Outcome<()> {
     let unchanged = a.old.is_some_and(|old| old["spec"] == bundle["spec"]);
     let signer = signer(bundle);
-    if unchanged || signer.is_empty() || may(a, "attest", signer) {
+    if unchanged || signer.is_empty() || may(a, "attest", signer).await {
         return Ok(());
     }
     let why = format!("user not permitted to attest for signerName {signer:?}");

@@ -17,7 +17,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// # Errors
 /// 403 with the rules that the writer lacks.
-pub fn admit(a: &Request<'_>, object: &Value) -> Outcome<()> {
+pub async fn admit(a: &Request<'_>, object: &Value) -> Outcome<()> {
     let Request {
         call,
         target,
@@ -72,10 +72,10 @@ pub fn admit(a: &Request<'_>, object: &Value) -> Outcome<()> {
         is_resource: true,
         ..Attributes::default()
     };
-    if call.shared.authorizer.decide(&ask).allowed {
+    if call.shared.authorizer.decide(&ask).await.allowed {
         return Ok(());
     }
-    let held = call.shared.authorizer.rules(&call.user, &target.namespace);
+    let (held, _) = call.shared.authorizer.rules(&call.user, &target.namespace);
     let missing: Vec<String> = rules
         .iter()
         .filter(|rule| !covered(rule, &held))

@@ -172,7 +172,7 @@ fn plugins_mutate(a: &Attributes<'_>, object: &mut Value) -> Outcome<()> {
 pub(crate) async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     let enabled = a.call.shared.admission.enabled;
     let on = |plugin| enabled.has(plugin);
-    plugins_validate(a, object)?;
+    plugins_validate(a, object).await?;
     if on(Plugin::ValidatingAdmissionPolicy) {
         policies::validate(a, object).await?;
     }
@@ -190,7 +190,7 @@ pub(crate) async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> 
 }
 
 /// The plugins that refuse, in the original's order.
-fn plugins_validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+async fn plugins_validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     let enabled = a.call.shared.admission.enabled;
     let on = |plugin| enabled.has(plugin);
     if !matches!(a.operation, Operation::Create | Operation::Update) {
@@ -213,7 +213,7 @@ fn plugins_validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
             priority::admit_class(a, object)?;
         }
         ("certificates.k8s.io", resource, subresource) => {
-            certificates_validate(a, object, resource, subresource)?;
+            certificates_validate(a, object, resource, subresource).await?;
         }
         _ => {}
     }
@@ -221,12 +221,12 @@ fn plugins_validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
         podsecurity::validate(a, object)?;
     }
     if on(Plugin::OwnerReferencesPermissionEnforcement) {
-        owners::admit(a, object)?;
+        owners::admit(a, object).await?;
     }
     Ok(())
 }
 
-fn certificates_validate(
+async fn certificates_validate(
     a: &Attributes<'_>,
     object: &Value,
     resource: &str,
@@ -235,16 +235,16 @@ fn certificates_validate(
     let on = |plugin| a.call.shared.admission.enabled.has(plugin);
     match (resource, subresource) {
         ("certificatesigningrequests", "approval") if on(Plugin::CertificateApproval) => {
-            certificates::approve(a, object)
+            certificates::approve(a, object).await
         }
         ("certificatesigningrequests", "status") if on(Plugin::CertificateSigning) => {
-            certificates::sign(a, object)
+            certificates::sign(a, object).await
         }
         ("certificatesigningrequests", "") if on(Plugin::CertificateSubjectRestriction) => {
             certificates::restrict_subject(a, object)
         }
         ("clustertrustbundles", "") if on(Plugin::ClusterTrustBundleAttest) => {
-            certificates::attest(a, object)
+            certificates::attest(a, object).await
         }
         _ => Ok(()),
     }
@@ -263,9 +263,9 @@ pub(crate) async fn admit(a: &Attributes<'_>, object: &mut Value) -> Outcome<()>
 ///
 /// # Errors
 /// 403.
-pub(crate) fn escalation(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+pub(crate) async fn escalation(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     if a.subresource.is_empty() {
-        return escalation::admit(a, object);
+        return escalation::admit(a, object).await;
     }
     Ok(())
 }

@@ -11,13 +11,13 @@ fn owners(object: &Value) -> &[Value] {
     owners.map_or(&[], Vec::as_slice)
 }
 
-fn allowed(a: &Attributes<'_>, ask: authz::Attributes) -> authz::Decision {
-    a.call.shared.authorizer.decide(&ask)
+async fn allowed(a: &Attributes<'_>, ask: authz::Attributes) -> authz::Decision {
+    a.call.shared.authorizer.decide(&ask).await
 }
 
 /// # Errors
 /// 403 for owners that the user may not name.
-pub fn admit(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+pub async fn admit(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     let writes = matches!(a.operation, Operation::Create | Operation::Update);
     let before = a.old.map_or(&[][..], owners);
     if !writes || owners(object) == before {
@@ -25,19 +25,19 @@ pub fn admit(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     }
     // Who creates an object may do with it what he likes; so may who deletes a pod's owner.
     if a.operation == Operation::Update && !a.is_of("", "pods") {
-        may_delete(a, object)?;
+        may_delete(a, object).await?;
     }
     for owner in owners(object) {
         let blocks = |o: &Value| o["blockOwnerDeletion"] == true;
         let blocked = before.iter().any(|o| o["uid"] == owner["uid"] && blocks(o));
         if blocks(owner) && !blocked {
-            may_block(a, object, owner)?;
+            may_block(a, object, owner).await?;
         }
     }
     Ok(())
 }
 
-fn may_delete(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
+async fn may_delete(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     let ask = authz::Attributes {
         user: a.call.user.clone(),
         verb: "delete".into(),
@@ -50,7 +50,7 @@ fn may_delete(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
         is_resource: true,
         ..authz::Attributes::default()
     };
-    let decision = allowed(a, ask);
+    let decision = allowed(a, ask).await;
     if decision.allowed {
         return Ok(());
     }
@@ -61,12 +61,12 @@ fn may_delete(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     Err(a.forbidden(object, &why))
 }
 
-fn may_block(a: &Attributes<'_>, object: &Value, owner: &Value) -> Outcome<()> {
+async fn may_block(a: &Attributes<'_>, object: &Value, owner: &Value) -> Outcome<()> {
     let text = |key: &str| owner[key].as_str().unwrap_or_default();
     let (group, version) = text("apiVersion")
         .split_once('/')
         .unwrap_or(("", text("apiVersion")));
-    let registry = a.call.shared.registry.load();
+    let registry = a.call.shared.registry.load_full();
     let Some(resource) = registry.by_kind(group, text("kind")) else {
         let why = format!(
             "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion {} Kind {}: no matches for kind {:?} in version {:?}",
@@ -93,7 +93,7 @@ fn may_block(a: &Attributes<'_>, object: &Value, owner: &Value) -> Outcome<()> {
         is_resource: true,
         ..authz::Attributes::default()
     };
-    let decision = allowed(a, ask);
+    let decision = allowed(a, ask).await;
     if decision.allowed {
         return Ok(());
     }

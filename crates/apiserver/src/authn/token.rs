@@ -1,13 +1,18 @@
 //! Service account tokens: JWTs that this server signs, bound to an audience, a time and often to an object.
 
+use std::{collections::HashMap, sync::Arc};
+
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, jwk};
 use knarr_store::Store;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::UserInfo;
+use super::{Known, Verdict, legacy};
+use crate::{UserInfo, server::Shared};
 
 /// How tokens are signed.
+#[derive(Default)]
 pub struct TokenConfig {
     /// PKCS#8 PEM of an RSA or P-256 key.
     pub signing_key_pem: String,
@@ -15,17 +20,49 @@ pub struct TokenConfig {
     pub issuer: String,
     /// Audiences of this server; tokens that name none of them are no credentials here.
     pub audiences: Vec<String>,
+    /// Further issuers whose tokens are taken, for changing the issuer without cutting anybody off.
+    pub former_issuers: Vec<String>,
+    /// PEM of further keys, private or public, whose tokens are taken.
+    pub further_keys: Vec<String>,
+    /// The longest that a token may last (seconds); none means without a limit of its own.
+    pub max_seconds: Option<u64>,
+    /// Tokens of pods do not outlive what was asked for (`--service-account-extend-token-expiration=false`).
+    pub strict_expiration: bool,
 }
+
+/// How many checked tokens are remembered before all are forgotten.
+const REMEMBERED: usize = 8192;
+
+/// Seconds that clocks may differ.
+const LEEWAY: u64 = 60;
 
 /// Signs and verifies.
 pub(crate) struct Tokens {
     signing: EncodingKey,
-    verifying: DecodingKey,
+    keys: Vec<Key>,
     algorithm: Algorithm,
     key_id: String,
-    jwk: Value,
     pub issuer: String,
+    former_issuers: Vec<String>,
     pub audiences: Vec<String>,
+    pub max_seconds: Option<u64>,
+    pub strict_expiration: bool,
+    /// Tokens whose signature was right. What they are bound to is looked up each time.
+    checked: RwLock<HashMap<String, Arc<Checked>>>,
+}
+
+/// A public key that signatures are checked with.
+struct Key {
+    id: String,
+    algorithm: Algorithm,
+    decoding: DecodingKey,
+    jwk: Value,
+}
+
+/// What a token with a right signature says.
+pub(super) enum Checked {
+    Bound(Box<Claims>),
+    Legacy(Box<legacy::Claims>),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,19 +103,13 @@ pub(crate) struct Object {
     pub uid: String,
 }
 
-/// A token that holds: its user, and the audiences it was good for.
-pub(crate) struct Reviewed {
-    pub user: UserInfo,
-    pub audiences: Vec<String>,
-}
-
 fn now() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
 }
 
 impl Tokens {
     /// # Errors
-    /// When the key is neither RSA nor P-256.
+    /// When a key is neither RSA nor P-256.
     pub fn new(config: TokenConfig) -> Result<Self, String> {
         let pem = config.signing_key_pem.as_bytes();
         let (signing, algorithm) = match EncodingKey::from_rsa_pem(pem) {
@@ -88,29 +119,32 @@ impl Tokens {
                 Algorithm::ES256,
             ),
         };
-        let mut key =
-            jwk::Jwk::from_encoding_key(&signing, algorithm).map_err(|e| e.to_string())?;
-        let key_id = key
-            .thumbprint(jwk::ThumbprintHash::SHA256)
-            .map_err(|e| e.to_string())?;
-        key.common.key_id = Some(key_id.clone());
-        key.common.public_key_use = Some(jwk::PublicKeyUse::Signature);
-        let verifying = DecodingKey::from_jwk(&key).map_err(|e| e.to_string())?;
-        let jwk = serde_json::to_value(&key).map_err(|e| e.to_string())?;
+        let jwk = jwk::Jwk::from_encoding_key(&signing, algorithm).map_err(|e| e.to_string())?;
+        let mut keys = vec![Key::new(jwk, algorithm)?];
+        let key_id = keys[0].id.clone();
+        for pem in &config.further_keys {
+            let key = Key::from_pem(pem)?;
+            if keys.iter().all(|k| k.id != key.id) {
+                keys.push(key);
+            }
+        }
         Ok(Tokens {
             signing,
-            verifying,
+            keys,
             algorithm,
             key_id,
-            jwk,
             issuer: config.issuer,
+            former_issuers: config.former_issuers,
             audiences: config.audiences,
+            max_seconds: config.max_seconds,
+            strict_expiration: config.strict_expiration,
+            checked: RwLock::default(),
         })
     }
 
     /// # Errors
     /// When signing fails.
-    pub fn sign(&self, claims: &Claims) -> Result<String, String> {
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, String> {
         let header = Header {
             kid: Some(self.key_id.clone()),
             typ: None,
@@ -121,50 +155,102 @@ impl Tokens {
 
     /// The public key set, `/openid/v1/jwks`.
     pub fn key_set(&self) -> Value {
-        json!({"keys": [self.jwk]})
+        let keys: Vec<&Value> = self.keys.iter().map(|k| &k.jwk).collect();
+        json!({"keys": keys})
     }
 
     /// `/.well-known/openid-configuration`.
     pub fn discovery(&self) -> Value {
+        let mut algorithms: Vec<String> = self
+            .keys
+            .iter()
+            .map(|k| format!("{:?}", k.algorithm))
+            .collect();
+        algorithms.sort();
+        algorithms.dedup();
         json!({
             "issuer": self.issuer,
             "jwks_uri": format!("{}/openid/v1/jwks", self.issuer.trim_end_matches('/')),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [format!("{:?}", self.algorithm)],
+            "id_token_signing_alg_values_supported": algorithms,
         })
     }
 
-    /// Whether a token is good for one of `audiences` (this server's own by default) and what it is bound to still lives.
+    /// The user of a token for one of `audiences` (this server's own when it is empty), when the token is of this issuer
+    /// and what it is bound to still lives.
     ///
     /// # Errors
-    /// Why not, in words for the log and for TokenReview.
-    pub fn review(
-        &self,
-        store: &Store,
-        token: &str,
-        audiences: Option<&[String]>,
-    ) -> Result<Reviewed, String> {
-        let wanted = audiences.unwrap_or(&self.audiences);
-        let mut validation = Validation::new(self.algorithm);
-        validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(wanted);
-        validation.validate_nbf = true;
-        validation.leeway = 10;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation)
-            .map_err(|e| e.to_string())?
-            .claims;
-        check_bound(store, &claims.kubernetes)?;
-        let audiences = claims
-            .aud
-            .iter()
-            .filter(|a| wanted.contains(a))
-            .cloned()
-            .collect();
-        Ok(Reviewed {
-            user: user_of(&claims),
-            audiences,
-        })
+    /// Why it does not hold, in the original's words.
+    pub fn authenticate(&self, shared: &Shared, token: &str, audiences: &[String]) -> Verdict {
+        let Some(checked) = self.check(token)? else {
+            return Ok(None);
+        };
+        let wanted = if audiences.is_empty() {
+            &self.audiences
+        } else {
+            audiences
+        };
+        match &*checked {
+            Checked::Legacy(claims) => {
+                let both = |a: &&String| self.audiences.contains(a);
+                let audiences: Vec<String> = wanted.iter().filter(both).cloned().collect();
+                if audiences.is_empty() {
+                    return Err(wrong_audience(&self.audiences, wanted));
+                }
+                let user = legacy::user(shared, claims, token)?;
+                Ok(Some(Known { user, audiences }))
+            }
+            Checked::Bound(claims) => {
+                let both = |a: &&String| claims.aud.contains(a);
+                let audiences: Vec<String> = wanted.iter().filter(both).cloned().collect();
+                if audiences.is_empty() {
+                    return Err(wrong_audience(&claims.aud, wanted));
+                }
+                check_time(claims, now())?;
+                check_bound(&shared.store, &claims.kubernetes)?;
+                Ok(Some(Known {
+                    user: user_of(claims),
+                    audiences,
+                }))
+            }
+        }
+    }
+
+    /// None when it is no JWT of this issuer.
+    fn check(&self, token: &str) -> Result<Option<Arc<Checked>>, String> {
+        if let Some(known) = self.checked.read().get(token) {
+            return Ok(Some(known.clone()));
+        }
+        let Some(issuer) = super::jwt::issuer_of(token) else {
+            return Ok(None);
+        };
+        let legacy = issuer == legacy::ISSUER;
+        if !legacy && issuer != self.issuer && !self.former_issuers.contains(&issuer) {
+            return Ok(None);
+        }
+        let Ok(header) = jsonwebtoken::decode_header(token) else {
+            return Ok(None);
+        };
+        let named = |k: &&Key| header.kid.as_ref().is_none_or(|id| *id == k.id);
+        // A token that names a key we do not have may still be of one that had another name.
+        let mut candidates: Vec<&Key> = self.keys.iter().filter(named).collect();
+        if candidates.is_empty() {
+            candidates = self.keys.iter().collect();
+        }
+        let checked = candidates
+            .into_iter()
+            .filter(|k| k.algorithm == header.alg)
+            .find_map(|k| k.verify(token, legacy));
+        let Some(checked) = checked.map(Arc::new) else {
+            return Err("go-jose/go-jose: error in cryptographic primitive".into());
+        };
+        let mut known = self.checked.write();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(token.to_owned(), checked.clone());
+        Ok(Some(checked))
     }
 
     /// Claims that start now.
@@ -189,6 +275,81 @@ impl Tokens {
             sub,
         }
     }
+}
+
+impl Key {
+    fn new(mut jwk: jwk::Jwk, algorithm: Algorithm) -> Result<Self, String> {
+        let id = jwk
+            .thumbprint(jwk::ThumbprintHash::SHA256)
+            .map_err(|e| e.to_string())?;
+        jwk.common.key_id = Some(id.clone());
+        jwk.common.public_key_use = Some(jwk::PublicKeyUse::Signature);
+        let decoding = DecodingKey::from_jwk(&jwk).map_err(|e| e.to_string())?;
+        let jwk = serde_json::to_value(&jwk).map_err(|e| e.to_string())?;
+        Ok(Key {
+            id,
+            algorithm,
+            decoding,
+            jwk,
+        })
+    }
+
+    /// A private or public key.
+    fn from_pem(pem: &str) -> Result<Self, String> {
+        let bytes = pem.as_bytes();
+        let of_private = |key: EncodingKey, algorithm| {
+            let jwk = jwk::Jwk::from_encoding_key(&key, algorithm).map_err(|e| e.to_string())?;
+            Key::new(jwk, algorithm)
+        };
+        let of_public = |key: DecodingKey, algorithm| {
+            let jwk =
+                jwk::Jwk::from_decoding_key(&key, Some(algorithm)).map_err(|e| e.to_string())?;
+            Key::new(jwk, algorithm)
+        };
+        if let Ok(key) = EncodingKey::from_rsa_pem(bytes) {
+            return of_private(key, Algorithm::RS256);
+        }
+        if let Ok(key) = EncodingKey::from_ec_pem(bytes) {
+            return of_private(key, Algorithm::ES256);
+        }
+        if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
+            return of_public(key, Algorithm::RS256);
+        }
+        let key = DecodingKey::from_ec_pem(bytes)
+            .map_err(|e| format!("neither an RSA nor a P-256 key: {e}"))?;
+        of_public(key, Algorithm::ES256)
+    }
+
+    /// The claims, when the signature is of this key. Times are checked at each use.
+    fn verify(&self, token: &str, legacy: bool) -> Option<Checked> {
+        let mut validation = Validation::new(self.algorithm);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        if legacy {
+            let claims = jsonwebtoken::decode(token, &self.decoding, &validation).ok()?;
+            return Some(Checked::Legacy(Box::new(claims.claims)));
+        }
+        let claims = jsonwebtoken::decode(token, &self.decoding, &validation).ok()?;
+        Some(Checked::Bound(Box::new(claims.claims)))
+    }
+}
+
+fn wrong_audience(have: &[String], wanted: &[String]) -> String {
+    format!("token audiences {have:?} is invalid for the target audiences {wanted:?}")
+}
+
+fn check_time(claims: &Claims, now: u64) -> Result<(), String> {
+    let why = if now > claims.exp.saturating_add(LEEWAY) {
+        "service account token has expired"
+    } else if now.saturating_add(LEEWAY) < claims.nbf {
+        "service account token is not valid yet"
+    } else if now.saturating_add(LEEWAY) < claims.iat {
+        "service account token is issued in the future"
+    } else {
+        return Ok(());
+    };
+    Err(why.into())
 }
 
 fn user_of(claims: &Claims) -> UserInfo {
@@ -222,44 +383,67 @@ fn user_of(claims: &Claims) -> UserInfo {
 /// The account and the bound object must be there, be the same ones, and not be long deleted.
 fn check_bound(store: &Store, bound: &Bound) -> Result<(), String> {
     let namespace = &bound.namespace;
-    alive(
+    let account = &bound.serviceaccount;
+    match state(
         store,
         &format!("/registry/serviceaccounts/{namespace}/"),
-        "service account",
-        &bound.serviceaccount,
-    )?;
-    if let Some(pod) = &bound.pod {
-        alive(store, &format!("/registry/pods/{namespace}/"), "pod", pod)?;
+        account,
+    ) {
+        State::Same => {}
+        State::Absent => return Err(format!("serviceaccounts {:?} not found", account.name)),
+        State::Deleted => return Err("service account has been deleted".into()),
+        State::Other(uid) => {
+            return Err(format!(
+                "service account UID ({uid}) does not match claim ({})",
+                account.uid
+            ));
+        }
     }
+    let held = |prefix: String, object: &Object, what: &str| match state(store, &prefix, object) {
+        State::Same => Ok(()),
+        State::Absent | State::Deleted => {
+            Err("service account token has been invalidated".to_owned())
+        }
+        State::Other(uid) => Err(format!(
+            "{what} UID ({uid}) does not match service account {what} ref claim ({})",
+            object.uid
+        )),
+    };
     if let Some(secret) = &bound.secret {
-        alive(
-            store,
-            &format!("/registry/secrets/{namespace}/"),
-            "secret",
-            secret,
-        )?;
+        held(format!("/registry/secrets/{namespace}/"), secret, "secret")?;
+    }
+    if let Some(pod) = &bound.pod {
+        held(format!("/registry/pods/{namespace}/"), pod, "pod")?;
     }
     // A node named beside a pod only informs; one that the token is bound to must live.
     if let (Some(node), None, None) = (&bound.node, &bound.pod, &bound.secret) {
-        alive(store, "/registry/minions/", "node", node)?;
+        held("/registry/minions/".to_owned(), node, "node")?;
     }
     Ok(())
 }
 
-fn alive(store: &Store, prefix: &str, what: &str, wanted: &Object) -> Result<(), String> {
-    let stored = store
-        .get(&format!("{prefix}{}", wanted.name))
-        .ok_or_else(|| format!("{what} {} is gone", wanted.name))?;
-    if stored.head.uid != wanted.uid {
-        return Err(format!(
-            "{what} UID ({}) does not match claim ({})",
-            stored.head.uid, wanted.uid
-        ));
-    }
+/// How an object named in a token is now.
+#[derive(Debug, PartialEq)]
+pub(super) enum State {
+    Same,
+    Absent,
+    /// For longer than it may still clean up behind itself.
+    Deleted,
+    /// Another one has its name, with this uid.
+    Other(String),
+}
+
+pub(super) fn state(store: &Store, prefix: &str, wanted: &Object) -> State {
+    let Some(stored) = store.get(&format!("{prefix}{}", wanted.name)) else {
+        return State::Absent;
+    };
     if stored.head.deleting && long_deleted(&stored.json) {
-        return Err(format!("{what} {} has been deleted", wanted.name));
+        return State::Deleted;
     }
-    Ok(())
+    if stored.head.uid != wanted.uid {
+        return State::Other(stored.head.uid.clone());
+    }
+    State::Same
 }
 
 /// Tokens outlive their object's deletion by a minute, so that it can still clean up behind itself.
@@ -269,4 +453,59 @@ fn long_deleted(json: &[u8]) -> bool {
         .as_str()
         .and_then(|t| t.parse::<jiff::Timestamp>().ok());
     deleted.is_none_or(|t| jiff::Timestamp::now().as_second() > t.as_second() + 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_checked_with_leeway() {
+        let tokens = Tokens::new(TokenConfig {
+            signing_key_pem: rcgen::KeyPair::generate().unwrap().serialize_pem(),
+            issuer: "i".into(),
+            ..TokenConfig::default()
+        })
+        .unwrap();
+        let mut claims = tokens.claims(Vec::new(), 600, Bound::default());
+        let now = claims.iat;
+        let told = |claims: &Claims, now: u64| check_time(claims, now).err().unwrap_or_default();
+        assert_eq!(told(&claims, now), "");
+        assert_eq!(told(&claims, now + 650), "");
+        assert_eq!(
+            told(&claims, now + 661),
+            "service account token has expired"
+        );
+        assert_eq!(
+            told(&claims, now - 61),
+            "service account token is not valid yet"
+        );
+        claims.nbf = 0;
+        assert_eq!(
+            told(&claims, now - 61),
+            "service account token is issued in the future"
+        );
+    }
+
+    #[test]
+    fn keys_of_the_past_still_count() {
+        let old = rcgen::KeyPair::generate().unwrap();
+        let config = |signing: String, further_keys: Vec<String>| TokenConfig {
+            signing_key_pem: signing,
+            issuer: "i".into(),
+            further_keys,
+            ..TokenConfig::default()
+        };
+        let before = Tokens::new(config(old.serialize_pem(), Vec::new())).unwrap();
+        let token = before
+            .sign(&before.claims(vec!["a".into()], 600, Bound::default()))
+            .unwrap();
+        let new = || rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let with = Tokens::new(config(new(), vec![old.public_key_pem()])).unwrap();
+        assert!(matches!(with.check(&token), Ok(Some(_))));
+        assert_eq!(with.key_set()["keys"].as_array().map(Vec::len), Some(2));
+        let without = Tokens::new(config(new(), Vec::new())).unwrap();
+        assert!(without.check(&token).is_err());
+        assert!(matches!(without.check("no.jwt"), Ok(None)));
+    }
 }

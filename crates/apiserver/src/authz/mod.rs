@@ -1,6 +1,11 @@
-//! Authorization: may this user do this? `system:masters` may everything, the rest is RBAC's word.
+//! Authorization: may this user do this? Members of `system:masters` may everything; then the configured modes are asked in
+//! order until one has an opinion.
 
+pub mod config;
+mod node;
 mod rbac;
+pub mod selectors;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -8,9 +13,12 @@ use knarr_api::{Status, status::Details};
 use knarr_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use config::AuthorizationConfig;
 pub(crate) use rbac::{Index, Rule};
 
 use crate::{Outcome, UserInfo, chain::Call, user::MASTERS};
+use config::Mode;
+use selectors::Term;
 
 /// One question to the authorizer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,12 +34,15 @@ pub(crate) struct Attributes {
     /// For what is no resource.
     pub path: String,
     pub is_resource: bool,
+    /// What a list, watch or deletecollection is narrowed to.
+    pub fields: Vec<Term>,
+    pub labels: Vec<Term>,
 }
 
 impl Attributes {
     pub fn of(call: &Call) -> Self {
         let info = &call.info;
-        Attributes {
+        let mut attributes = Attributes {
             user: call.user.clone(),
             verb: info.verb.clone(),
             group: info.group.clone(),
@@ -42,7 +53,14 @@ impl Attributes {
             namespace: info.namespace.clone(),
             path: info.path.clone(),
             is_resource: info.is_resource,
+            ..Attributes::default()
+        };
+        if info.is_resource && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+            let text = |key: &str| call.query.get(key).unwrap_or_default();
+            attributes.fields = selectors::fields(text("fieldSelector"));
+            attributes.labels = selectors::labels(text("labelSelector"));
         }
+        attributes
     }
 }
 
@@ -50,55 +68,164 @@ impl Attributes {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub allowed: bool,
+    /// Nobody further may allow it. Only webhooks and `AlwaysDeny` say so.
+    pub denied: bool,
     pub reason: String,
+    /// What went wrong while deciding; reviews tell it.
+    pub error: String,
 }
 
-/// Answers from an index that follows the store.
+impl Decision {
+    fn allow(reason: impl Into<String>) -> Self {
+        Decision {
+            allowed: true,
+            reason: reason.into(),
+            ..Decision::default()
+        }
+    }
+
+    fn no_opinion(reason: impl Into<String>) -> Self {
+        Decision {
+            reason: reason.into(),
+            ..Decision::default()
+        }
+    }
+}
+
+/// Asks the modes in order.
 pub(crate) struct Authorizer {
+    modes: Vec<Asked>,
     index: Arc<parking_lot::RwLock<Index>>,
+}
+
+enum Asked {
+    AlwaysAllow,
+    AlwaysDeny,
+    Node(node::Nodes),
+    Rbac,
+    Webhook(Box<webhook::Webhook>),
 }
 
 impl Authorizer {
     /// Reads all roles and bindings, then follows their changes until `stop`.
-    pub fn new(store: &Store, stop: &CancellationToken, tasks: &TaskTracker) -> Self {
+    ///
+    /// # Errors
+    /// When a webhook's configuration cannot be used.
+    pub async fn new(
+        config: AuthorizationConfig,
+        store: &Store,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Result<Self, String> {
         let index = Arc::new(parking_lot::RwLock::new(Index::default()));
         rbac::follow(store, &index, stop, tasks);
-        Authorizer { index }
-    }
-
-    pub fn decide(&self, ask: &Attributes) -> Decision {
-        if ask.user.in_group(MASTERS) {
-            return Decision {
-                allowed: true,
-                reason: String::new(),
-            };
+        let mut modes = Vec::new();
+        for mode in config.modes {
+            modes.push(match mode {
+                Mode::AlwaysAllow => Asked::AlwaysAllow,
+                Mode::AlwaysDeny => Asked::AlwaysDeny,
+                Mode::Node => Asked::Node(node::Nodes::new(store.clone())),
+                Mode::Rbac => Asked::Rbac,
+                Mode::Webhook(config) => {
+                    Asked::Webhook(Box::new(webhook::Webhook::new(*config).await?))
+                }
+            });
         }
-        self.index.read().decide(ask)
+        Ok(Authorizer { modes, index })
     }
 
-    /// Rules that hold for a user in a namespace, for SelfSubjectRulesReview.
-    pub fn rules(&self, user: &UserInfo, namespace: &str) -> Vec<Arc<Rule>> {
+    /// Whether any answer may have to come from elsewhere.
+    pub async fn decide(&self, ask: &Attributes) -> Decision {
+        if ask.user.in_group(MASTERS) {
+            return Decision::allow("");
+        }
+        let mut sum = Sum::default();
+        for mode in &self.modes {
+            let said = match (mode, self.local(mode, ask)) {
+                (_, Some(said)) => said,
+                (Asked::Webhook(webhook), None) => webhook.decide(ask).await,
+                (_, None) => continue,
+            };
+            if let Some(done) = sum.add(said) {
+                return done;
+            }
+        }
+        sum.end()
+    }
+
+    /// As [`Authorizer::decide`], but without asking anybody elsewhere: webhooks have no opinion.
+    pub fn decide_locally(&self, ask: &Attributes) -> Decision {
+        if ask.user.in_group(MASTERS) {
+            return Decision::allow("");
+        }
+        let mut sum = Sum::default();
+        for mode in &self.modes {
+            if let Some(done) = self.local(mode, ask).and_then(|said| sum.add(said)) {
+                return done;
+            }
+        }
+        sum.end()
+    }
+
+    fn local(&self, mode: &Asked, ask: &Attributes) -> Option<Decision> {
+        Some(match mode {
+            Asked::AlwaysAllow => Decision::allow(""),
+            Asked::AlwaysDeny => Decision::no_opinion("Everything is forbidden."),
+            Asked::Node(nodes) => nodes.decide(ask),
+            Asked::Rbac => self.index.read().decide(ask),
+            Asked::Webhook(_) => return None,
+        })
+    }
+
+    /// Rules that hold for a user in a namespace, for SelfSubjectRulesReview, and why they are not all, when they are not.
+    pub fn rules(&self, user: &UserInfo, namespace: &str) -> (Vec<Arc<Rule>>, String) {
         let mut rules: Vec<Arc<Rule>> = Vec::new();
+        let mut errors: Vec<String> = Vec::new();
         if user.in_group(MASTERS) {
             rules.extend(Rule::everything().map(Arc::new));
         }
-        rules.extend(self.index.read().rules(user, namespace));
-        rules
+        for mode in &self.modes {
+            match mode {
+                Asked::AlwaysAllow => rules.extend(Rule::everything().map(Arc::new)),
+                Asked::AlwaysDeny => {}
+                Asked::Node(_) => {
+                    if node::is_node(user) {
+                        errors.push("node authorizer does not support user rule resolution".into());
+                    }
+                }
+                Asked::Rbac => {
+                    let (held, error) = self.index.read().rules(user, namespace);
+                    rules.extend(held);
+                    errors.extend(error);
+                }
+                Asked::Webhook(_) => {
+                    errors.push("webhook authorizer does not support user rule resolution".into());
+                }
+            }
+        }
+        (rules, aggregate(&errors))
     }
 
     /// # Errors
     /// 403 when the call's user may not do what the call asks for.
-    pub fn check(&self, call: &Call) -> Outcome<()> {
+    pub async fn check(&self, call: &Call) -> Outcome<()> {
         if call.user.in_group(MASTERS) {
+            note(call, true, "");
             return Ok(());
         }
-        self.require(&Attributes::of(call))
+        let ask = Attributes::of(call);
+        let decision = self.decide(&ask).await;
+        note(call, decision.allowed, &decision.reason);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(refusal(&ask, &decision).into())
     }
 
     /// # Errors
     /// 403 with what is missing.
-    pub fn require(&self, ask: &Attributes) -> Outcome<()> {
-        let decision = self.decide(ask);
+    pub async fn require(&self, ask: &Attributes) -> Outcome<()> {
+        let decision = self.decide(ask).await;
         if decision.allowed {
             Ok(())
         } else {
@@ -107,7 +234,57 @@ impl Authorizer {
     }
 }
 
-fn refusal(ask: &Attributes, decision: &Decision) -> Status {
+fn note(call: &Call, allowed: bool, reason: &str) {
+    if call.audited() {
+        let decision = if allowed { "allow" } else { "forbid" };
+        call.annotate("authorization.k8s.io/decision", decision);
+        call.annotate("authorization.k8s.io/reason", reason);
+    }
+}
+
+/// What those said that were asked so far.
+#[derive(Default)]
+struct Sum {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Sum {
+    /// The last word, when it is one.
+    fn add(&mut self, said: Decision) -> Option<Decision> {
+        if said.allowed {
+            return Some(said);
+        }
+        let denied = said.denied;
+        self.reasons
+            .extend(Some(said.reason).filter(|r| !r.is_empty()));
+        self.errors
+            .extend(Some(said.error).filter(|e| !e.is_empty()));
+        denied.then(|| Decision {
+            denied,
+            ..std::mem::take(self).end()
+        })
+    }
+
+    fn end(self) -> Decision {
+        Decision {
+            reason: self.reasons.join("\n"),
+            error: aggregate(&self.errors),
+            ..Decision::default()
+        }
+    }
+}
+
+fn aggregate(errors: &[String]) -> String {
+    match errors {
+        [] => String::new(),
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
+/// The 403 for a question that was answered with no.
+pub(crate) fn refusal(ask: &Attributes, decision: &Decision) -> Status {
     let user = format!("User {:?}", ask.user.name);
     let because = if decision.reason.is_empty() {
         String::new()
@@ -135,4 +312,28 @@ fn refusal(ask: &Attributes, decision: &Decision) -> Status {
         ask.verb, ask.group
     );
     Status::forbidden(&ask.group, &ask.resource, &ask.name, &why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_opinion_counts_and_the_rest_is_told() {
+        let mut sum = Sum::default();
+        assert_eq!(sum.add(Decision::no_opinion("a")), None);
+        assert_eq!(sum.add(Decision::default()), None);
+        assert_eq!(
+            sum.add(Decision::allow("yes")),
+            Some(Decision::allow("yes"))
+        );
+        let deny = Decision {
+            denied: true,
+            reason: "b".into(),
+            ..Decision::default()
+        };
+        let last = sum.add(deny).unwrap();
+        assert!(last.denied && !last.allowed);
+        assert_eq!(last.reason, "a\nb");
+    }
 }

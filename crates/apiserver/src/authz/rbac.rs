@@ -52,7 +52,7 @@ impl Rule {
         ]
     }
 
-    fn allows(&self, ask: &Attributes) -> bool {
+    pub fn allows(&self, ask: &Attributes) -> bool {
         let has = |list: &[String], what: &str| list.iter().any(|x| x == "*" || x == what);
         if !has(&self.verbs, &ask.verb) {
             return false;
@@ -195,43 +195,22 @@ const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
 impl Index {
     pub fn decide(&self, ask: &Attributes) -> Decision {
         let mut missing: Vec<String> = Vec::new();
-        if ask.user.in_group("system:nodes") && self.role_allows("/system:node", ask) == Some(true)
-        {
-            return Decision {
-                allowed: true,
-                reason: String::new(),
-            };
-        }
         for binding in self.bound(&ask.user, &ask.namespace) {
             match self.role_allows(&binding.role_key(), ask) {
                 Some(true) => {
-                    return Decision {
-                        allowed: true,
-                        reason: reason(binding, &ask.user),
-                    };
+                    return Decision::allow(reason(binding, &ask.user));
                 }
                 Some(false) => {}
-                None => {
-                    let kind = if binding.role.kind == "Role" {
-                        "role.rbac.authorization.k8s.io"
-                    } else {
-                        "clusterrole.rbac.authorization.k8s.io"
-                    };
-                    missing.push(format!("{kind} {:?} not found", binding.role.name));
-                }
+                None => missing.push(absent(&binding.role)),
             }
         }
-        missing.sort();
-        missing.dedup();
-        let reason = match missing.len() {
-            0 => String::new(),
-            1 => format!("RBAC: {}", missing[0]),
-            _ => format!("RBAC: [{}]", missing.join(", ")),
+        let missing = told(missing);
+        let reason = if missing.is_empty() {
+            missing
+        } else {
+            format!("RBAC: {missing}")
         };
-        Decision {
-            allowed: false,
-            reason,
-        }
+        Decision::no_opinion(reason)
     }
 
     /// None when there is no such role.
@@ -260,19 +239,18 @@ impl Index {
             })
     }
 
-    /// All rules of a user in a namespace.
-    pub fn rules(&self, user: &UserInfo, namespace: &str) -> Vec<Arc<Rule>> {
-        let of_nodes = user
-            .in_group("system:nodes")
-            .then_some("/system:node".to_owned());
-        let keys = self
-            .bound(user, namespace)
-            .map(Binding::role_key)
-            .chain(of_nodes);
-        keys.filter_map(|key| self.roles.get(&key))
-            .flatten()
-            .cloned()
-            .collect()
+    /// All rules of a user in a namespace, and which roles are not there.
+    pub fn rules(&self, user: &UserInfo, namespace: &str) -> (Vec<Arc<Rule>>, Option<String>) {
+        let mut rules = Vec::new();
+        let mut missing = Vec::new();
+        for binding in self.bound(user, namespace) {
+            match self.roles.get(&binding.role_key()) {
+                Some(held) => rules.extend(held.iter().cloned()),
+                None => missing.push(absent(&binding.role)),
+            }
+        }
+        let missing = told(missing);
+        (rules, Some(missing).filter(|m| !m.is_empty()))
     }
 
     fn put(&mut self, stored: &Stored) {
@@ -336,6 +314,23 @@ impl Index {
             }
         }
     }
+}
+
+/// What is said of a role that a binding names and that is not there.
+fn absent(role: &RoleRef) -> String {
+    let kind = if role.kind == "Role" {
+        "role.rbac.authorization.k8s.io"
+    } else {
+        "clusterrole.rbac.authorization.k8s.io"
+    };
+    format!("{kind} {:?} not found", role.name)
+}
+
+/// Several as one, each once.
+fn told(mut missing: Vec<String>) -> String {
+    missing.sort();
+    missing.dedup();
+    super::aggregate(&missing)
 }
 
 /// Why a binding allows something to a user, as reviews tell it.

@@ -25,6 +25,8 @@ use crate::{
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+pub(crate) use roles::node_rules;
+
 /// # Errors
 /// The first object that could not be written, and why.
 pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), String> {

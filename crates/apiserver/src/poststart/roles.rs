@@ -515,6 +515,15 @@ pub fn all() -> Vec<Value> {
     out
 }
 
+/// What every node may do, whatever its pods use: the rules of the role `system:node`, which is bound to nobody.
+pub fn node_rules() -> Vec<crate::authz::Rule> {
+    let lines = ROLES.iter().find(|r| r.name == "system:node");
+    let rules = lines.map_or(&[][..], |r| r.rules).iter();
+    rules
+        .filter_map(|line| serde_json::from_value(rule(line)).ok())
+        .collect()
+}
+
 fn object(kind: &str, name: &str, rest: Value) -> Value {
     let mut out = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",

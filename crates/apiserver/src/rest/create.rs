@@ -106,7 +106,7 @@ async fn admit(
     target.name = meta::text(&object, "name").to_owned();
     let attributes = Attributes::new(call, &target, Operation::Create).dry_run(options.dry_run);
     admission::mutate(&attributes, &mut object).await?;
-    admission::escalation(&attributes, &object)?;
+    admission::escalation(&attributes, &object).await?;
     meta::name_owners_once(&mut object);
     Ok(object)
 }

@@ -178,7 +178,7 @@ async fn mutate(
     }
     let attributes = attributes.old(old);
     admission::mutate(&attributes, new).await?;
-    admission::escalation(&attributes, new)?;
+    admission::escalation(&attributes, new).await?;
     meta::name_owners_once(new);
     Ok(())
 }

@@ -111,6 +111,7 @@ impl Server {
             signing_key_pem: KeyPair::generate().unwrap().serialize_pem(),
             issuer: "https://kubernetes.default.svc".into(),
             audiences: vec!["https://kubernetes.default.svc".into()],
+            ..TokenConfig::default()
         });
         change(&mut config);
         let (certificate, key) = authority.issue(

@@ -137,6 +137,7 @@ impl Cluster {
             signing_key_pem: pki.service_account_key.clone(),
             issuer: "https://kubernetes".into(),
             audiences: vec!["https://kubernetes".into()],
+            ..TokenConfig::default()
         });
         let api = ApiServer::new(config).await.expect("api server");
         let client =

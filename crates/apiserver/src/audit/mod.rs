@@ -1,0 +1,87 @@
+//! Audit: what was asked by whom and answered how, as a policy wants it, into a file or to a service.
+//!
+//! When it is off, a request pays for one test of an `Option`.
+
+mod event;
+mod log;
+pub mod policy;
+mod record;
+mod webhook;
+
+use std::{path::PathBuf, time::Duration};
+
+use serde_json::Value;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use log::LogConfig;
+pub use record::{Record, begin, body, unauthenticated};
+pub use webhook::WebhookConfig;
+
+/// Where audit events go, and which there are. Without a policy or a backend there are none.
+#[derive(Debug, Clone, Default)]
+pub struct AuditConfig {
+    /// `--audit-policy-file`
+    pub policy: Option<policy::Policy>,
+    /// `--audit-log-*`
+    pub log: Option<LogConfig>,
+    /// `--audit-webhook-*`
+    pub webhook: Option<WebhookConfig>,
+}
+
+/// A policy with its backends.
+pub(crate) struct Audit {
+    policy: policy::Policy,
+    log: Option<log::Log>,
+    webhook: Option<webhook::Webhook>,
+}
+
+impl Audit {
+    /// None when nothing is to be audited.
+    ///
+    /// # Errors
+    /// When the file or the service's kubeconfig cannot be opened.
+    pub async fn new(
+        config: AuditConfig,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Result<Option<Self>, String> {
+        let Some(policy) = config.policy else {
+            return Ok(None);
+        };
+        if config.log.is_none() && config.webhook.is_none() {
+            return Ok(None);
+        }
+        let log = config.log.map(log::Log::open).transpose()?;
+        let webhook = match config.webhook {
+            Some(config) => Some(webhook::Webhook::new(config, stop, tasks).await?),
+            None => None,
+        };
+        Ok(Some(Audit {
+            policy,
+            log,
+            webhook,
+        }))
+    }
+
+    fn emit(&self, event: &Value) {
+        if let Some(log) = &self.log {
+            log.write(event);
+        }
+        if let Some(webhook) = &self.webhook {
+            webhook.send(event.clone());
+        }
+    }
+}
+
+impl LogConfig {
+    /// A file (`-` is standard output) with the original's defaults: it grows to 100 MB, old ones are kept.
+    pub fn new(path: PathBuf) -> Self {
+        LogConfig {
+            path,
+            max_bytes: 100 << 20,
+            max_backups: 0,
+            max_age: Duration::ZERO,
+            legacy: false,
+        }
+    }
+}

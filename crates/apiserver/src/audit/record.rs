@@ -1,0 +1,249 @@
+//! One request's audit events, from its arrival to its end.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::header;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use knarr_api::Status;
+use serde_json::{Map, Value, json};
+
+use super::{
+    event,
+    policy::{Decided, Level, Stage},
+};
+use crate::{
+    Outcome, UserInfo,
+    authz::Attributes,
+    body::{self, BoxError, RequestBody, Response, ResponseBody},
+    chain::Call,
+    server::Shared,
+};
+
+/// Events of one request. One that ends before it was answered tells so when it is dropped.
+pub struct Record {
+    shared: Arc<Shared>,
+    event: Map<String, Value>,
+    decided: Decided,
+    done: bool,
+}
+
+/// Begins the record of an authenticated request; none when the policy does not want it.
+pub fn begin(call: &Call) -> Option<Box<Record>> {
+    let audit = call.shared.audit.as_ref()?;
+    let ask = Attributes::of(call);
+    let decided = audit.policy.decide(&ask);
+    if decided.level == Level::None {
+        return None;
+    }
+    let now = Timestamp::now();
+    let mut record = Box::new(Record {
+        shared: call.shared.clone(),
+        event: event::of(call, &ask, decided.level, now),
+        decided,
+        done: false,
+    });
+    record.emit(Stage::RequestReceived, now);
+    Some(record)
+}
+
+/// Tells of a request that was refused for its credentials.
+pub fn unauthenticated(call: &Call, status: &Status) {
+    let Some(audit) = call.shared.audit.as_ref() else {
+        return;
+    };
+    let ask = Attributes {
+        user: UserInfo::default(),
+        ..Attributes::of(call)
+    };
+    let decided = audit.policy.decide(&ask);
+    if decided.level == Level::None {
+        return;
+    }
+    let now = Timestamp::now();
+    let mut record = Record {
+        shared: call.shared.clone(),
+        event: event::of(call, &ask, decided.level, now),
+        decided,
+        done: true,
+    };
+    let tried = match call.header(header::AUTHORIZATION) {
+        Some(value) => format!(
+            "Authentication failed, attempted: {}",
+            value.split(' ').next().unwrap_or_default().to_lowercase()
+        ),
+        None => "Authentication failed, no credentials provided".to_owned(),
+    };
+    let mut shown = json!({"metadata": {}, "status": "Failure", "message": tried});
+    shown["code"] = status.code.into();
+    record.event.insert("responseStatus".into(), shown);
+    record.emit(Stage::ResponseStarted, now);
+}
+
+/// The request's body, which is read here when the policy wants to know it.
+///
+/// # Errors
+/// As [`body::read`].
+pub async fn body(call: &mut Call, body: RequestBody, long: bool) -> Outcome<RequestBody> {
+    let Some(record) = call.audit.as_mut() else {
+        return Ok(body);
+    };
+    if record.decided.level < Level::Request || long || !call.info.is_resource {
+        return Ok(body);
+    }
+    let bytes = body::read(body).await?;
+    if !bytes.is_empty() {
+        let omit = record.decided.omit_managed_fields;
+        let object = event::object(&bytes, omit).or_else(|| {
+            let text = std::str::from_utf8(&bytes).ok()?;
+            serde_saphyr::from_str::<Value>(text)
+                .ok()
+                .filter(Value::is_object)
+        });
+        if let Some(object) = object {
+            record.event.insert("requestObject".into(), object);
+        }
+    }
+    Ok(body::full(bytes))
+}
+
+impl Record {
+    fn emit(&mut self, stage: Stage, at: Timestamp) {
+        if self.decided.omit_stages.contains(&stage) {
+            return;
+        }
+        self.event.insert("stage".into(), stage.as_str().into());
+        self.event
+            .insert("stageTimestamp".into(), event::time(at).into());
+        if let Some(audit) = &self.shared.audit {
+            let event = Value::Object(std::mem::take(&mut self.event));
+            audit.emit(&event);
+            if let Value::Object(event) = event {
+                self.event = event;
+            }
+        }
+    }
+
+    pub fn impersonated(&mut self, user: &UserInfo) {
+        self.event.insert("impersonatedUser".into(), user.to_json());
+    }
+
+    pub fn failed(&mut self, status: &Status) {
+        if let Ok(mut shown) = serde_json::to_value(status) {
+            if let Some(map) = shown.as_object_mut() {
+                map.remove("kind");
+                map.remove("apiVersion");
+            }
+            self.event.insert("responseStatus".into(), shown);
+        }
+    }
+
+    /// Tells of the answer, now or, for one that goes on, when it ends.
+    pub async fn answered(
+        mut self: Box<Self>,
+        response: Response,
+        annotations: Map<String, Value>,
+        long: bool,
+    ) -> Response {
+        if !annotations.is_empty() {
+            self.event.insert("annotations".into(), annotations.into());
+        }
+        let code = response.status().as_u16();
+        self.event
+            .entry("responseStatus")
+            .or_insert_with(|| event::plain_status(code));
+        if long {
+            self.emit(Stage::ResponseStarted, Timestamp::now());
+            return response.map(|inner| {
+                Told {
+                    inner,
+                    record: self,
+                }
+                .boxed_unsync()
+            });
+        }
+        let response = if self.decided.level >= Level::RequestResponse {
+            self.keep_answer(response).await
+        } else {
+            response
+        };
+        self.finish();
+        response
+    }
+
+    /// Puts the answer into the event; lists are read whole for it.
+    async fn keep_answer(&mut self, response: Response) -> Response {
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        let json = kind.is_some_and(|k| k.as_bytes().starts_with(b"application/json"));
+        if !json || response.headers().contains_key(header::CONTENT_ENCODING) {
+            return response;
+        }
+        let (parts, inner) = response.into_parts();
+        let Ok(collected) = inner.collect().await else {
+            return http::Response::from_parts(parts, body::empty());
+        };
+        let bytes = collected.to_bytes();
+        if let Some(object) = event::object(&bytes, self.decided.omit_managed_fields) {
+            self.event.insert("responseObject".into(), object);
+        }
+        http::Response::from_parts(parts, body::full(bytes))
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        self.emit(Stage::ResponseComplete, Timestamp::now());
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        if std::thread::panicking() {
+            self.done = true;
+            let status = json!({"metadata": {}, "status": "Failure", "message": "APIServer panic'd", "reason": "InternalError", "code": 500});
+            self.event.insert("responseStatus".into(), status);
+            self.emit(Stage::Panic, Timestamp::now());
+            return;
+        }
+        self.event.entry("responseStatus").or_insert_with(|| {
+            json!({"metadata": {}, "status": "Success", "message": "Connection closed early", "code": 200})
+        });
+        self.finish();
+    }
+}
+
+/// A body whose end is told.
+struct Told {
+    inner: ResponseBody,
+    /// Tells when it is dropped.
+    #[allow(dead_code, reason = "held for its drop")]
+    record: Box<Record>,
+}
+
+impl Body for Told {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,154 @@
+//! Selectors as authorizers and access reviews see them: a list of terms that must all hold.
+
+use serde_json::{Value, json};
+
+/// One term of a selector.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Term {
+    pub key: String,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    pub operator: &'static str,
+    pub values: Vec<String>,
+}
+
+impl Term {
+    fn new(key: &str, operator: &'static str, values: Vec<String>) -> Self {
+        Term {
+            key: key.to_owned(),
+            operator,
+            values,
+        }
+    }
+
+    /// Whether the term lets only this value of a field pass.
+    pub fn is(&self, key: &str, value: &str) -> bool {
+        self.key == key && self.operator == "In" && self.values == [value]
+    }
+
+    pub fn to_json(&self) -> Value {
+        let mut out = json!({"key": self.key, "operator": self.operator});
+        if !self.values.is_empty() {
+            out["values"] = json!(self.values);
+        }
+        out
+    }
+
+    /// A requirement of a review; none with an operator that is none, which narrows nothing then.
+    fn of(value: &Value) -> Option<Self> {
+        let operator = match value["operator"].as_str()? {
+            "In" => "In",
+            "NotIn" => "NotIn",
+            "Exists" => "Exists",
+            "DoesNotExist" => "DoesNotExist",
+            _ => return None,
+        };
+        let values = value["values"].as_array().into_iter().flatten();
+        let values = values.filter_map(|v| v.as_str().map(str::to_owned));
+        Some(Term::new(
+            value["key"].as_str()?,
+            operator,
+            values.collect(),
+        ))
+    }
+}
+
+/// The terms of a field selector; none of a selector that cannot be read, as whoever lists is told so later.
+pub(crate) fn fields(text: &str) -> Vec<Term> {
+    let mut out = Vec::new();
+    for term in split(text) {
+        let found = if let Some((key, value)) = term.split_once("!=") {
+            Term::new(key, "NotIn", vec![unescape(value)])
+        } else if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
+            Term::new(key, "In", vec![unescape(value)])
+        } else {
+            return Vec::new();
+        };
+        out.push(found);
+    }
+    out
+}
+
+/// Cuts at commas that no backslash escapes.
+fn split(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut term = String::new();
+    let mut escaped = false;
+    for c in text.chars() {
+        if c == ',' && !escaped {
+            out.push(std::mem::take(&mut term));
+            continue;
+        }
+        escaped = c == '\\' && !escaped;
+        term.push(c);
+    }
+    out.push(term);
+    out.retain(|t| !t.is_empty());
+    out
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.push(if c == '\\' {
+            chars.next().unwrap_or('\\')
+        } else {
+            c
+        });
+    }
+    out
+}
+
+/// The terms of a label selector.
+pub(crate) fn labels(text: &str) -> Vec<Term> {
+    use knarr_api::selector::{LabelSelector, Operator};
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let Ok(selector) = LabelSelector::parse(text) else {
+        return Vec::new();
+    };
+    let term = |r: &knarr_api::selector::Requirement| {
+        let operator = match &r.operator {
+            Operator::In => "In",
+            Operator::NotIn => "NotIn",
+            Operator::Exists => "Exists",
+            Operator::DoesNotExist => "DoesNotExist",
+            _ => return None,
+        };
+        Some(Term::new(
+            &r.key,
+            operator,
+            r.values.iter().cloned().collect(),
+        ))
+    };
+    selector.requirements().iter().filter_map(term).collect()
+}
+
+/// The terms of a review's `fieldSelector` or `labelSelector`.
+pub(crate) fn of_review(selector: &Value, parse: fn(&str) -> Vec<Term>) -> Vec<Term> {
+    match selector["rawSelector"].as_str().filter(|t| !t.is_empty()) {
+        Some(text) => parse(text),
+        None => {
+            let listed = selector["requirements"].as_array().into_iter().flatten();
+            listed.filter_map(Term::of).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_are_read() {
+        let got = fields(r"spec.nodeName=a\,b,metadata.name!=x,status==y");
+        assert!(got[0].is("spec.nodeName", "a,b"));
+        assert_eq!((got[1].operator, got[2].values[0].as_str()), ("NotIn", "y"));
+        assert!(fields("rubbish").is_empty() && fields("").is_empty());
+        assert_eq!(labels("a in (b),!c").len(), 2);
+        let review = json!({"requirements": [{"key": "k", "operator": "In", "values": ["v"]}, {"key": "k", "operator": "Near"}]});
+        assert_eq!(of_review(&review, fields).len(), 1);
+        assert!(of_review(&json!({"rawSelector": "k=v"}), fields)[0].is("k", "v"));
+    }
+}
