@@ -23,6 +23,8 @@ pub struct Options {
     cluster_domain: String,
     #[command(flatten)]
     etcd: crate::etcd::Flags,
+    #[command(flatten)]
+    plugins: crate::plugins::Flags,
 }
 
 pub async fn run(paths: Paths, options: Options) -> Result<()> {
@@ -36,6 +38,7 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
             node_ips: knarr_network::node_addresses(),
             cluster_domain: options.cluster_domain,
             etcd: options.etcd.options(),
+            admission: options.plugins.config(),
         },
     )
     .await?;

@@ -290,6 +290,7 @@ fn plane_options(options: &Options, settings: &Settings) -> control_plane::Optio
         node_ips: settings.node_ips.clone(),
         cluster_domain: options.cluster_domain.clone(),
         etcd: None,
+        admission: Default::default(),
     }
 }
 

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 use knarr_api::{Registry, builtin};
 use knarr_apiserver::{
-    ApiServer, Config, ExtensionAuthentication, KubeletClient, ProxyClient, Tls, TokenConfig,
+    AdmissionConfig, ApiServer, Config, ExtensionAuthentication, KubeletClient, ProxyClient, Tls,
+    TokenConfig,
 };
 use knarr_bootstrap::{
     addons, files,
@@ -29,6 +30,8 @@ pub struct Options {
     pub cluster_domain: String,
     /// Where objects are kept, when that is not the data directory.
     pub etcd: Option<knarr_store::EtcdOptions>,
+    /// Which admission plugins are on.
+    pub admission: AdmissionConfig,
 }
 
 /// A running control plane.
@@ -133,6 +136,7 @@ fn config(
         issuer,
         ..TokenConfig::default()
     });
+    config.admission = options.admission.clone();
     config.proxy_client = Some(ProxyClient {
         certificates: certificates(&pki.front_proxy_client)?,
         key: key(&pki.front_proxy_client)?,

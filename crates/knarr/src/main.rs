@@ -13,6 +13,7 @@ mod image;
 mod kubeconfig;
 mod node;
 mod paths;
+mod plugins;
 mod preflight;
 mod progress;
 mod registries;

@@ -1,0 +1,25 @@
+//! Flags for admission plugins, named as kube-apiserver names them.
+
+use clap::Args;
+use knarr_apiserver::AdmissionConfig;
+
+#[derive(Args, Clone, Default)]
+pub struct Flags {
+    /// Admission plugins to turn on beyond the default ones, comma separated: AlwaysPullImages, PodNodeSelector,
+    /// PodTolerationRestriction, ExtendedResourceToleration, DenyServiceExternalIPs,
+    /// LimitPodHardAntiAffinityTopology, OwnerReferencesPermissionEnforcement, AlwaysDeny.
+    #[arg(long, value_delimiter = ',')]
+    enable_admission_plugins: Vec<String>,
+    /// Default admission plugins to turn off, comma separated.
+    #[arg(long, value_delimiter = ',')]
+    disable_admission_plugins: Vec<String>,
+}
+
+impl Flags {
+    pub fn config(&self) -> AdmissionConfig {
+        AdmissionConfig {
+            enable: self.enable_admission_plugins.clone(),
+            disable: self.disable_admission_plugins.clone(),
+        }
+    }
+}
