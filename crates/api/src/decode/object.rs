@@ -12,6 +12,7 @@ use super::{
     time, yaml,
 };
 use crate::{
+    encode::protobuf::{self as encode, Choice},
     quantity::Quantity,
     schema::{Field, Presence, Struct, Type},
 };
@@ -202,7 +203,17 @@ impl<'a> Reader<'a> {
             self.scan.literal(Next::Null)?;
             return Ok(verbatim.then_some(Value::Null));
         }
-        let value = self.value(&field.ty, before, verbatim)?;
+        let choice = self.owner.and_then(|o| encode::choice(o, &field.name));
+        let value = match (choice, &field.ty) {
+            (Some(choice), Type::Any) => match self.either(choice)? {
+                Some(value) => value,
+                None => return Ok(None),
+            },
+            (Some(choice), Type::Map(_)) if self.scan.peek()? == Next::Object => {
+                self.dependencies(choice)?
+            }
+            _ => self.value(&field.ty, before, verbatim)?,
+        };
         Ok(match field.presence {
             Presence::OmitEmpty | Presence::OmitZero if is_zero(&value) => None,
             // An empty list or map comes back from storage as none at all.
@@ -213,6 +224,68 @@ impl<'a> Reader<'a> {
             }
             _ => Some(value),
         })
+    }
+
+    /// A part of a JSON schema that is a schema or something else (see [`encode::choice`]); none when Go makes nothing of it.
+    /// Its own decoder reads these parts, which does not report unknown fields.
+    fn either(&mut self, choice: Choice) -> Result<Option<Value>> {
+        let Some(schema) = self.owner else {
+            return Ok(None);
+        };
+        let reported = self.strict.len();
+        let value = match (choice, self.scan.peek()?) {
+            (_, Next::Object) => Some(Value::Object(self.object(schema, Map::new())?)),
+            (Choice::OrBool, next @ Next::Bool(yes)) => {
+                self.scan.literal(next)?;
+                Some(Value::Bool(yes))
+            }
+            (Choice::OrBool, _) => {
+                self.scan.skip()?;
+                return Err("boolean or JSON schema expected".into());
+            }
+            (Choice::OrStrings, Next::Array) => Some(self.list(&Type::String(None), false)?),
+            (Choice::OrArray, Next::Array) => Some(self.schemas(schema)?),
+            _ => {
+                self.scan.skip()?;
+                None
+            }
+        };
+        self.strict.truncate(reported);
+        Ok(value)
+    }
+
+    /// Several schemas.
+    fn schemas(&mut self, schema: &'a Struct) -> Result<Value> {
+        let mut out = Vec::new();
+        self.scan.enter()?;
+        while self.scan.element(out.is_empty())? {
+            let next = self.scan.peek()?;
+            out.push(match next {
+                Next::Object => Value::Object(self.object(schema, Map::new())?),
+                _ => {
+                    self.scan.skip()?;
+                    if next != Next::Null {
+                        self.save(|r| r.mismatch(next.word(), &schema.go));
+                    }
+                    Value::Object(empty(schema))
+                }
+            });
+        }
+        Ok(Value::Array(out))
+    }
+
+    /// What properties depend on: a schema or a list of names for each.
+    fn dependencies(&mut self, choice: Choice) -> Result<Value> {
+        let mut out = Map::new();
+        let mut first = true;
+        self.scan.enter()?;
+        while let Some(key) = self.scan.key(std::mem::take(&mut first))? {
+            let name = key.into_owned();
+            let value = self.either(choice)?;
+            // Nothing is shown as an empty list of names.
+            out.insert(name, value.unwrap_or(Value::Array(Vec::new())));
+        }
+        Ok(Value::Object(out))
     }
 
     fn value(&mut self, ty: &'a Type, before: Option<Value>, verbatim: bool) -> Result<Value> {

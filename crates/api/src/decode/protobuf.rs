@@ -16,8 +16,8 @@ use crate::{
 /// Bodies start with this.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// Messages nest at most this deep.
-const MAX_DEPTH: usize = 100;
+/// Messages nest at most this deep, so that a small stack is enough.
+const MAX_DEPTH: usize = 250;
 
 /// What a body says it is, and its message.
 #[derive(Debug, PartialEq)]

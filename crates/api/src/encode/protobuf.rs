@@ -379,26 +379,33 @@ impl<'a> Encoder<'a, '_> {
         Ok(())
     }
 
-    /// A part of a JSON schema that is one of several things.
+    /// A part of a JSON schema that is one of several things. Nothing checked what it is: what fits none is nothing.
     fn choice(&mut self, schema: &Struct, choice: Choice, number: u32) -> Read<()> {
         self.within(number, |e| match (choice, e.json.peek()?) {
-            (_, b'n') => e.json.skip(),
             (Choice::OrBool, b'{') => {
                 e.number(1, 1);
                 e.within(2, |e| e.object(schema))
             }
-            (Choice::OrBool, _) => e.tagged(1, &Type::Bool),
-            (_, b'{') => e.within(1, |e| e.object(schema)),
-            (Choice::OrStrings, _) => e.list(2, &Type::String(None)),
-            (Choice::OrArray, _) => {
-                e.json.take(b'[')?;
-                let mut first = true;
-                while e.json.element(&mut first)? {
-                    e.within(2, |e| e.object(schema))?;
-                }
-                Ok(())
-            }
+            (Choice::OrBool, b't' | b'f') => e.tagged(1, &Type::Bool),
+            (Choice::OrArray | Choice::OrStrings, b'{') => e.within(1, |e| e.object(schema)),
+            (Choice::OrArray, b'[') => e.those(b'{', |e| e.within(2, |e| e.object(schema))),
+            (Choice::OrStrings, b'[') => e.those(b'"', |e| e.tagged(2, &Type::String(None))),
+            _ => e.json.skip(),
         })
+    }
+
+    /// The elements of an array that begin with a byte.
+    fn those(&mut self, begin: u8, each: impl Fn(&mut Self) -> Read<()>) -> Read<()> {
+        self.json.take(b'[')?;
+        let mut first = true;
+        while self.json.element(&mut first)? {
+            if self.json.peek()? == begin {
+                each(self)?;
+            } else {
+                self.json.skip()?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ mod lifecycle;
 mod network;
 mod ngx;
 mod restart;
+mod spdy;
 
 use std::time::Duration;
 
