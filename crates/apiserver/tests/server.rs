@@ -144,6 +144,7 @@ async fn watches_tell_every_change_once() {
         server
             .api
             .service(knarr_apiserver::UserInfo::new("inside", ["system:masters"])),
+        "test",
     );
     let maps: Api<ConfigMap> = Api::namespaced(client, "default");
     maps.create(&PostParams::default(), &config_map("there", "0"))

@@ -98,7 +98,10 @@ impl<K> Change<K> {
 /// All informers of a process.
 #[derive(Clone)]
 pub struct Informers {
+    /// What requests are made with.
     client: Client,
+    /// What objects are watched with.
+    watching: Client,
     by_type: Arc<Mutex<ByType>>,
 }
 
@@ -108,8 +111,17 @@ type ByType = HashMap<(TypeId, String), Box<dyn Any + Send>>;
 impl Informers {
     pub fn new(client: Client) -> Self {
         Informers {
+            watching: client.clone(),
             client,
             by_type: Arc::default(),
+        }
+    }
+
+    /// The same copies for a component that makes its requests as somebody of its own.
+    pub fn acting_as(&self, client: Client) -> Self {
+        Informers {
+            client,
+            ..self.clone()
         }
     }
 
@@ -129,7 +141,7 @@ impl Informers {
             .entry((TypeId::of::<K>(), field_selector.to_owned()))
             .or_insert_with(|| {
                 Box::new(Informer::<K>::start(
-                    self.client.clone(),
+                    self.watching.clone(),
                     field_selector.to_owned(),
                 ))
             });

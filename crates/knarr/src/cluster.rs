@@ -11,7 +11,6 @@ use std::{
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use knarr_apiserver::UserInfo;
 use knarr_bootstrap::addons;
 use knarr_client::{Change, Informers};
 use knarr_kubelet::Kubelet;
@@ -26,6 +25,8 @@ use crate::{
     up::Options,
 };
 
+/// Whoever is in this group may do everything.
+const MASTERS: &str = "system:masters";
 pub const BRIDGE: &str = "knarr0";
 
 /// A cluster that runs in this process.
@@ -89,8 +90,7 @@ impl Cluster {
         let settings = Settings::new(options)?;
         let step = progress.step("API server and store");
         let plane = ControlPlane::start(paths, &plane_options(options, &settings)).await?;
-        let admin = UserInfo::new("system:admin", ["system:masters"]);
-        let client = knarr_client::in_process(plane.api.service(admin));
+        let client = plane.client("system:admin", MASTERS, "knarr");
         let informers = Informers::new(client.clone());
         step.done();
 
@@ -116,18 +116,28 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The shared copies, with requests made as `user`.
+    fn acting_as(&self, user: &str, group: &str, agent: &'static str) -> Informers {
+        let client = self.plane.client(user, group, agent);
+        self.informers.acting_as(client)
+    }
+
     fn start_controllers(&mut self, options: &Options) {
         let config = knarr_controllers::Config {
             root_ca: self.plane.pki.ca.clone(),
             cluster_cidrs: options.pod_cidr.clone(),
             ..knarr_controllers::Config::default()
         };
-        let informers = self.informers.clone();
+        let informers = self.acting_as(
+            "system:kube-controller-manager",
+            MASTERS,
+            "kube-controller-manager",
+        );
         self.tasks.spawn(async move {
             knarr_controllers::run(informers, config).await;
             Ok(())
         });
-        let informers = self.informers.clone();
+        let informers = self.acting_as("system:kube-scheduler", "", "kube-scheduler");
         self.tasks.spawn(async move {
             knarr_scheduler::run(informers, knarr_scheduler::Config::default()).await;
             Ok(())
@@ -162,7 +172,11 @@ impl Cluster {
             cluster_domain: options.cluster_domain.clone(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             runtime: Arc::new(self.runtime.clone()),
-            informers: self.informers.clone(),
+            informers: self.acting_as(
+                &format!("system:node:{}", settings.node_name),
+                "system:nodes",
+                "kubelet",
+            ),
             tls: self.kubelet_tls()?,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.kubelet_port)),
             max_pods: 110,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use knarr_api::{Registry, builtin};
 use knarr_apiserver::{
     AdmissionConfig, ApiServer, Config, ExtensionAuthentication, KubeletClient, ProxyClient, Tls,
-    TokenConfig,
+    TokenConfig, UserInfo,
 };
 use knarr_bootstrap::{
     addons, files,
@@ -81,6 +81,13 @@ impl ControlPlane {
         let text = plane.kubeconfig_entry().render()?;
         files::write(&paths.admin_kubeconfig(), text.as_bytes(), 0o600)?;
         Ok(plane)
+    }
+
+    /// A client of this process for a component, which may do what the user and the group (if any) may.
+    pub fn client(&self, user: &str, group: &str, agent: &'static str) -> kube::Client {
+        let groups = Some(group).filter(|g| !g.is_empty());
+        let user = UserInfo::new(user, groups);
+        knarr_client::in_process(self.api.service(user), agent)
     }
 
     /// The admin's entry for kubeconfigs.

@@ -39,6 +39,7 @@ impl Cluster {
             .expect("an API server");
         let client = knarr_client::in_process(
             api.service(UserInfo::new("system:admin", ["system:masters"])),
+            "test",
         );
         let informers = Informers::new(client.clone());
         let mut tasks = JoinSet::new();

@@ -56,6 +56,15 @@ fn deployments_from_create_to_undo() {
         ]),
         "3"
     );
+    // Everybody writes under a name of their own.
+    let managers = k(&[
+        "get",
+        "pods",
+        "--show-managed-fields",
+        "-o",
+        "jsonpath={.items[0].metadata.managedFields[*].manager}",
+    ]);
+    assert_eq!(managers, "kube-controller-manager kubelet");
     k(&["label", "deployment", "web", "tier=front"]);
     k(&["annotate", "deployment", "web", "note=yes"]);
     assert!(

@@ -140,8 +140,10 @@ impl Cluster {
             ..TokenConfig::default()
         });
         let api = ApiServer::new(config).await.expect("api server");
-        let client =
-            knarr_client::in_process(api.service(UserInfo::new("admin", ["system:masters"])));
+        let client = knarr_client::in_process(
+            api.service(UserInfo::new("admin", ["system:masters"])),
+            "test",
+        );
         let runtime = open_runtime(&dir).await;
         runtime
             .image_store()
@@ -171,8 +173,10 @@ impl Cluster {
     }
 
     pub fn start_kubelet(&mut self) {
-        let client =
-            knarr_client::in_process(self.api.service(UserInfo::new("admin", ["system:masters"])));
+        let client = knarr_client::in_process(
+            self.api.service(UserInfo::new("admin", ["system:masters"])),
+            "test",
+        );
         let name = self
             .dir
             .file_name()

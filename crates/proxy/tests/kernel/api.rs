@@ -28,7 +28,10 @@ async fn api_server(dir: &std::path::Path) -> ApiServer {
 }
 
 fn client(server: &ApiServer) -> Client {
-    knarr_client::in_process(server.service(UserInfo::new("test", ["system:masters"])))
+    knarr_client::in_process(
+        server.service(UserInfo::new("test", ["system:masters"])),
+        "test",
+    )
 }
 
 fn config() -> Config {
