@@ -10,6 +10,7 @@ pub mod field;
 pub mod fields;
 pub mod head;
 pub mod names;
+pub mod old;
 pub mod openapi;
 pub mod patch;
 pub mod quantity;

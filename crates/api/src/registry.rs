@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::strategy::Strategy;
+use crate::{
+    old::{self, Old},
+    strategy::Strategy,
+};
 
 /// How a resource is named, where it lives and what it can do. One implementation of REST serves all of them.
 #[derive(Clone)]
@@ -97,9 +100,54 @@ pub struct Registry {
     resources: Vec<Arc<Resource>>,
     by_name: HashMap<(String, String), Arc<Resource>>,
     by_kind: HashMap<(String, String), Arc<Resource>>,
+    serves_old: bool,
 }
 
 impl Registry {
+    /// Serves versions that the original serves no more: see [`crate::old`].
+    pub fn serve_old_versions(&mut self) {
+        self.serves_old = true;
+    }
+
+    /// The versions of old that are served.
+    pub fn old_versions(&self) -> impl Iterator<Item = &'static Old> + use<> {
+        old::all().filter({
+            let on = self.serves_old;
+            move |_| on
+        })
+    }
+
+    /// A version of old by what a path says, with the resource of today.
+    pub fn old_version(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Option<(&'static Old, &Arc<Resource>)> {
+        let old = self
+            .old_versions()
+            .find(|o| o.group == group && o.version == version && o.plural == plural)?;
+        Some((old, self.get(old.now.0, plural)?))
+    }
+
+    /// A version of old as a resource of its own, for documents that list resources: what can be done by it to one object.
+    pub fn old_resource(&self, old: &Old) -> Option<Resource> {
+        const ONE: [&str; 5] = ["create", "delete", "get", "patch", "update"];
+        let now = self.get(old.now.0, old.plural)?;
+        let mut subresources = now.subresources.clone();
+        subresources.retain(|s| s.name == "status");
+        Some(Resource {
+            group: old.group.to_owned(),
+            versions: vec![old.version.to_owned()],
+            storage: 0,
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            verbs: ONE.to_vec(),
+            subresources,
+            ..Resource::clone(now)
+        })
+    }
+
     /// Adds or replaces a resource.
     pub fn add(&mut self, resource: Resource) {
         let resource = Arc::new(resource);

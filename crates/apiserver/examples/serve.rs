@@ -127,6 +127,8 @@ async fn main() -> anyhow::Result<()> {
         Ipv4Addr::new(192, 0, 2, 1).into(),
         address.port(),
     ));
+    // As the original: this is for comparisons.
+    config.old_versions = false;
     config.client_cas = vec![authority.certificate.der().clone()];
     config.tokens = Some(TokenConfig {
         signing_key_pem: KeyPair::generate()?.serialize_pem(),

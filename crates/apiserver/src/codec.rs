@@ -16,14 +16,17 @@ pub(crate) fn decode(
     bytes: &[u8],
     validation: FieldValidation,
 ) -> Outcome<Value> {
-    decode_as(
-        call,
-        &target.resource.group,
-        &target.version,
-        kind,
-        bytes,
-        validation,
-    )
+    let old = target.old.filter(|o| o.kind == kind);
+    let (group, version) = match old {
+        Some(old) => (old.group, old.version),
+        None => (target.resource.group.as_str(), target.version.as_str()),
+    };
+    let mut object = decode_as(call, group, version, kind, bytes, validation)?;
+    if let Some(old) = old {
+        old.modernize(&mut object);
+        settle(call, target, &mut object);
+    }
+    Ok(object)
 }
 
 /// [`decode`] for a kind of another group or version than the resource's.

@@ -43,6 +43,8 @@ pub struct Config {
     pub kubelet: Option<KubeletClient>,
     /// Which admission plugins are on beyond or without the default ones.
     pub admission: AdmissionConfig,
+    /// Whether versions are served that Kubernetes serves no more: `extensions/v1beta1` and the like.
+    pub old_versions: bool,
     /// After this time a request that is no watch, log or proxy is answered 504.
     pub request_timeout: Duration,
     /// How long requests are still taken after `/readyz` has begun to fail, when the server stops.
@@ -96,6 +98,7 @@ impl Config {
             flow: FlowConfig::default(),
             kubelet: None,
             admission: AdmissionConfig::default(),
+            old_versions: true,
             request_timeout: Duration::from_secs(60),
             shutdown_delay: Duration::ZERO,
         }

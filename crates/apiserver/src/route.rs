@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use http::Method;
-use knarr_api::Resource;
+use knarr_api::{Resource, old::Old};
 
 use crate::{
     Outcome, aggregation,
@@ -37,7 +37,9 @@ pub(crate) fn to(call: &Call, body: RequestBody) -> BoxFuture<'_, Outcome<Respon
 async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
     let info = &call.info;
     let registry = call.shared.registry.load();
-    if !registry.iter().any(|r| r.group == info.group) && !reviews::has_group(&info.group) {
+    let known = registry.iter().any(|r| r.group == info.group)
+        || registry.old_versions().any(|o| o.group == info.group);
+    if !known && !reviews::has_group(&info.group) {
         return Ok(respond::page_not_found());
     }
     if info.broken {
@@ -46,13 +48,22 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
     if let Some(review) = reviews::find(info) {
         return reviews::answer(call, review, body).await;
     }
-    let resource = registry.get(&info.group, &info.resource).cloned();
-    let served = resource
+    let served = registry
+        .get(&info.group, &info.resource)
         .filter(|r| r.versions.contains(&info.version))
-        .ok_or_else(respond::no_such_resource)?;
+        .cloned();
+    let old = registry.old_version(&info.group, &info.version, &info.resource);
+    let (old, served) = match (served, old) {
+        (Some(served), _) => (None, served),
+        (None, Some((old, served))) => (Some(old), served.clone()),
+        (None, None) => return Err(respond::no_such_resource().into()),
+    };
     drop(registry);
     rest::current::ensure(call).await?;
-    let target = target(call, served)?;
+    let mut target = target(call, served)?;
+    if let Some(old) = old {
+        old_words(call, &mut target, old)?;
+    }
     if target.resource.group.is_empty() && target.resource.plural == "endpoints" {
         call.warn([ENDPOINTS.to_owned()]);
     }
@@ -60,6 +71,21 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
         return rest::sub::answer(call, &target, body).await;
     }
     object(call, &target, body).await
+}
+
+/// Turns a request that is worded in a version of old into one of today's, with a warning.
+fn old_words(call: &Call, target: &mut Target, old: &'static Old) -> Outcome<()> {
+    if target
+        .subresource
+        .as_ref()
+        .is_some_and(|s| s.name != "status")
+    {
+        return Err(respond::no_such_resource().into());
+    }
+    target.version = old.now.1.to_owned();
+    target.old = Some(old);
+    call.warn([old.warning()]);
+    Ok(())
 }
 
 fn target(call: &Call, resource: Arc<Resource>) -> Outcome<Target> {
@@ -91,6 +117,7 @@ fn target(call: &Call, resource: Arc<Resource>) -> Outcome<Target> {
         name: info.path_name().to_owned(),
         subresource,
         resource,
+        old: None,
     })
 }
 

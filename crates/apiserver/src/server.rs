@@ -112,7 +112,10 @@ impl ApiServer {
     ///
     /// # Errors
     /// When keys cannot be read or the default objects cannot be written.
-    pub async fn new(config: Config) -> Result<Self, StartError> {
+    pub async fn new(mut config: Config) -> Result<Self, StartError> {
+        if config.old_versions {
+            config.registry.serve_old_versions();
+        }
         LazyLock::force(&crate::metrics::STARTED);
         let tokens = config
             .tokens

@@ -21,6 +21,9 @@ pub struct Options {
     /// Domain of cluster names.
     #[arg(long, default_value = "cluster.local")]
     cluster_domain: String,
+    /// Serve API versions that Kubernetes serves no more (extensions/v1beta1, apps/v1beta1, …), with a warning.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    legacy_api_versions: bool,
     #[command(flatten)]
     etcd: crate::etcd::Flags,
     #[command(flatten)]
@@ -37,6 +40,7 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
             node_name: crate::node::default_name()?,
             node_ips: knarr_network::node_addresses(),
             cluster_domain: options.cluster_domain,
+            legacy_api_versions: options.legacy_api_versions,
             etcd: options.etcd.options(),
             admission: options.plugins.config(),
         },

@@ -28,6 +28,8 @@ pub struct Options {
     /// Addresses of this machine, primary first.
     pub node_ips: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// Whether API versions are served that Kubernetes serves no more.
+    pub legacy_api_versions: bool,
     /// Where objects are kept, when that is not the data directory.
     pub etcd: Option<knarr_store::EtcdOptions>,
     /// Which admission plugins are on.
@@ -136,6 +138,7 @@ fn config(
         .node_ips
         .first()
         .map(|ip| SocketAddr::new(*ip, port));
+    config.old_versions = options.legacy_api_versions;
     config.client_cas = vec![ca.clone()];
     config.tokens = Some(TokenConfig {
         signing_key_pem: pki.service_account_key.clone(),

@@ -63,6 +63,9 @@ pub struct Options {
     /// Domain of cluster names.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// Serve API versions that Kubernetes serves no more (extensions/v1beta1, apps/v1beta1, …), with a warning.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    pub legacy_api_versions: bool,
 }
 
 pub async fn run(paths: Paths, options: Options) -> Result<()> {

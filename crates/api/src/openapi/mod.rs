@@ -25,13 +25,17 @@ enum Flavor {
 
 /// Group and version of all documents, in the order of the registry.
 pub fn group_versions(registry: &Registry) -> Vec<(String, String)> {
+    let today = registry.iter().flat_map(|r| {
+        let version = |v: &String| (r.group.clone(), v.clone());
+        r.versions.iter().map(version).collect::<Vec<_>>()
+    });
+    let old = registry
+        .old_versions()
+        .map(|o| (o.group.to_owned(), o.version.to_owned()));
     let mut out = Vec::new();
-    for resource in registry.iter() {
-        for version in &resource.versions {
-            let entry = (resource.group.clone(), version.clone());
-            if !out.contains(&entry) {
-                out.push(entry);
-            }
+    for entry in today.chain(old) {
+        if !out.contains(&entry) {
+            out.push(entry);
         }
     }
     out
@@ -54,7 +58,7 @@ pub fn tag(registry: &Registry, schemas: &Schemas, group: &str, version: &str) -
     let mut hasher = DefaultHasher::new();
     (group, version).hash(&mut hasher);
     for resource in served(registry, group, version) {
-        hash_resource(resource, &mut hasher);
+        hash_resource(&resource, &mut hasher);
         schemas.hash_kind(group, version, &resource.kind, &mut hasher);
     }
     finished(hasher)
@@ -89,14 +93,13 @@ fn hash_resource(resource: &Resource, hasher: &mut DefaultHasher) {
     }
 }
 
-fn served<'a>(
-    registry: &'a Registry,
-    group: &'a str,
-    version: &'a str,
-) -> impl Iterator<Item = &'a Arc<Resource>> {
-    let here =
-        move |r: &&Arc<Resource>| r.group == group && r.versions.iter().any(|v| v == version);
-    registry.iter().filter(here)
+fn served(registry: &Registry, group: &str, version: &str) -> Vec<Arc<Resource>> {
+    let here = |r: &&Arc<Resource>| r.group == group && r.versions.iter().any(|v| v == version);
+    let old = registry
+        .old_versions()
+        .filter(|o| o.group == group && o.version == version)
+        .filter_map(|o| Some(Arc::new(registry.old_resource(o)?)));
+    registry.iter().filter(here).cloned().chain(old).collect()
 }
 
 /// `/openapi/v3`: where each document is. `documents` are pairs of [`path`] and the document's hash.
@@ -124,7 +127,7 @@ pub fn v3(registry: &Registry, schemas: &Schemas, group: &str, version: &str) ->
             version,
             definitions: &mut definitions,
         }
-        .resource(resource, &mut paths);
+        .resource(&resource, &mut paths);
     }
     if paths.is_empty() {
         return None;
@@ -140,17 +143,18 @@ pub fn v3(registry: &Registry, schemas: &Schemas, group: &str, version: &str) ->
 
 /// `/openapi/v2`: everything in one document.
 pub fn v2(registry: &Registry, schemas: &Schemas) -> Value {
+    let all = group_versions(registry);
     let mut definitions = Definitions::new(Flavor::V2, schemas);
     let mut paths = Map::new();
-    for resource in registry.iter() {
-        for version in &resource.versions {
+    for (group, version) in &all {
+        for resource in served(registry, group, version) {
             Paths {
                 flavor: Flavor::V2,
-                group: &resource.group,
+                group,
                 version,
                 definitions: &mut definitions,
             }
-            .resource(resource, &mut paths);
+            .resource(&resource, &mut paths);
         }
     }
     let bearer = json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"});

@@ -37,7 +37,10 @@ impl Schemas {
         {
             return Some(StructRef::Owned(found.clone()));
         }
-        builtin::by_kind(group, version, kind)
+        builtin::by_kind(group, version, kind).or_else(|| {
+            let old = crate::old::same_fields(group, version, kind)?;
+            builtin::by_kind(old.now.0, old.now.1, kind)
+        })
     }
 
     /// The type of an object by what its `apiVersion` and `kind` say.

@@ -5,14 +5,14 @@
 //! is admission's work.
 
 mod common;
-mod defaults;
+pub(crate) mod defaults;
 
 mod access;
 mod addresses;
 mod admissionregistration;
 mod apiservice;
 mod attachment;
-mod autoscaling;
+pub(crate) mod autoscaling;
 mod batch;
 mod certificates;
 mod classes;

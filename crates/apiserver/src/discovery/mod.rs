@@ -7,7 +7,7 @@ mod plain;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode, header};
-use knarr_api::Registry;
+use knarr_api::{Registry, Resource};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -169,7 +169,9 @@ pub(crate) struct Entry {
 /// Everything discovery shows: registered resources, their subresources, and the reviews, by name within their group.
 pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
     let mut out = Vec::new();
-    for resource in registry.iter() {
+    let old = registry.old_versions();
+    let old: Vec<Resource> = old.filter_map(|o| registry.old_resource(o)).collect();
+    for resource in registry.iter().map(|r| &**r).chain(&old) {
         out.push(Entry {
             group: resource.group.clone(),
             versions: resource.versions.clone(),
@@ -219,7 +221,11 @@ pub(crate) fn group_versions(registry: &Registry) -> Vec<(String, Vec<String>)> 
     let registered = registry
         .iter()
         .map(|r| (r.group.clone(), r.versions.clone()));
-    let all = registered.chain(reviewed.into_iter().map(|e| (e.group, e.versions)));
+    let old = registry
+        .old_versions()
+        .map(|o| (o.group.to_owned(), vec![o.version.to_owned()]));
+    let reviewed = reviewed.into_iter().map(|e| (e.group, e.versions));
+    let all = registered.chain(reviewed).chain(old);
     for (group, versions) in all.filter(|(g, _)| !g.is_empty()) {
         let at = out
             .iter()

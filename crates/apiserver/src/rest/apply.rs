@@ -3,6 +3,7 @@
 use knarr_api::{
     Status,
     decode::{FieldValidation, yaml},
+    old::Old,
 };
 use serde_json::Value;
 
@@ -22,7 +23,10 @@ pub async fn apply(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Apply)?;
-    let applied = read(call, &bytes, options.field_validation)?;
+    let mut applied = read(call, &bytes, options.field_validation)?;
+    if let Some(old) = target.old {
+        modernize(old, &mut applied)?;
+    }
     if call
         .shared
         .schemas
@@ -53,6 +57,22 @@ pub async fn apply(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
         }
     }
     Err(target.conflict(MODIFIED))
+}
+
+/// Brings a configuration that is worded in a version of old to today's.
+fn modernize(old: &Old, applied: &mut Value) -> Outcome<()> {
+    let (version, wanted) = (
+        applied["apiVersion"].as_str().unwrap_or_default(),
+        old.api_version(),
+    );
+    if version != wanted {
+        let why = format!(
+            "the API version in the data ({version}) does not match the expected API version ({wanted})"
+        );
+        return Err(Status::bad_request(why).into());
+    }
+    old.modernize(applied);
+    Ok(())
 }
 
 /// Whether applying to a name that is free makes an object: not through a subresource.

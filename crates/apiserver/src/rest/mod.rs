@@ -22,7 +22,7 @@ pub mod websocket;
 
 use std::sync::Arc;
 
-use knarr_api::{Resource, Status, registry::Subresource, strategy::Context};
+use knarr_api::{Resource, Status, old::Old, registry::Subresource, strategy::Context};
 use knarr_store::Stored;
 use serde_json::Value;
 
@@ -39,6 +39,8 @@ pub(crate) struct Target {
     /// Empty for collections.
     pub name: String,
     pub subresource: Option<Subresource>,
+    /// The version of old that the request is worded in; `resource` and `version` are those of today.
+    pub old: Option<&'static Old>,
 }
 
 impl Target {
@@ -109,6 +111,30 @@ impl Target {
         let mut object = parse(json)?;
         self.to_version(&mut object);
         Ok(object)
+    }
+
+    /// The `apiVersion` of answers: that of the request.
+    pub fn shown_api_version(&self) -> String {
+        match self.old {
+            Some(old) => old.api_version(),
+            None => self.api_version(),
+        }
+    }
+
+    /// A decoded object as the request words it.
+    pub fn shown(&self, mut object: Value) -> Value {
+        if let Some(old) = self.old {
+            old.age(&mut object);
+        }
+        object
+    }
+
+    /// Group, version and kind of bodies.
+    pub fn worded_in(&self) -> (&str, &str, &str) {
+        match self.old {
+            Some(old) => (old.group, old.version, old.kind),
+            None => (&self.resource.group, &self.version, &self.resource.kind),
+        }
     }
 
     /// Brings an object from whatever it is stored at to the version of the request.

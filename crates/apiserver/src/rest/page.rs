@@ -35,7 +35,7 @@ pub async fn answer(
     page: Page,
 ) -> Outcome<Response> {
     let rendering = Rendering {
-        api_version: target.api_version(),
+        api_version: target.shown_api_version(),
         metadata: metadata(&page),
         target: target.clone(),
         accept: *accept,
@@ -70,12 +70,8 @@ fn metadata(page: &Page) -> Value {
 }
 
 /// A list of decoded objects; items leave out the type that the list tells.
-pub fn whole(
-    target: &Target,
-    api_version: &str,
-    metadata: Value,
-    mut objects: Vec<Value>,
-) -> Value {
+pub fn whole(target: &Target, api_version: &str, metadata: Value, objects: Vec<Value>) -> Value {
+    let mut objects: Vec<Value> = objects.into_iter().map(|o| target.shown(o)).collect();
     for object in objects.iter_mut().filter_map(Value::as_object_mut) {
         object.remove("apiVersion");
         object.remove("kind");

@@ -89,14 +89,12 @@ pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     let bytes = body::read(body).await?;
     let (patch, options) = Patch::read(call, bytes)?;
-    let resource = &target.resource;
     let make = |old: &Value| {
-        let object = patch.apply(
-            call,
-            old,
-            (&resource.group, &target.version, &resource.kind),
-            &options,
-        )?;
+        let shown = target.shown(old.clone());
+        let mut object = patch.apply(call, &shown, target.worded_in(), &options)?;
+        if let Some(old) = target.old {
+            old.modernize(&mut object);
+        }
         meta::settle_name(target, &object)?;
         Ok(object)
     };

@@ -21,7 +21,7 @@ pub fn one(
     code: u16,
     json: &Bytes,
 ) -> Outcome<Response> {
-    if accept.shape == Shape::Whole && is_at(json, &target.api_version()) {
+    if accept.shape == Shape::Whole && is_at(json, &target.shown_api_version()) {
         return Ok(respond::stored(code, accept, json));
     }
     let object = target.decode(json)?;
@@ -48,7 +48,7 @@ pub fn object_response(
                 json!({"resourceVersion": revision}),
             )
         }
-        Shape::Whole | Shape::PartialList => object,
+        Shape::Whole | Shape::PartialList => target.shown(object),
     };
     respond::encoded(code, accept, &shown)
 }

@@ -276,7 +276,7 @@ impl Stream {
     /// The frame that all plain watchers of this change share.
     fn shared_frame(&mut self, kind: &'static str, event: &Event) -> Bytes {
         if self.accept.shape != Shape::Whole
-            || !present::is_at(&event.object.json, &self.target.api_version())
+            || !present::is_at(&event.object.json, &self.target.shown_api_version())
         {
             return self.frame(kind, &event.object.json);
         }
@@ -292,7 +292,9 @@ impl Stream {
 
     /// A frame of this watch's own.
     fn frame(&mut self, kind: &str, json: &Bytes) -> Bytes {
-        if self.accept.shape == Shape::Whole && present::is_at(json, &self.target.api_version()) {
+        if self.accept.shape == Shape::Whole
+            && present::is_at(json, &self.target.shown_api_version())
+        {
             return frames::frame(self.accept.format, kind, json);
         }
         match self.target.decode(json) {
@@ -320,7 +322,7 @@ impl Stream {
                 }
                 table
             }
-            Shape::Whole | Shape::PartialList => object,
+            Shape::Whole | Shape::PartialList => self.target.shown(object),
         }
     }
 
@@ -331,7 +333,7 @@ impl Stream {
         }
         let (kind, api_version) = (
             self.target.resource.kind.as_str(),
-            self.target.api_version(),
+            self.target.shown_api_version(),
         );
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
         let shown = match self.accept.shape {
