@@ -12,7 +12,7 @@ pub struct Activation<'a> {
 /// Fields that are computed when they are asked for: the variables of a policy.
 pub trait Fields<'a>: Sync {
     /// The value of the field `name`; none if there is no such field.
-    fn field(&self, name: &str, budget: &mut Budget) -> Option<Result<Value<'a>, EvalError>>;
+    fn field(&'a self, name: &str, budget: &mut Budget) -> Option<Result<Value<'a>, EvalError>>;
 }
 
 impl<'a> Activation<'a> {

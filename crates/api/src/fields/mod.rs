@@ -7,6 +7,7 @@
 //! The rules are those of Kubernetes: see [`typed`] for what is owned how.
 
 mod apply;
+mod atomics;
 mod element;
 mod managed;
 mod merge;
@@ -19,6 +20,7 @@ mod update;
 mod tests;
 
 pub use apply::{apply, check};
+pub use atomics::atomics;
 pub use element::Element;
 pub use managed::{Managed, Operation};
 pub use set::Set;

@@ -45,6 +45,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) use addresses::{Addresses, Lease};
 pub(crate) use attributes::{Attributes, Operation, Options};
 pub(crate) use plugins::{Enabled, Plugin};
+pub(crate) use policies::env as cel;
 pub(crate) use priority::may_delete;
 pub(crate) use reinvocation::Reinvocation;
 
@@ -54,6 +55,7 @@ use crate::{Outcome, chain::Call, rest::Target};
 pub(crate) struct Admission {
     pub enabled: Enabled,
     pub hooks: Arc<webhook::Hooks>,
+    pub policies: Arc<policies::Policies>,
     pub ledger: quota::Ledger,
 }
 
@@ -68,6 +70,7 @@ impl Admission {
         Admission {
             enabled,
             hooks: webhook::Hooks::new(store, stop, tasks),
+            policies: policies::Policies::new(store, stop, tasks),
             ledger: quota::Ledger::default(),
         }
     }

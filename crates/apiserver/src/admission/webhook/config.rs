@@ -82,7 +82,8 @@ fn texts(value: &Value) -> Vec<String> {
     list.filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
-fn selector(value: &Value) -> Selector {
+/// A selector that selects everything where there is none.
+pub fn selector(value: &Value) -> Selector {
     match value {
         Value::Null => Ok(LabelSelector::everything()),
         value => LabelSelector::from_object(value),

@@ -3,7 +3,10 @@
 use knarr_api::{Status, selector::LabelSelector};
 use serde_json::Value;
 
-use super::{super::Attributes, config::Hook};
+use super::{
+    super::Attributes,
+    config::{Hook, Selector},
+};
 use crate::{Outcome, rest::meta};
 
 /// A webhook that is to be asked.
@@ -33,7 +36,9 @@ pub fn invocation(a: &Attributes<'_>, hook: &Hook, object: &Value) -> Outcome<Op
     let Some(version) = version(a, hook) else {
         return Ok(None);
     };
-    if !namespace_selected(a, hook, object)? || !object_selected(a, hook, object)? {
+    if !namespace_selected(a, &hook.namespaces, object)?
+        || !object_selected(a, &hook.objects, object)?
+    {
         return Ok(None);
     }
     Ok(Some(Invocation {
@@ -67,12 +72,20 @@ fn unreadable(why: &str) -> Box<Status> {
     Status::internal(why).into()
 }
 
-fn namespace_selected(a: &Attributes<'_>, hook: &Hook, object: &Value) -> Outcome<bool> {
+/// Whether the namespace of a request is selected.
+///
+/// # Errors
+/// 404 for a namespace that is not there, 500 for a selector that cannot be read.
+pub fn namespace_selected(
+    a: &Attributes<'_>,
+    namespaces: &Selector,
+    object: &Value,
+) -> Outcome<bool> {
     let is_namespace = a.is_of("", "namespaces");
     if a.namespace().is_empty() && !is_namespace {
         return Ok(true);
     }
-    let selector = hook.namespaces.as_ref().map_err(|why| unreadable(why))?;
+    let selector = namespaces.as_ref().map_err(|why| unreadable(why))?;
     if selector.is_everything() {
         return Ok(true);
     }
@@ -92,8 +105,12 @@ fn namespace_selected(a: &Attributes<'_>, hook: &Hook, object: &Value) -> Outcom
     }
 }
 
-fn object_selected(a: &Attributes<'_>, hook: &Hook, object: &Value) -> Outcome<bool> {
-    let selector = hook.objects.as_ref().map_err(|why| unreadable(why))?;
+/// Whether the object of a request, or the one before, is selected.
+///
+/// # Errors
+/// 500 for a selector that cannot be read.
+pub fn object_selected(a: &Attributes<'_>, objects: &Selector, object: &Value) -> Outcome<bool> {
+    let selector = objects.as_ref().map_err(|why| unreadable(why))?;
     let selects = |object: &Value| matches_object(selector, object);
     Ok(selector.is_everything() || selects(object) || a.old.is_some_and(selects))
 }

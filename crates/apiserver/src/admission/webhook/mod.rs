@@ -1,11 +1,11 @@
 //! Webhooks: mutating ones are asked one after the other, each seeing what the one before made of the object; validating
 //! ones are asked all at once.
 
-mod call;
-mod config;
+pub(super) mod call;
+pub(crate) mod config;
 mod index;
-mod matching;
-mod review;
+pub(super) mod matching;
+pub(super) mod review;
 
 use futures::future::join_all;
 use knarr_api::{
@@ -87,8 +87,21 @@ fn patched(
         );
         return Err(Status::internal(why).into());
     }
-    let mut new = json::apply(shown, patch).map_err(Status::internal)?;
-    new = read(a, &new, &invocation.version)?;
+    let new = json::apply(shown, patch).map_err(Status::internal)?;
+    let new = adopted(a, new, shown, invocation)?;
+    let changed = new != *shown;
+    *shown = new;
+    Ok(changed)
+}
+
+/// What someone made of `shown`, as its type reads it, with defaults, both at the version of the request.
+pub(super) fn adopted(
+    a: &Attributes<'_>,
+    new: Value,
+    shown: &mut Value,
+    invocation: &matching::Invocation,
+) -> Outcome<Value> {
+    let mut new = read(a, &new, &invocation.version)?;
     let own_kind = a.kind.kind == a.target.resource.kind;
     if own_kind && invocation.version != a.target.version {
         a.target.to_version(&mut new);
@@ -99,9 +112,7 @@ fn patched(
         strategy.default(&a.target.context(a.call), &mut new);
         codec::settle(a.call, a.target, &mut new);
     }
-    let changed = new != *shown;
-    *shown = new;
-    Ok(changed)
+    Ok(new)
 }
 
 /// The patched object as its type reads it; what has no type is taken as it is.

@@ -1,0 +1,101 @@
+//! All policies in force, kept up with the store, so that a request needs no look-up to find that none concerns it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use knarr_store::{Range, Store};
+use serde_json::Value;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::config::{Active, active};
+
+const VALIDATING: [&str; 2] = [
+    "/registry/validatingadmissionpolicies/",
+    "/registry/validatingadmissionpolicybindings/",
+];
+const MUTATING: [&str; 2] = [
+    "/registry/mutatingadmissionpolicies/",
+    "/registry/mutatingadmissionpolicybindings/",
+];
+
+/// Policies in the order in which they are asked.
+pub(crate) struct Policies {
+    validating: ArcSwap<Vec<Arc<Active>>>,
+    mutating: ArcSwap<Vec<Arc<Active>>>,
+}
+
+impl Policies {
+    /// Reads policies and bindings and follows them until `stop`.
+    pub fn new(store: &Store, stop: &CancellationToken, tasks: &TaskTracker) -> Arc<Self> {
+        let policies = Arc::new(Policies {
+            validating: ArcSwap::default(),
+            mutating: ArcSwap::default(),
+        });
+        for prefixes in [VALIDATING, MUTATING] {
+            let from = policies.load(store, prefixes);
+            for prefix in prefixes {
+                let (store, policies, stop) = (store.clone(), policies.clone(), stop.clone());
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = policies.follow(&store, prefixes, prefix, from) => {}
+                    }
+                });
+            }
+        }
+        policies
+    }
+
+    pub fn validating(&self) -> Arc<Vec<Arc<Active>>> {
+        self.validating.load_full()
+    }
+
+    pub fn mutating(&self) -> Arc<Vec<Arc<Active>>> {
+        self.mutating.load_full()
+    }
+
+    /// Reads all policies and bindings of a kind; there are few, and they change rarely. The revision they were read at.
+    fn load(&self, store: &Store, prefixes: [&'static str; 2]) -> u64 {
+        let read = |prefix| {
+            let range = Range {
+                prefix,
+                ..Range::default()
+            };
+            let listing = store.list(range).ok()?;
+            let objects = listing.items.iter();
+            let objects: Vec<Value> = objects
+                .filter_map(|stored| serde_json::from_slice(&stored.json).ok())
+                .collect();
+            Some((objects, listing.revision))
+        };
+        let (Some((policies, first)), Some((bindings, second))) =
+            (read(prefixes[0]), read(prefixes[1]))
+        else {
+            return store.revision();
+        };
+        let found = Arc::new(active(&policies, &bindings));
+        match prefixes == MUTATING {
+            true => self.mutating.store(found),
+            false => self.validating.store(found),
+        }
+        first.min(second)
+    }
+
+    async fn follow(
+        &self,
+        store: &Store,
+        prefixes: [&'static str; 2],
+        prefix: &str,
+        mut from: u64,
+    ) {
+        loop {
+            if let Ok(mut watch) = store.watch(prefix, Some(from)) {
+                while let Some(Ok(_)) = watch.next().await {
+                    self.load(store, prefixes);
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            from = self.load(store, prefixes);
+        }
+    }
+}
