@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use knarr_api::selector::LabelSelector;
 use serde_json::Value;
 
-use super::super::Operation;
+use super::super::{
+    Operation,
+    policies::config::{self, Compiled},
+};
 use crate::webhook::ClientConfig;
 
 const DEFAULT_TIMEOUT: u64 = 10;
@@ -22,7 +25,8 @@ pub struct Hook {
     pub equivalent: bool,
     pub namespaces: Selector,
     pub objects: Selector,
-    pub conditions: Vec<Condition>,
+    /// All must hold for the hook to be asked.
+    pub conditions: Arc<Vec<Compiled>>,
     pub client: ClientConfig,
     pub timeout: Duration,
     /// `failurePolicy: Ignore`
@@ -47,13 +51,6 @@ pub enum DryRun {
 pub enum Version {
     V1,
     V1Beta1,
-}
-
-/// A CEL expression that must hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    pub name: String,
-    pub expression: String,
 }
 
 /// A selector that may be one that cannot be read.
@@ -153,8 +150,6 @@ impl Hook {
 
     fn of(hook: &Value, configuration: &str, name: &str, uid: &str) -> Self {
         let rules = hook["rules"].as_array().into_iter().flatten();
-        let conditions = hook["matchConditions"].as_array().into_iter().flatten();
-        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         let seconds = hook["timeoutSeconds"].as_u64().unwrap_or(DEFAULT_TIMEOUT);
         let versions = texts(&hook["admissionReviewVersions"]);
         let review = versions.iter().find_map(|v| match v.as_str() {
@@ -170,12 +165,7 @@ impl Hook {
             equivalent: hook["matchPolicy"] != "Exact",
             namespaces: selector(&hook["namespaceSelector"]),
             objects: selector(&hook["objectSelector"]),
-            conditions: conditions
-                .map(|c| Condition {
-                    name: text(&c["name"]),
-                    expression: text(&c["expression"]),
-                })
-                .collect(),
+            conditions: Arc::new(config::conditions(hook, false)),
             client: ClientConfig::of(&hook["clientConfig"]),
             timeout: Duration::from_secs(seconds.max(1)),
             ignores_failures: hook["failurePolicy"] == "Ignore",

@@ -4,7 +4,10 @@ use knarr_api::{Status, selector::LabelSelector};
 use serde_json::Value;
 
 use super::{
-    super::Attributes,
+    super::{
+        Attributes,
+        policies::{conditions, run::Subject},
+    },
     config::{Hook, Selector},
 };
 use crate::{Outcome, rest::meta};
@@ -41,9 +44,30 @@ pub fn invocation(a: &Attributes<'_>, hook: &Hook, object: &Value) -> Outcome<Op
     {
         return Ok(None);
     }
+    if !conditions_hold(a, hook, object, version)? {
+        return Ok(None);
+    }
     Ok(Some(Invocation {
         version: version.to_owned(),
     }))
+}
+
+/// Whether the `matchConditions` hold. Where they cannot be evaluated, a webhook whose failures are ignored is not asked.
+fn conditions_hold(
+    a: &Attributes<'_>,
+    hook: &Hook,
+    object: &Value,
+    version: &str,
+) -> Outcome<bool> {
+    if hook.conditions.is_empty() {
+        return Ok(true);
+    }
+    let subject = Subject::new(a, object, version);
+    match conditions::hold(&hook.conditions, &subject, &Value::Null) {
+        Ok(hold) => Ok(hold),
+        Err(_) if hook.ignores_failures => Ok(false),
+        Err(why) => Err(a.forbidden(object, &why)),
+    }
 }
 
 /// The version of the resource that a rule of the webhook names.
