@@ -153,6 +153,11 @@ impl Authorizer {
         sum.end()
     }
 
+    /// Whether an answer may have to come from elsewhere.
+    pub fn asks_elsewhere(&self) -> bool {
+        self.modes.iter().any(|m| matches!(m, Asked::Webhook(_)))
+    }
+
     /// As [`Authorizer::decide`], but without asking anybody elsewhere: webhooks have no opinion.
     pub fn decide_locally(&self, ask: &Attributes) -> Decision {
         if ask.user.in_group(MASTERS) {

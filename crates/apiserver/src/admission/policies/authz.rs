@@ -3,14 +3,21 @@
 use std::sync::Arc;
 
 use knarr_cel::authorizer::{Authorizer, Decision, Question, Target};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::super::Attributes;
-use crate::{UserInfo, authz, server::Shared};
+use crate::{
+    UserInfo,
+    authz::{self, selectors},
+    server::Shared,
+};
 
 /// Asks for the user of a request.
 pub(super) struct Asking {
     shared: Arc<Shared>,
     user: UserInfo,
+    /// Where waiting is possible: with other threads to go on.
+    runtime: Option<Handle>,
 }
 
 impl Asking {
@@ -18,6 +25,9 @@ impl Asking {
         Asking {
             shared: a.call.shared.clone(),
             user: a.call.user.clone(),
+            runtime: Handle::try_current()
+                .ok()
+                .filter(|r| r.runtime_flavor() == RuntimeFlavor::MultiThread),
         }
     }
 
@@ -55,14 +65,29 @@ impl Authorizer for Asking {
                 namespace: resource.namespace.clone(),
                 name: resource.name.clone(),
                 is_resource: true,
+                fields: selectors::fields(resource.field_selector.as_deref().unwrap_or_default()),
+                labels: selectors::labels(resource.label_selector.as_deref().unwrap_or_default()),
                 ..ask
             },
         };
-        let decision = self.shared.authorizer.decide(&ask);
+        let decision = self.decide(&ask);
         Decision {
             allowed: decision.allowed,
             reason: decision.reason,
-            error: None,
+            error: Some(decision.error).filter(|e| !e.is_empty()),
+        }
+    }
+}
+
+impl Asking {
+    /// Expressions wait for their answers; who is elsewhere is asked on the side.
+    fn decide(&self, ask: &authz::Attributes) -> authz::Decision {
+        let authorizer = &self.shared.authorizer;
+        match &self.runtime {
+            Some(runtime) if authorizer.asks_elsewhere() => {
+                tokio::task::block_in_place(|| runtime.block_on(authorizer.decide(ask)))
+            }
+            _ => authorizer.decide_locally(ask),
         }
     }
 }
