@@ -77,6 +77,7 @@ fn target(a: &Attributes<'_>, api_version: &str, kind: &str) -> Option<Target> {
             namespace: String::new(),
             name: String::new(),
             subresource: None,
+            old: None,
         })
 }
 
