@@ -24,6 +24,73 @@ pub(super) struct Definitions<'a> {
     done: BTreeMap<String, Value>,
     waiting: Vec<StructRef>,
     scalars: BTreeSet<&'static str>,
+    /// Groups and versions that options and watch events are kinds of.
+    groups: BTreeSet<(String, String)>,
+}
+
+/// Kinds that belong to every group and version.
+const EVERYWHERE: [&str; 2] = [
+    "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent",
+];
+
+/// Fields that are one of several things, with the names that these have.
+fn several(owner: &str, field: &str) -> Option<&'static str> {
+    if !owner.ends_with(".v1.JSONSchemaProps") {
+        return None;
+    }
+    const ARRAY: &str =
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray";
+    const BOOL: &str =
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool";
+    const STRINGS: &str =
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray";
+    match field {
+        "items" => Some(ARRAY),
+        "additionalItems" | "additionalProperties" => Some(BOOL),
+        "dependencies" => Some(STRINGS),
+        _ => None,
+    }
+}
+
+/// Fields of which only one is set, by the type that has them.
+fn unions(name: &str) -> Option<Value> {
+    let by = |discriminator: &str, fields: Value| {
+        let mut union = json!({"fields-to-discriminateBy": fields});
+        if !discriminator.is_empty() {
+            union["discriminator"] = discriminator.into();
+        }
+        Some(json!([union]))
+    };
+    match name {
+        "io.k8s.api.core.v1.AppArmorProfile" | "io.k8s.api.core.v1.SeccompProfile" => {
+            by("type", json!({"localhostProfile": "LocalhostProfile"}))
+        }
+        "io.k8s.api.core.v1.PodSchedulingGroup" => by("", json!({"podGroupName": "PodGroupName"})),
+        "io.k8s.api.flowcontrol.v1.LimitResponse" => by("type", json!({"queuing": "Queuing"})),
+        "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec" => {
+            by("type", json!({"exempt": "Exempt", "limited": "Limited"}))
+        }
+        "io.k8s.api.flowcontrol.v1.Subject" => by(
+            "kind",
+            json!({"group": "Group", "serviceAccount": "ServiceAccount", "user": "User"}),
+        ),
+        _ => None,
+    }
+}
+
+/// A mark that says what holds anyway.
+fn said_anyway(owner: &str, field: &str) -> Option<(&'static str, &'static str)> {
+    match (owner, field) {
+        ("io.k8s.api.core.v1.PersistentVolumeSpec", "claimRef")
+        | ("io.k8s.api.core.v1.PersistentVolumeClaimStatus", "allocatedResourceStatuses") => {
+            Some(("x-kubernetes-map-type", "granular"))
+        }
+        ("io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec", "caBundle") => {
+            Some(("x-kubernetes-list-type", "atomic"))
+        }
+        _ => None,
+    }
 }
 
 impl<'a> Definitions<'a> {
@@ -34,6 +101,25 @@ impl<'a> Definitions<'a> {
             done: BTreeMap::new(),
             waiting: Vec::new(),
             scalars: BTreeSet::new(),
+            groups: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a group and version that options and watch events are kinds of.
+    pub fn of(mut self, group: &str, version: &str) -> Self {
+        self.groups.insert((group.to_owned(), version.to_owned()));
+        self
+    }
+
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
+    }
+
+    /// A reference to a type by its full name; a plain object when there is no such type.
+    pub fn full(&mut self, name: &str) -> Value {
+        match self.schemas.by_name(name) {
+            Some(schema) => self.reference(&schema),
+            None => json!({"type": "object"}),
         }
     }
 
@@ -63,8 +149,13 @@ impl<'a> Definitions<'a> {
             self.done.insert(schema.name.to_string(), Value::Null);
             let mut definition = self.object(&schema);
             if let Some((group, version, kind)) = self.schemas.kind_of(&schema) {
-                definition["x-kubernetes-group-version-kind"] =
-                    json!([{"group": group, "kind": kind, "version": version}]);
+                let mut all = vec![(group, version)];
+                if EVERYWHERE.contains(&&*schema.name) {
+                    let others = self.groups.iter().filter(|g| **g != all[0]).cloned();
+                    all.extend(others.collect::<Vec<_>>());
+                }
+                let gvk = |(g, v)| json!({"group": g, "kind": kind, "version": v});
+                definition["x-kubernetes-group-version-kind"] = all.into_iter().map(gvk).collect();
             }
             self.done.insert(schema.name.to_string(), definition);
         }
@@ -98,6 +189,7 @@ impl<'a> Definitions<'a> {
             (INT_OR_STRING, Flavor::V2) => json!({"format": "int-or-string", "type": "string"}),
             (TIME | MICRO_TIME, _) => json!({"format": "date-time", "type": "string"}),
             (JSON, _) => json!({}),
+            (name, _) if name.contains(".JSONSchemaPropsOr") => json!({}),
             _ => json!({"type": "object"}),
         }
     }
@@ -116,7 +208,7 @@ impl<'a> Definitions<'a> {
         let properties: Map<String, Value> = schema
             .fields
             .iter()
-            .map(|f| (f.name.to_string(), self.field(f)))
+            .map(|f| (f.name.to_string(), self.property(schema, f)))
             .collect();
         if !properties.is_empty() {
             out.insert("properties".into(), Value::Object(properties));
@@ -136,10 +228,38 @@ impl<'a> Definitions<'a> {
         if schema.preserve_unknown {
             out.insert("x-kubernetes-preserve-unknown-fields".into(), true.into());
         }
+        if let Some(unions) = unions(&schema.name) {
+            out.insert("x-kubernetes-unions".into(), unions);
+        }
         if schema.embedded {
             out.insert("x-kubernetes-embedded-resource".into(), true.into());
         }
         Value::Object(out)
+    }
+
+    /// A field with the marks that depend on whose it is.
+    fn property(&mut self, owner: &Struct, field: &Field) -> Value {
+        let mut out = self.field(field);
+        if let Some(name) = several(&owner.name, &field.name) {
+            let link = self.scalar(name);
+            match field.ty {
+                Type::Map(_) => out["additionalProperties"] = link,
+                _ => out = link,
+            }
+        }
+        // Lists of objects are not lists inside an object: they have no kind. Nor have the verbs of discovery.
+        let bare = (&*field.name == "items" && owner.name.ends_with("List"))
+            || (&*field.name == "verbs" && owner.name.ends_with(".meta.v1.APIResource"));
+        if bare && let Some(map) = out.as_object_mut() {
+            map.remove("x-kubernetes-list-type");
+        }
+        if let Some((mark, value)) = said_anyway(&owner.name, &field.name) {
+            if self.flavor == Flavor::V3 && out.get("$ref").is_some() {
+                out = json!({"allOf": [out]});
+            }
+            out[mark] = value.into();
+        }
+        out
     }
 
     fn field(&mut self, field: &Field) -> Value {
@@ -201,8 +321,11 @@ impl<'a> Definitions<'a> {
             Type::Struct(schema) if schema.name.is_empty() => self.object(schema),
             Type::Struct(schema) => self.reference(schema),
             Type::Map(map) => {
-                let mut out =
-                    json!({"additionalProperties": self.ty(&map.value), "type": "object"});
+                let mut value = self.ty(&map.value);
+                if let (Type::List(_), Some(marks)) = (&map.value, value.as_object_mut()) {
+                    marks.remove("x-kubernetes-list-type");
+                }
+                let mut out = json!({"additionalProperties": value, "type": "object"});
                 if map.atomic {
                     out["x-kubernetes-map-type"] = "atomic".into();
                 }

@@ -1,7 +1,9 @@
 //! OpenAPI documents, made from the registry and the schemas: what `kubectl explain`, validation and client generators read.
 
+mod connect;
 mod definitions;
 mod paths;
+mod roots;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -12,7 +14,15 @@ use serde_json::{Map, Value, json};
 
 use crate::{Registry, Resource, Schemas, schema};
 use definitions::Definitions;
-use paths::Paths;
+use paths::{Paths, group_word};
+pub use roots::documents;
+
+/// Answers come in these.
+const PRODUCES: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
 
 /// Which OpenAPI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +61,7 @@ pub fn path(group: &str, version: &str) -> String {
 }
 
 /// Raised when documents of the same registry and schemas come out differently than before.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 
 /// A tag that changes when the document of a group and version does; without making the document.
 pub fn tag(registry: &Registry, schemas: &Schemas, group: &str, version: &str) -> String {
@@ -118,7 +128,7 @@ pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Val
 
 /// `/openapi/v3/apis/<group>/<version>`; none when nothing is served there.
 pub fn v3(registry: &Registry, schemas: &Schemas, group: &str, version: &str) -> Option<Value> {
-    let mut definitions = Definitions::new(Flavor::V3, schemas);
+    let mut definitions = Definitions::new(Flavor::V3, schemas).of(group, version);
     let mut paths = Map::new();
     for resource in served(registry, group, version) {
         Paths {
@@ -132,13 +142,21 @@ pub fn v3(registry: &Registry, schemas: &Schemas, group: &str, version: &str) ->
     if paths.is_empty() {
         return None;
     }
-    let bearer = json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"});
-    Some(json!({
+    roots::resources(group, version, &mut definitions, &mut paths);
+    Some(v3_document(paths, definitions))
+}
+
+fn bearer() -> Value {
+    json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"})
+}
+
+fn v3_document(paths: Map<String, Value>, definitions: Definitions<'_>) -> Value {
+    json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "components": {"schemas": definitions.finish(), "securitySchemes": {"BearerToken": bearer}},
-    }))
+        "components": {"schemas": definitions.finish(), "securitySchemes": {"BearerToken": bearer()}},
+    })
 }
 
 /// `/openapi/v2`: everything in one document.
@@ -157,13 +175,17 @@ pub fn v2(registry: &Registry, schemas: &Schemas) -> Value {
             .resource(&resource, &mut paths);
         }
     }
-    let bearer = json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"});
+    for (group, version) in &all {
+        roots::resources(group, version, &mut definitions, &mut paths);
+        definitions = definitions.of(group, version);
+    }
+    roots::add_v2(registry, &mut definitions, &mut paths);
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
         "definitions": definitions.finish(),
-        "securityDefinitions": {"BearerToken": bearer},
+        "securityDefinitions": {"BearerToken": bearer()},
         "security": [{"BearerToken": []}],
     })
 }

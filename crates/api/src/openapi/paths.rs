@@ -3,20 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Flavor,
+    Flavor, PRODUCES,
+    connect::{LOG, connects},
     definitions::{Definitions, PATCH},
 };
 use crate::registry::{Resource, Subresource};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+const WATCH_EVENT: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
-/// Answers come in these.
-const PRODUCES: [&str; 3] = [
-    "application/json",
-    "application/yaml",
-    "application/vnd.kubernetes.protobuf",
-];
 const STREAMS: [&str; 2] = [
     "application/json;stream=watch",
     "application/vnd.kubernetes.protobuf;stream=watch",
@@ -29,7 +25,7 @@ const PATCHES: [&str; 4] = [
 ];
 
 /// Query parameters, name and type.
-type Params = &'static [(&'static str, &'static str)];
+pub(super) type Params = &'static [(&'static str, &'static str)];
 
 const LIST: Params = &[
     ("allowWatchBookmarks", "boolean"),
@@ -40,6 +36,7 @@ const LIST: Params = &[
     ("resourceVersion", "string"),
     ("resourceVersionMatch", "string"),
     ("sendInitialEvents", "boolean"),
+    ("shardSelector", "string"),
     ("timeoutSeconds", "integer"),
     ("watch", "boolean"),
 ];
@@ -80,6 +77,7 @@ const DELETE_COLLECTION: Params = &[
     ("resourceVersion", "string"),
     ("resourceVersionMatch", "string"),
     ("sendInitialEvents", "boolean"),
+    ("shardSelector", "string"),
     ("timeoutSeconds", "integer"),
 ];
 
@@ -201,8 +199,62 @@ impl Paths<'_, '_> {
         }
         add(out, format!("{base}/{{name}}"), at);
         for sub in &resource.subresources {
-            let at = self.subresource(resource, sub, scope);
-            add(out, format!("{base}/{{name}}/{}", sub.name), at);
+            let path = format!("{base}/{{name}}/{}", sub.name);
+            if connects(sub) {
+                if sub.name == "proxy" {
+                    let at = self.connection(resource, sub, scope, true);
+                    add(out, format!("{path}/{{path}}"), at);
+                }
+                add(out, path, self.connection(resource, sub, scope, false));
+            } else {
+                add(out, path, self.subresource(resource, sub, scope));
+            }
+        }
+        if resource.verbs.contains(&"watch") {
+            self.watches(resource, &root, scope, out);
+        }
+    }
+
+    /// The old way to watch, by paths of its own.
+    fn watches(
+        &mut self,
+        resource: &Resource,
+        root: &str,
+        scope: &str,
+        out: &mut Map<String, Value>,
+    ) {
+        let (plural, id) = (&resource.plural, format!("watch{}", self.id()));
+        let kind = &resource.kind;
+        let base = if resource.namespaced {
+            format!("{root}/watch/namespaces/{{namespace}}/{plural}")
+        } else {
+            format!("{root}/watch/{plural}")
+        };
+        let mut all = vec![
+            (base.clone(), format!("{id}{scope}{kind}List"), false),
+            (
+                format!("{base}/{{name}}"),
+                format!("{id}{scope}{kind}"),
+                true,
+            ),
+        ];
+        if resource.namespaced {
+            let id = format!("{id}{kind}ListForAllNamespaces");
+            all.push((format!("{root}/watch/{plural}"), id, false));
+        }
+        for (path, id, named) in all {
+            let namespaced = path.contains("{namespace}");
+            let action = if named { "watch" } else { "watchlist" };
+            let verb = verb("watch", "get", action, "watch", LIST);
+            let (group, version) = (self.group.to_owned(), self.version.to_owned());
+            let own = Kind {
+                group: &group,
+                version: &version,
+                kind,
+            };
+            let mut at = self.place(namespaced, named);
+            at.insert("get".into(), self.operation(&verb, &id, &own, resource));
+            add(out, path, at);
         }
     }
 
@@ -257,7 +309,7 @@ impl Paths<'_, '_> {
         Map::from_iter([("parameters".to_owned(), Value::Array(params))])
     }
 
-    fn param(&self, name: &str, ty: &str, place: &str) -> Value {
+    pub(super) fn param(&self, name: &str, ty: &str, place: &str) -> Value {
         let mut out = match self.flavor {
             Flavor::V2 => json!({"in": place, "name": name, "type": ty, "uniqueItems": true}),
             Flavor::V3 => {
@@ -276,7 +328,10 @@ impl Paths<'_, '_> {
             "list" => self
                 .definitions
                 .kind(kind.group, kind.version, &resource.list_kind),
+            "watch" | "watchlist" => self.definitions.named(WATCH_EVENT),
+            "delete" if resource.strategy.returns_deleted() => own.clone(),
             "delete" | "deletecollection" => self.definitions.named(STATUS),
+            _ if is_log(id) => json!({"type": "string"}),
             _ => own.clone(),
         };
         let codes: &[&str] = match verb.action {
@@ -297,14 +352,17 @@ impl Paths<'_, '_> {
             "x-kubernetes-action": verb.action,
             "x-kubernetes-group-version-kind": {"group": kind.group, "kind": kind.kind, "version": kind.version},
         });
-        let mut params: Vec<Value> = verb
-            .params
+        let query = if is_log(id) { LOG } else { verb.params };
+        let mut params: Vec<Value> = query
             .iter()
             .map(|(name, ty)| self.param(name, ty, "query"))
             .collect();
         match self.flavor {
             Flavor::V2 => write_v2(&mut out, verb, body, &mut params, codes, &answer),
             Flavor::V3 => write_v3(&mut out, verb, body, codes, &answer),
+        }
+        if is_log(id) {
+            plain_text(&mut out, &answer);
         }
         if !params.is_empty() {
             out["parameters"] = Value::Array(params);
@@ -313,10 +371,64 @@ impl Paths<'_, '_> {
     }
 }
 
-fn add(out: &mut Map<String, Value>, path: String, operations: Map<String, Value>) {
+fn is_log(id: &str) -> bool {
+    id.ends_with("PodLog")
+}
+
+/// Logs come as text.
+fn plain_text(out: &mut Value, answer: &Value) {
+    let content = out.pointer_mut("/responses/200/content");
+    if let Some(content) = content.and_then(Value::as_object_mut) {
+        content.insert("text/plain".into(), json!({"schema": answer}));
+    }
+    if let Some(media) = out.get_mut("produces").and_then(Value::as_array_mut) {
+        media.insert(0, "text/plain".into());
+    }
+}
+
+fn add(out: &mut Map<String, Value>, path: String, mut operations: Map<String, Value>) {
     // Only shared parameters: nothing can be done there.
     if operations.len() > 1 {
+        hoist(&mut operations);
         out.insert(path, Value::Object(operations));
+    }
+}
+
+/// Parameters that every operation of a path has belong to the path.
+fn hoist(operations: &mut Map<String, Value>) {
+    let lists: Vec<&Vec<Value>> = operations
+        .iter()
+        .filter(|(method, _)| *method != "parameters")
+        .filter_map(|(_, o)| o.get("parameters").and_then(Value::as_array))
+        .collect();
+    if lists.len() + 1 < operations.len() {
+        return;
+    }
+    let Some((first, others)) = lists.split_first() else {
+        return;
+    };
+    let common: Vec<Value> = first
+        .iter()
+        .filter(|p| p["in"] != "body" && others.iter().all(|o| o.contains(p)))
+        .cloned()
+        .collect();
+    for (method, operation) in operations.iter_mut() {
+        if method == "parameters" {
+            if let Some(shared) = operation.as_array_mut() {
+                shared.extend(common.iter().cloned());
+                shared.sort_by_key(|p| p["name"].as_str().unwrap_or_default().to_owned());
+            }
+        } else if let Some(own) = operation
+            .get_mut("parameters")
+            .and_then(Value::as_array_mut)
+        {
+            own.retain(|p| !common.contains(p));
+            if own.is_empty()
+                && let Some(map) = operation.as_object_mut()
+            {
+                map.remove("parameters");
+            }
+        }
     }
 }
 
@@ -335,7 +447,7 @@ fn write_v2(
         json!(["*/*"])
     };
     let mut produces = PRODUCES.to_vec();
-    if verb.action == "list" {
+    if streams(verb) {
         produces.extend(STREAMS);
     }
     out["produces"] = json!(produces);
@@ -376,7 +488,7 @@ fn write_v3(
         }
         out["requestBody"] = request;
     }
-    let streams: &[&str] = if verb.action == "list" { &STREAMS } else { &[] };
+    let streams: &[&str] = if streams(verb) { &STREAMS } else { &[] };
     let content: Map<String, Value> = PRODUCES
         .iter()
         .chain(streams)
@@ -389,6 +501,11 @@ fn write_v3(
     out["responses"] = responses;
 }
 
+/// Whether answers may go on and on.
+fn streams(verb: &Verb) -> bool {
+    matches!(verb.action, "list" | "watch" | "watchlist")
+}
+
 fn described(code: &str) -> &'static str {
     match code {
         "201" => "Created",
@@ -397,7 +514,7 @@ fn described(code: &str) -> &'static str {
     }
 }
 
-fn capital(word: &str) -> String {
+pub(super) fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(chars).collect()
@@ -405,7 +522,7 @@ fn capital(word: &str) -> String {
 }
 
 /// `Core`, `Apps`, `RbacAuthorization`.
-fn group_word(group: &str) -> String {
+pub(super) fn group_word(group: &str) -> String {
     match group {
         "" => "Core".into(),
         group => group
@@ -418,7 +535,7 @@ fn group_word(group: &str) -> String {
 }
 
 /// `apps_v1`, `rbacAuthorization_v1`.
-fn tag(group: &str, version: &str) -> String {
+pub(super) fn tag(group: &str, version: &str) -> String {
     let word = group_word(group);
     let mut chars = word.chars();
     let first = chars.next().map(|c| c.to_ascii_lowercase());

@@ -91,10 +91,15 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 async fn index(call: &Call) -> Response {
     let (source, shared) = (Source::new(call), call.shared.clone());
     let made = aside(move || {
-        let documents: Vec<(String, String)> = openapi::group_versions(&source.registry)
+        let mut documents: Vec<(String, String)> = openapi::group_versions(&source.registry)
             .iter()
             .map(|(g, v)| (openapi::path(g, v), hash_of(&shared, &source, g, v)))
             .collect();
+        let roots = openapi::documents(&source.registry, &source.schemas);
+        let roots = roots
+            .into_iter()
+            .map(|(path, d)| (path, hash(d.to_string().as_bytes())));
+        documents.extend(roots);
         let pairs = documents.iter().map(|(p, h)| (p.as_str(), h.as_str()));
         let mut index = openapi::index(pairs);
         aggregation::openapi_index(&shared, &mut index);
@@ -116,10 +121,24 @@ fn hash_of(shared: &Shared, source: &Source, group: &str, version: &str) -> Stri
     })
 }
 
+/// A document of what is above groups and versions: `/openapi/v3/apis/GROUP`, `/openapi/v3/version`.
+fn root(call: &Call, path: &str) -> Option<Document> {
+    let source = Source::new(call);
+    let document = openapi::documents(&source.registry, &source.schemas).remove(path)?;
+    let json = document.to_string();
+    Some(Document {
+        etag: hash(json.as_bytes()),
+        json: json.into(),
+    })
+}
+
 /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
 async fn part(call: &Call, path: &str) -> Option<Response> {
     if let Some(remote) = aggregation::openapi_of(call, path) {
         return Some(aggregation::answer(call, &remote, crate::body::empty()).await);
+    }
+    if let Some(document) = root(call, path) {
+        return Some(document.answer(call, respond::JSON));
     }
     let parts: Vec<&str> = path.split('/').collect();
     let (group, version) = match parts[..] {

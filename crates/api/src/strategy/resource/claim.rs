@@ -66,6 +66,10 @@ impl Strategy for ResourceClaim {
         errs
     }
 
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> Vec<Column> {
         vec![
             table::name(),
@@ -145,6 +149,10 @@ impl Strategy for ResourceClaimTemplate {
             errs.push(spec.invalid("field is immutable").showing(shown));
         }
         errs
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
     }
 
     fn columns(&self) -> Vec<Column> {

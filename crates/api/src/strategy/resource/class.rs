@@ -49,6 +49,10 @@ impl Strategy for DeviceClass {
         true
     }
 
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> Vec<Column> {
         vec![table::name(), table::age()]
     }
