@@ -38,6 +38,8 @@ pub(crate) struct Remote {
     pub address: SocketAddr,
     /// What its client certificate tells, when it showed one.
     pub certificate: x509::Shown,
+    /// Told when the connection is to end with the requests that are on it.
+    pub leave: tokio::sync::Notify,
 }
 
 /// A request that passed authentication, with everything later stages read.
@@ -140,6 +142,13 @@ pub(crate) async fn handle(
     peer: Peer,
 ) -> Response {
     let audit = audit_id(&request);
+    if let Peer::Remote(remote) = &peer
+        && shared.goaway_chance > 0.0
+        && request.version() == http::Version::HTTP_2
+        && rand::random::<f64>() < shared.goaway_chance
+    {
+        remote.leave.notify_one();
+    }
     let accepted = request
         .headers()
         .get(header::ACCEPT)

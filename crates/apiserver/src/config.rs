@@ -1,15 +1,15 @@
 //! What an API server needs to be told.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use knarr_api::Registry;
-use knarr_store::Store;
+use knarr_store::{Store, Transformer};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::{
-    AuditConfig, AuthenticationConfig, AuthorizationConfig, FlowConfig, ProxyClient, TokenConfig,
-    UserInfo,
+    AuditConfig, AuthenticationConfig, AuthorizationConfig, FlowConfig, ProxyClient, TlsOptions,
+    TokenConfig, UserInfo,
 };
 
 /// Everything an API server starts from. [`Config::new`] fills in what has a usual value.
@@ -39,6 +39,12 @@ pub struct Config {
     pub audit: AuditConfig,
     /// How many requests are worked on at a time.
     pub flow: FlowConfig,
+    /// Certificates by name, versions, ciphers.
+    pub tls: TlsOptions,
+    /// How likely a request over HTTP/2 ends its connection, so that clients spread over servers; 0 to 0.02.
+    pub goaway_chance: f64,
+    /// What the store encrypts with, when it does.
+    pub encryption: Option<Arc<dyn Transformer>>,
     /// How to reach kubelets; without it logs, exec and the other node proxies answer 503.
     pub kubelet: Option<KubeletClient>,
     /// Which admission plugins are on beyond or without the default ones.
@@ -96,6 +102,9 @@ impl Config {
             authorization: AuthorizationConfig::default(),
             audit: AuditConfig::default(),
             flow: FlowConfig::default(),
+            tls: TlsOptions::default(),
+            goaway_chance: 0.0,
+            encryption: None,
             kubelet: None,
             admission: AdmissionConfig::default(),
             old_versions: true,

@@ -35,6 +35,7 @@ mod route;
 mod selector;
 mod serve;
 mod server;
+mod tls;
 mod user;
 mod webhook;
 
@@ -58,6 +59,7 @@ pub use flow::FlowConfig;
 pub use heads::head_of;
 pub use serve::Tls;
 pub use server::{ApiServer, StartError};
+pub use tls::{Sni, TlsOptions};
 pub use user::UserInfo;
 
 use knarr_api::Status;

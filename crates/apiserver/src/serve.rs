@@ -5,15 +5,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    authn::x509,
     chain::{self, Peer, Remote},
     server::Shared,
+    tls,
 };
 
 /// How long a client may take for its handshake.
@@ -30,9 +29,9 @@ pub struct Tls {
 pub(crate) async fn run(
     shared: Arc<Shared>,
     listener: TcpListener,
-    tls: Tls,
+    shown: Tls,
 ) -> Result<(), rustls::Error> {
-    let acceptor = TlsAcceptor::from(Arc::new(server_config(&shared, tls)?));
+    let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&shared, shown)?));
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return Ok(()),
@@ -52,17 +51,6 @@ pub(crate) async fn run(
     }
 }
 
-fn server_config(shared: &Shared, tls: Tls) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?;
-    let listener = x509::Listener::new(&shared.client_cas, provider);
-    let builder = builder.with_client_cert_verifier(Arc::new(listener));
-    let mut config = builder.with_single_cert(tls.certificates, tls.key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
 async fn connection(
     shared: Arc<Shared>,
     acceptor: TlsAcceptor,
@@ -76,10 +64,12 @@ async fn connection(
         Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
     };
     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = Peer::Remote(Arc::new(Remote {
+    let remote = Arc::new(Remote {
         address,
         certificate: shared.authorities.load().judge(shown),
-    }));
+        leave: tokio::sync::Notify::new(),
+    });
+    let peer = Peer::Remote(remote.clone());
     let stop = shared.stop.clone();
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
         let (shared, peer) = (shared.clone(), peer.clone());
@@ -97,7 +87,12 @@ async fn connection(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = remote.leave.notified() => {}
+            }
+        } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -14,16 +14,16 @@ use http::Request;
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use knarr_api::{Registry, schema::Schemas};
-use knarr_store::Store;
+use knarr_store::{Store, Transformer};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, ExtensionAuthentication, Tls, UserInfo,
+    Config, ExtensionAuthentication, Tls, TlsOptions, UserInfo,
     admission::{Addresses, Admission, Enabled},
     aggregation::{self, Aggregator},
     audit::Audit,
-    authn::{Authenticators, token::Tokens, x509::Authorities},
+    authn::{Authenticators, reload, token::Tokens, x509::Authorities},
     authz::Authorizer,
     body::Response,
     chain::{self, Peer},
@@ -84,6 +84,9 @@ pub(crate) struct Shared {
     pub advertise: Option<std::net::SocketAddr>,
     pub client_cas: Vec<rustls_pki_types::CertificateDer<'static>>,
     pub request_timeout: Duration,
+    pub tls: TlsOptions,
+    pub goaway_chance: f64,
+    pub encryption: Option<Arc<dyn Transformer>>,
     pub metrics: Metrics,
     pub health: Health,
     /// How long the server goes on after it has said that it is not ready any more.
@@ -96,6 +99,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether an object must be written though nothing changes, so that it is kept with today's key.
+    pub fn is_stale(&self, key: &str) -> bool {
+        self.encryption.as_ref().is_some_and(|e| e.stale(key))
+    }
+
     /// Audiences that tokens for this server name.
     pub fn audiences(&self) -> &[String] {
         self.tokens.as_ref().map_or(&[], |t| &t.audiences)
@@ -134,6 +142,7 @@ impl ApiServer {
         let proxies = proxies.map_or_else(Vec::new, |p| p.cas.clone());
         let authorities =
             Authorities::new(&config.client_cas, &proxies).map_err(StartError::Authorities)?;
+        let file = config.authentication.file.clone();
         let authenticators = Authenticators::new(config.authentication, config.static_tokens)
             .await
             .map_err(StartError::Authentication)?;
@@ -142,6 +151,15 @@ impl ApiServer {
             .map_err(StartError::Audit)?;
         let flow = Arc::new(Flow::new(&config.flow, &config.store));
         Flow::follow(&flow, &config.store, &stop, &tasks);
+        let file = match file {
+            Some(file) => {
+                let (text, parsed) = reload::first(&file).map_err(StartError::Authentication)?;
+                let taken = authenticators.reconfigure(parsed);
+                taken.map_err(StartError::Authentication)?;
+                Some((file, text))
+            }
+            None => None,
+        };
         let admission = Admission::new(plugins, &config.store, &stop, &tasks);
         let webhooks = Clients::new(config.store.clone());
         let addresses = Addresses::new(config.service_cidrs.clone(), config.node_ports);
@@ -168,6 +186,9 @@ impl ApiServer {
             advertise: config.advertise,
             client_cas: config.client_cas,
             request_timeout: config.request_timeout,
+            tls: config.tls,
+            goaway_chance: config.goaway_chance,
+            encryption: config.encryption,
             metrics: Metrics::default(),
             health: Health::default(),
             shutdown_delay: config.shutdown_delay,
@@ -179,6 +200,9 @@ impl ApiServer {
             .await
             .map_err(StartError::Defaults)?;
         expire::start(&shared);
+        if let Some((file, text)) = file {
+            reload::follow(&shared, file, text);
+        }
         aggregation::start(&shared);
         Ok(ApiServer(shared))
     }

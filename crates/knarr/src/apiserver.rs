@@ -28,6 +28,8 @@ pub struct Options {
     etcd: crate::etcd::Flags,
     #[command(flatten)]
     plugins: crate::plugins::Flags,
+    #[command(flatten)]
+    security: crate::security::Flags,
 }
 
 pub async fn run(paths: Paths, options: Options) -> Result<()> {
@@ -43,6 +45,7 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
             legacy_api_versions: options.legacy_api_versions,
             etcd: options.etcd.options(),
             admission: options.plugins.config(),
+            security: options.security,
         },
     )
     .await?;

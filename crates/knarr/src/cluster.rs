@@ -306,6 +306,7 @@ fn plane_options(options: &Options, settings: &Settings) -> control_plane::Optio
         legacy_api_versions: options.legacy_api_versions,
         etcd: None,
         admission: Default::default(),
+        security: crate::security::Flags::default(),
     }
 }
 

@@ -1,20 +1,23 @@
 //! Store, certificates and API server: what `knarr up` and `knarr apiserver` share.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use knarr_api::{Registry, builtin};
 use knarr_apiserver::{
-    AdmissionConfig, ApiServer, Config, ExtensionAuthentication, KubeletClient, ProxyClient, Tls,
-    TokenConfig, UserInfo,
+    AdmissionConfig, ApiServer, Config, ExtensionAuthentication, FrontProxy, KubeletClient,
+    ProxyClient, Tls, TokenConfig, UserInfo,
 };
 use knarr_bootstrap::{
     addons, files,
     kubeconfig::Entry,
     pki::{Names, Pair, Pki},
 };
-use knarr_store::Store;
+use knarr_store::{Store, Transformer};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::net::TcpListener;
 
@@ -34,6 +37,8 @@ pub struct Options {
     pub etcd: Option<knarr_store::EtcdOptions>,
     /// Which admission plugins are on.
     pub admission: AdmissionConfig,
+    /// Authentication, authorization, audit, encryption.
+    pub security: crate::security::Flags,
 }
 
 /// A running control plane.
@@ -50,10 +55,25 @@ impl ControlPlane {
         let pki = Pki::load_or_create(&paths.pki(), &names(options)).context("certificates")?;
         let registry = builtin::registry();
         let heads = knarr_apiserver::head_of(&registry);
+        let encryption = options.security.encryption(&registry)?;
+        let keyring = encryption
+            .as_ref()
+            .map(|e| e.keyring.clone() as Arc<dyn Transformer>);
         let store = match &options.etcd {
-            Some(etcd) => Store::connect(etcd.clone(), heads).await?,
-            None => Store::open(knarr_store::Options::new(&paths.store()), heads).await?,
+            Some(etcd) => {
+                let mut etcd = etcd.clone();
+                etcd.transformer = keyring.clone();
+                Store::connect(etcd, heads).await?
+            }
+            None => {
+                let mut embedded = knarr_store::Options::new(&paths.store());
+                embedded.transformer = keyring.clone();
+                Store::open(embedded, heads).await?
+            }
         };
+        if let Some(encryption) = &encryption {
+            crate::security::follow(encryption, &store);
+        }
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.port));
         let listener = TcpListener::bind(any).await.with_context(|| {
             format!(
@@ -62,10 +82,15 @@ impl ControlPlane {
             )
         })?;
         let port = listener.local_addr()?.port();
-        let api = ApiServer::new(config(options, &pki, store.clone(), registry, port)?).await?;
-        let tls = Tls {
-            certificates: certificates(&pki.apiserver)?,
-            key: key(&pki.apiserver)?,
+        let mut config = config(options, &pki, store.clone(), registry, port)?;
+        config.encryption = keyring;
+        let api = ApiServer::new(config).await?;
+        let tls = match options.security.serving()? {
+            Some(tls) => tls,
+            None => Tls {
+                certificates: certificates(&pki.apiserver)?,
+                key: key(&pki.apiserver)?,
+            },
         };
         let serving = api.clone();
         tokio::spawn(async move {
@@ -161,6 +186,18 @@ fn config(
         key: key(&pki.apiserver_kubelet_client)?,
         cas: vec![ca],
     });
+    // Servers of other API groups and proxies of users' own are told apart by their authority.
+    let front_proxy = CertificateDer::from_pem_slice(pki.front_proxy_ca.as_bytes())
+        .map_err(|e| anyhow::anyhow!("front-proxy-ca.crt: {e}"))?;
+    config.authentication.front_proxy = Some(FrontProxy {
+        cas: vec![front_proxy],
+        allowed_names: vec!["front-proxy-client".into()],
+        username_headers: vec!["x-remote-user".into()],
+        uid_headers: vec!["x-remote-uid".into()],
+        group_headers: vec!["x-remote-group".into()],
+        extra_prefixes: vec!["x-remote-extra-".into()],
+    });
+    options.security.apply(&mut config)?;
     Ok(config)
 }
 

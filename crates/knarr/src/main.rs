@@ -17,6 +17,7 @@ mod plugins;
 mod preflight;
 mod progress;
 mod registries;
+mod security;
 mod status;
 mod up;
 

@@ -21,4 +21,11 @@ pub trait Transformer: Send + Sync + Debug {
     /// # Errors
     /// One line that says why they cannot be read, such as a key that is missing.
     fn open(&self, key: &str, kept: &[u8]) -> Result<Option<Bytes>, String>;
+
+    /// Whether what is kept for `key` should be written anew though it would not change: it is sealed otherwise than
+    /// it would be sealed now.
+    fn stale(&self, key: &str) -> bool {
+        let _ = key;
+        false
+    }
 }

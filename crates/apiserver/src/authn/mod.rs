@@ -7,6 +7,7 @@ mod front_proxy;
 pub mod impersonate;
 pub mod jwt;
 mod legacy;
+pub mod reload;
 pub mod static_tokens;
 pub mod token;
 mod webhook;

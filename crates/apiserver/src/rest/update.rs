@@ -291,7 +291,7 @@ async fn commit(
     let head = meta::head(target, &object);
     meta::of(&mut object).remove("resourceVersion");
     let value = Encoded::new(&object).map_err(refused)?;
-    if value.at_revision(current.revision) == current.json {
+    if value.at_revision(current.revision) == current.json && !call.shared.is_stale(&current.key) {
         return Ok(current.clone());
     }
     let ends = ends_deletion(target, &object);

@@ -19,6 +19,7 @@ use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 
 pub mod hook;
 pub mod request;
+pub mod site;
 
 pub struct Server {
     pub api: ApiServer,
@@ -182,6 +183,17 @@ impl Server {
         )
     }
 
+    /// A kubeconfig for this server with a client certificate of another one's authority.
+    pub fn kubeconfig_of(&self, other: &Server, user: &str, groups: &[&str]) -> String {
+        let purpose = ExtendedKeyUsagePurpose::ClientAuth;
+        let (certificate, key) = other.authority.issue(user, groups, &[], purpose);
+        self.kubeconfig_with(&format!(
+            "client-certificate-data: {}, client-key-data: {}",
+            STANDARD.encode(certificate.pem()),
+            STANDARD.encode(key.serialize_pem())
+        ))
+    }
+
     async fn client_of(kubeconfig: &str) -> kube::Client {
         let parsed = Kubeconfig::from_yaml(kubeconfig).unwrap();
         let mut config =
@@ -202,6 +214,16 @@ impl Server {
         self.client("admin", &["system:masters"]).await
     }
 
+    /// Over HTTPS, without credentials.
+    pub async fn nobody(&self) -> kube::Client {
+        Self::client_of(&self.kubeconfig_with("")).await
+    }
+
+    /// The authority of clients and servers.
+    pub fn ca(&self) -> rustls_pki_types::CertificateDer<'static> {
+        self.authority.certificate.der().clone()
+    }
+
     /// Over HTTPS, with a bearer token.
     pub async fn bearer(&self, token: &str) -> kube::Client {
         Self::client_of(&self.kubeconfig_with(&format!("token: {token}"))).await
@@ -213,4 +235,9 @@ impl Server {
         drop(self.api);
         self.store.close().await;
     }
+}
+
+/// A client by a kubeconfig.
+pub async fn client_of(kubeconfig: &str) -> kube::Client {
+    Server::client_of(kubeconfig).await
 }

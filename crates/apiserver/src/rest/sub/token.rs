@@ -45,7 +45,17 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
         .as_ref()
         .ok_or_else(respond::no_such_resource)?;
     check_identity(target, &request)?;
-    let seconds = check_seconds(&request)?;
+    let mut seconds = check_seconds(&request)?;
+    if let Some(most) = tokens
+        .max_seconds
+        .and_then(|m| i64::try_from(m).ok())
+        .filter(|m| *m < seconds)
+    {
+        let short =
+            format!("requested expiration of {seconds} seconds shortened to {most} seconds");
+        call.warn([short]);
+        seconds = most;
+    }
     let bound = bind(call, target, &account, &request)?;
     let audiences: Vec<String> = strings(&request["spec"]["audiences"]);
     let (token, lasts) = sign(tokens, audiences.clone(), seconds, bound)?;
@@ -194,7 +204,8 @@ fn sign(
     mut bound: Bound,
 ) -> Outcome<(String, i64)> {
     let own = audiences.is_empty() || audiences.iter().all(|a| tokens.audiences.contains(a));
-    let extended = seconds == PROJECTED_SECONDS && bound.pod.is_some() && own;
+    let extended =
+        seconds == PROJECTED_SECONDS && bound.pod.is_some() && own && !tokens.strict_expiration;
     let lasts = if extended { EXTENDED_SECONDS } else { seconds };
     if extended {
         bound.warnafter = u64::try_from(Timestamp::now().as_second() + seconds).ok();
