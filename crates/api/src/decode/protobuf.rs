@@ -17,7 +17,7 @@ use crate::{
 const MAGIC: &[u8] = b"k8s\0";
 
 /// Messages nest at most this deep, so that a small stack is enough.
-const MAX_DEPTH: usize = 250;
+const MAX_DEPTH: usize = 100;
 
 /// What a body says it is, and its message.
 #[derive(Debug, PartialEq)]
