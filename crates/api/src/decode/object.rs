@@ -88,6 +88,8 @@ pub fn empty(schema: &Struct) -> Map<String, Value> {
 }
 
 const MAX_STRICT_ERRORS: usize = 100;
+/// Structs in structs beyond this are refused: each takes a good part of a small stack.
+const MAX_STRUCTS: u32 = 220;
 
 enum Step<'a> {
     Field(&'a str),
@@ -100,6 +102,8 @@ struct Reader<'a> {
     path: Vec<Step<'a>>,
     /// The struct whose field is being read.
     owner: Option<&'a Struct>,
+    /// How many structs that one is in.
+    depth: u32,
     strict: Vec<String>,
     /// The first type error; reading goes on behind it, as a later syntax or format error wins.
     saved: Option<String>,
@@ -119,6 +123,7 @@ impl<'a> Reader<'a> {
             scan: Scanner::new(text),
             path: Vec::new(),
             owner: None,
+            depth: 0,
             strict: Vec::new(),
             saved: None,
         }
@@ -165,6 +170,10 @@ impl<'a> Reader<'a> {
         mut out: Map<String, Value>,
     ) -> Result<Map<String, Value>> {
         let outside = self.owner;
+        self.depth += 1;
+        if self.depth > MAX_STRUCTS {
+            return Err("exceeded max depth".into());
+        }
         let mut seen = Seen::default();
         let mut first = true;
         self.scan.enter()?;
@@ -192,6 +201,7 @@ impl<'a> Reader<'a> {
             self.path.pop();
         }
         self.owner = outside;
+        self.depth -= 1;
         fill(schema, &mut out);
         Ok(out)
     }
