@@ -3,12 +3,12 @@
 mod dictionary;
 mod frame;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 
 pub use frame::Headers;
@@ -21,6 +21,8 @@ const IN: usize = 256;
 const BLOCK: usize = 32 * 1024;
 /// Data larger than this goes in several frames.
 const MAX_DATA: usize = 32 * 1024;
+/// How long a peer may take to read what is left, and leave.
+const LINGER: Duration = Duration::from_secs(30);
 /// `CANCEL` of `RST_STREAM`.
 const CANCEL: u32 = 5;
 
@@ -125,8 +127,10 @@ where
     let (reader, writer) = tokio::io::split(io);
     let (frames, to_write) = mpsc::channel(OUT);
     let (streams, opened) = mpsc::channel(16);
-    tokio::spawn(write(writer, to_write));
+    let (gone, left) = oneshot::channel();
+    tokio::spawn(write(writer, to_write, left));
     tokio::spawn(async move {
+        let _gone: oneshot::Sender<()> = gone;
         if let Err(error) = read(reader, frames, streams).await {
             tracing::debug!(%error, "SPDY session ended");
         }
@@ -134,7 +138,13 @@ where
     opened
 }
 
-async fn write(mut io: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>) {
+/// Writes frames until nobody has more; then the peer may leave first, as clients lose what they have not read yet when the
+/// connection ends under them.
+async fn write(
+    mut io: impl AsyncWrite + Unpin,
+    mut frames: mpsc::Receiver<Frame>,
+    left: oneshot::Receiver<()>,
+) {
     let mut encoder = Encoder::default();
     let mut out = BytesMut::new();
     while let Some(frame) = frames.recv().await {
@@ -153,6 +163,7 @@ async fn write(mut io: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame
             return;
         }
     }
+    let _ = tokio::time::timeout(LINGER, left).await;
     let _ = io.shutdown().await;
 }
 
