@@ -1,9 +1,10 @@
 //! The compiler of CEL that strategies check expressions of policies, webhooks and devices with.
 
 use knarr_api::strategy::expressions::{Compiler, Expression, Expressions, Use, Wrong};
-use knarr_cel::{Env, Type};
-
-use crate::admission::cel::{self, Scope};
+use knarr_cel::{
+    Env, Type,
+    admission::{self as cel, Scope},
+};
 
 /// The compiler of this server.
 pub(crate) fn compiler() -> Expressions {

@@ -18,6 +18,7 @@
 //! No expression and no value makes this crate panic, overflow the stack or run without an end.
 
 mod activation;
+pub mod admission;
 mod ast;
 pub mod authorizer;
 pub mod budget;

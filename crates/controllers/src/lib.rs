@@ -16,6 +16,7 @@ pub mod namespace;
 pub mod node;
 pub mod owner;
 pub mod pod;
+pub mod policy_types;
 pub mod replicaset;
 pub mod root_ca;
 pub mod service_account;
@@ -59,6 +60,7 @@ pub async fn run(informers: Informers, config: Config) {
     all.spawn(namespace::run(informers.clone()));
     all.spawn(service_account::run(informers.clone()));
     all.spawn(root_ca::run(informers.clone(), config.root_ca));
+    all.spawn(policy_types::run(informers.clone()));
     all.spawn(gc::run(informers.clone()));
     all.spawn(node::addresses::run(
         informers.clone(),

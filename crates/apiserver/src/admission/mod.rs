@@ -45,7 +45,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) use addresses::{Addresses, Lease};
 pub(crate) use attributes::{Attributes, Operation, Options};
 pub(crate) use plugins::{Enabled, Plugin};
-pub(crate) use policies::env as cel;
 pub(crate) use priority::may_delete;
 pub(crate) use reinvocation::Reinvocation;
 

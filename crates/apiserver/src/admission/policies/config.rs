@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use knarr_cel::{Program, Type};
+use knarr_cel::{
+    Program, Type,
+    admission::{self as env, Scope},
+};
 use serde_json::Value;
 
-use super::{
-    super::webhook::config::{Rule, Selector, selector},
-    env::{self, Scope},
-};
+use super::super::webhook::config::{Rule, Selector, selector};
 
 /// An expression and its program, or why there is none.
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 mod authz;
 pub(crate) mod conditions;
 pub(crate) mod config;
-pub(crate) mod env;
 mod index;
 mod made;
 mod matching;

@@ -1,13 +1,15 @@
-//! What expressions of admission may name, and of which types it is.
+//! Expressions of admission: what those of policies and webhooks may name, and of which types it is.
 
 use std::collections::BTreeMap;
 
-use knarr_cel::{CompileErrors, Env, Program, Type, compile};
+use crate::{CompileErrors, Env, Program, Type, compile};
 
 /// Which of the variables there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Scope {
+pub struct Scope {
+    /// `params`
     pub params: bool,
+    /// `authorizer`
     pub authorizer: bool,
     /// `Object{}` and `JSONPatch{}` can be made.
     pub mutation: bool,
@@ -89,7 +91,7 @@ fn namespace() -> Type {
 }
 
 /// The environment of an expression, with the types of the variables before it.
-pub(crate) fn environment(scope: Scope, variables: &BTreeMap<String, Type>) -> Env {
+pub fn environment(scope: Scope, variables: &BTreeMap<String, Type>) -> Env {
     let mut env = Env::new()
         .with("object", Type::Dyn)
         .with("oldObject", Type::Dyn)
@@ -118,7 +120,7 @@ pub(crate) fn environment(scope: Scope, variables: &BTreeMap<String, Type>) -> E
 }
 
 /// The types of variables that may refer to those before them; what does not compile may be of any type.
-pub(crate) fn variable_types<'v>(
+pub fn variable_types<'v>(
     scope: Scope,
     variables: impl IntoIterator<Item = (&'v str, &'v str)>,
 ) -> BTreeMap<String, Type> {
@@ -135,7 +137,7 @@ pub(crate) fn variable_types<'v>(
 ///
 /// # Errors
 /// What is wrong with it, worded as the original words it.
-pub(crate) fn compiled(text: &str, env: &Env, wanted: &[Type]) -> Result<Program, String> {
+pub fn compiled(text: &str, env: &Env, wanted: &[Type]) -> Result<Program, String> {
     let failed = |errors: CompileErrors| format!("compilation failed: {errors}");
     let program = compile(text, env).map_err(failed)?;
     let found = program.result_type();
@@ -159,11 +161,11 @@ fn shown(ty: &Type) -> String {
 }
 
 /// What a mutation's expressions give.
-pub(crate) fn apply_configuration() -> Type {
+pub fn apply_configuration() -> Type {
     Type::object("Object", BTreeMap::new())
 }
 
 /// The same for `patchType: JSONPatch`.
-pub(crate) fn json_patches() -> Type {
+pub fn json_patches() -> Type {
     Type::list(Type::object("JSONPatch", BTreeMap::new()))
 }
