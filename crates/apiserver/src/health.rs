@@ -86,6 +86,7 @@ fn check(shared: &Shared, name: &str) -> Result<(), String> {
         "etcd" | "etcd-readiness" if shared.stop.is_cancelled() => {
             Err("the store is closed".into())
         }
+        "etcd" | "etcd-readiness" => shared.store.trouble().map_or(Ok(()), Err),
         _ => Ok(()),
     }
 }

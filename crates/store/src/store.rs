@@ -65,6 +65,11 @@ impl Store {
         self.engine.catch_up().await
     }
 
+    /// Why the engine cannot be reached at the moment, as far as is known; `None` when it can.
+    pub fn trouble(&self) -> Option<String> {
+        self.engine.trouble()
+    }
+
     /// Does one write. When this returns `Ok`, it is durable, and readers and watchers have it. A delete returns the last
     /// state with the delete's revision in its bytes. Dropping the future does not take the write back.
     pub async fn write(&self, write: Write) -> Result<Arc<Stored>, WriteError> {

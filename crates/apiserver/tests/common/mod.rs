@@ -89,16 +89,20 @@ impl Server {
 
     /// The same with a configuration that `change` has seen.
     pub async fn start_with(dir: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        let options = Options::new(&dir.join("store"));
+        let heads = knarr_apiserver::head_of(&knarr_api::builtin::registry());
+        let store = Store::open(options, heads).await.unwrap();
+        Self::start_on(store, change).await
+    }
+
+    /// Starts a server on a store that is open.
+    pub async fn start_on(store: Store, change: impl FnOnce(&mut Config)) -> Self {
         crypto();
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .unwrap();
         let address = listener.local_addr().unwrap();
         let registry = knarr_api::builtin::registry();
-        let options = Options::new(&dir.join("store"));
-        let store = Store::open(options, knarr_apiserver::head_of(&registry))
-            .await
-            .unwrap();
         let authority = Authority::new();
         let mut config = Config::new(
             store.clone(),

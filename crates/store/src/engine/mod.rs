@@ -17,6 +17,9 @@ pub(crate) trait Engine: Send + Sync {
     /// Waits until the read model has every write that anybody, on this server or another, was told of before the call.
     fn catch_up(&self) -> BoxFuture<'_, Result<(), Unavailable>>;
 
+    /// Why the engine cannot be reached at the moment, as far as is known; `None` when it can.
+    fn trouble(&self) -> Option<String>;
+
     /// Finishes what was begun and leaves everything in order for the next open. Later writes fail.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -79,6 +79,10 @@ impl Engine for Embedded {
         Box::pin(ready(Ok(())))
     }
 
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         let (reply, done) = oneshot::channel();
         let asked = self.jobs.send(Job::Close(reply)).is_ok();

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -54,6 +55,8 @@ pub(super) struct Feed {
     pub stop: CancellationToken,
     /// Etcd knows less than the model: it was restored from a backup.
     pub went_back: Arc<Notify>,
+    /// Why the watch is down, when it is.
+    pub trouble: Arc<Mutex<Option<String>>>,
 }
 
 /// Why a watch ended.
@@ -72,6 +75,7 @@ impl Feed {
                 End::Stopped => return,
                 End::Broken(status) => {
                     tracing::info!(why = status.message(), "watch of etcd is opened again");
+                    *self.trouble.lock() = Some(status.message().to_owned());
                     self.cluster.avoid_current();
                 }
                 End::Compacted => self.start_over().await,
@@ -115,7 +119,9 @@ impl Feed {
             if response.canceled {
                 return End::Broken(Status::unavailable(response.cancel_reason));
             }
-            if !response.created {
+            if response.created {
+                *self.trouble.lock() = None;
+            } else {
                 self.take(response);
             }
         }

@@ -21,6 +21,7 @@ mod value;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -89,6 +90,8 @@ pub(crate) struct Etcd {
     keys: Keys,
     newest: Newest,
     went_back: Arc<Notify>,
+    /// Why the watch is down, when it is.
+    trouble: Arc<Mutex<Option<String>>>,
     ticking: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     /// Stops the tasks when the last clone of the store goes.
@@ -132,6 +135,7 @@ impl Etcd {
     ) -> Etcd {
         let stop = CancellationToken::new();
         let went_back = Arc::new(Notify::new());
+        let trouble: Arc<Mutex<Option<String>>> = Arc::default();
         let feed = Feed {
             cluster: cluster.clone(),
             model: model.clone(),
@@ -139,6 +143,7 @@ impl Etcd {
             values: values.clone(),
             stop: stop.clone(),
             went_back: went_back.clone(),
+            trouble: trouble.clone(),
         };
         tokio::spawn(feed.run());
         if !options.compaction_interval.is_zero() {
@@ -154,6 +159,7 @@ impl Etcd {
             keys,
             newest,
             went_back,
+            trouble,
             ticking: tokio::sync::Mutex::default(),
             _guard: stop.clone().drop_guard(),
             stop,
@@ -253,6 +259,10 @@ impl Engine for Etcd {
             }
             self.reach(newest, true).await
         })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
