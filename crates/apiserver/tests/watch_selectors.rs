@@ -139,17 +139,18 @@ async fn follow(
 
 async fn run(client: &kube::Client, namespace: &str, steps: &[Step]) {
     let pods = format!("/api/v1/namespaces/{namespace}/pods");
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let api: &Api<Pod> = &Api::namespaced(client.clone(), namespace);
     let mut starts = Vec::new();
     for part in steps.split_inclusive(|step| matches!(step, Step::Settle)) {
         // All at once, so that writers meet, and lists are taken in between.
         let acts = join_all(part.iter().map(|step| act(client, &pods, step)));
-        let lists =
-            join_all(SELECTORS.map(|selectors| async { (selectors, list(&api, selectors).await) }));
+        let lists = join_all(
+            SELECTORS.map(|selectors| async move { (selectors, list(api, selectors).await) }),
+        );
         starts.extend(tokio::join!(acts, lists).1);
     }
     let mut followers = Vec::new();
-    let ends = join_all(SELECTORS.map(|selectors| list(&api, selectors))).await;
+    let ends = join_all(SELECTORS.map(|selectors| list(api, selectors))).await;
     for (selectors, from) in starts {
         let at = SELECTORS.iter().position(|s| *s == selectors).unwrap();
         followers.push(follow(api.clone(), selectors, from, ends[at].0.clone()));
