@@ -64,6 +64,8 @@ pub struct AdmissionConfig {
     pub enable: Vec<String>,
     /// `--disable-admission-plugins`
     pub disable: Vec<String>,
+    /// `--admission-control-config-file`: settings of PodSecurity and EventRateLimit.
+    pub config_file: Option<std::path::PathBuf>,
 }
 
 /// Authorities, as PEM; empty ones are not told.

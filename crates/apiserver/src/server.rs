@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, ExtensionAuthentication, Tls, TlsOptions, UserInfo,
-    admission::{Addresses, Admission, Enabled},
+    admission::{Addresses, Admission, Enabled, Settings},
     aggregation::{self, Aggregator},
     audit::Audit,
     authn::{Authenticators, reload, token::Tokens, x509::Authorities},
@@ -133,6 +133,9 @@ impl ApiServer {
         let kubelets = Kubelets::new(config.kubelet).map_err(StartError::KubeletClient)?;
         let plugins = Enabled::new(&config.admission.enable, &config.admission.disable)
             .map_err(StartError::Admission)?;
+        let file = config.admission.config_file.as_deref();
+        let settings = file.map(Settings::read).transpose();
+        let settings = settings.map_err(StartError::Admission)?.unwrap_or_default();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let authorizer = Authorizer::new(config.authorization, &config.store, &stop, &tasks)
@@ -160,7 +163,7 @@ impl ApiServer {
             }
             None => None,
         };
-        let admission = Admission::new(plugins, &config.store, &stop, &tasks);
+        let admission = Admission::new(plugins, settings, &config.store, &stop, &tasks);
         let webhooks = Clients::new(config.store.clone());
         let addresses = Addresses::new(config.service_cidrs.clone(), config.node_ports);
         addresses.repair(&config.store);

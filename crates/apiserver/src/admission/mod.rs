@@ -9,7 +9,9 @@ mod addresses;
 mod amounts;
 mod attributes;
 mod certificates;
+mod config;
 mod escalation;
+mod events;
 mod images;
 mod ingressclass;
 pub(crate) mod ipaddress;
@@ -44,6 +46,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use addresses::{Addresses, Lease};
 pub(crate) use attributes::{Attributes, Operation, Options};
+pub(crate) use config::Settings;
 pub(crate) use plugins::{Enabled, Plugin};
 pub(crate) use priority::may_delete;
 pub(crate) use reinvocation::Reinvocation;
@@ -56,12 +59,14 @@ pub(crate) struct Admission {
     pub hooks: Arc<webhook::Hooks>,
     pub policies: Arc<policies::Policies>,
     pub ledger: quota::Ledger,
+    pub settings: Settings,
 }
 
 impl Admission {
     /// Reads the configurations of webhooks and follows them until `stop`.
     pub fn new(
         enabled: Enabled,
+        settings: Settings,
         store: &Store,
         stop: &CancellationToken,
         tasks: &TaskTracker,
@@ -71,6 +76,7 @@ impl Admission {
             hooks: webhook::Hooks::new(store, stop, tasks),
             policies: policies::Policies::new(store, stop, tasks),
             ledger: quota::Ledger::default(),
+            settings,
         }
     }
 }
@@ -218,6 +224,9 @@ async fn plugins_validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
             certificates_validate(a, object, resource, subresource).await?;
         }
         _ => {}
+    }
+    if on(Plugin::EventRateLimit) {
+        events::validate(a, object)?;
     }
     if on(Plugin::PodSecurity) && !a.is_of("", "pods") {
         podsecurity::validate(a, object)?;

@@ -16,6 +16,7 @@ pub(crate) enum Plugin {
     Priority,
     DefaultTolerationSeconds,
     PodTolerationRestriction,
+    EventRateLimit,
     ExtendedResourceToleration,
     DefaultStorageClass,
     StorageObjectInUseProtection,
@@ -40,7 +41,7 @@ pub(crate) enum Plugin {
 use Plugin::*;
 
 /// Every plugin with its name in flags, and whether it is on unless someone says otherwise.
-const ALL: [(Plugin, &str, bool); 32] = [
+const ALL: [(Plugin, &str, bool); 33] = [
     (AlwaysAdmit, "AlwaysAdmit", false),
     (NamespaceLifecycle, "NamespaceLifecycle", true),
     (
@@ -59,6 +60,7 @@ const ALL: [(Plugin, &str, bool); 32] = [
     (Priority, "Priority", true),
     (DefaultTolerationSeconds, "DefaultTolerationSeconds", true),
     (PodTolerationRestriction, "PodTolerationRestriction", false),
+    (EventRateLimit, "EventRateLimit", false),
     (
         ExtendedResourceToleration,
         "ExtendedResourceToleration",

@@ -31,6 +31,57 @@ const IGNORED: [&str; 8] = [
     "status",
 ];
 
+/// What holds where a namespace says nothing, and who is not judged.
+#[derive(Default)]
+pub(crate) struct Settings {
+    defaults: Policy,
+    usernames: Vec<String>,
+    runtime_classes: Vec<String>,
+    namespaces: Vec<String>,
+}
+
+impl Settings {
+    /// From a `PodSecurityConfiguration`.
+    ///
+    /// # Errors
+    /// For a level or version that is none.
+    pub fn of(configuration: &Value) -> Result<Self, String> {
+        let defaults = &configuration["defaults"];
+        let (defaults, errors) = Policy::of(Policy::default(), |label| {
+            defaults[label.strip_prefix(ANNOTATION)?].as_str()
+        });
+        if !errors.is_empty() {
+            return Err(knarr_api::field::aggregate(&errors));
+        }
+        let names = |key: &str| -> Vec<String> {
+            let list = configuration["exemptions"][key].as_array();
+            let list = list.into_iter().flatten().filter_map(Value::as_str);
+            list.map(str::to_owned).collect()
+        };
+        Ok(Settings {
+            defaults,
+            usernames: names("usernames"),
+            runtime_classes: names("runtimeClasses"),
+            namespaces: names("namespaces"),
+        })
+    }
+
+    /// Why a request is not judged.
+    fn exempts(&self, a: &Attributes<'_>, pod: Option<&Value>) -> Option<&'static str> {
+        let has = |list: &[String], name: &str| list.iter().any(|n| n == name);
+        let class = pod.and_then(|pod| pod["spec"]["runtimeClassName"].as_str());
+        if has(&self.namespaces, a.namespace()) {
+            Some("namespace")
+        } else if has(&self.usernames, &a.call.user.name) {
+            Some("user")
+        } else if class.is_some_and(|class| has(&self.runtime_classes, class)) {
+            Some("runtimeClass")
+        } else {
+            None
+        }
+    }
+}
+
 /// Where objects of a kind have their pods' metadata and spec; none for kinds without pods.
 fn template(group: &str, resource: &str) -> Option<&'static str> {
     Some(match (group, resource) {
@@ -61,6 +112,11 @@ pub fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     if passes {
         return Ok(());
     }
+    let settings = &a.call.shared.admission.settings.pod_security;
+    if let Some(why) = settings.exempts(a, object.pointer(path)) {
+        a.call.annotate(&format!("{ANNOTATION}exempt"), why);
+        return Ok(());
+    }
     let key = format!("/registry/namespaces/{}", a.namespace());
     let Some(stored) = a.call.shared.store.get(&key) else {
         let why = format!("failed to lookup namespace {}", a.namespace());
@@ -73,8 +129,8 @@ pub fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     // Most namespaces say nothing.
     let labels = &stored.head.labels;
     let (policy, errors) = match labels.iter().any(|(key, _)| key.starts_with(ANNOTATION)) {
-        true => Policy::of(|label| stored.head.label(label)),
-        false => Default::default(),
+        true => Policy::of(settings.defaults, |label| stored.head.label(label)),
+        false => (settings.defaults, Vec::new()),
     };
     if errors.is_empty() && policy.is_privileged() {
         if is_pod {
@@ -184,8 +240,10 @@ fn is_significant(pod: &Value, old: &Value) -> bool {
 }
 
 fn namespace(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
-    let (new, errors) = policy_of(object);
-    let old = a.old.map(policy_of);
+    let settings = &a.call.shared.admission.settings.pod_security;
+    let of = |namespace: &Value| policy_of(settings.defaults, namespace);
+    let (new, errors) = of(object);
+    let old = a.old.map(of);
     let known = old.as_ref().is_some_and(|(_, before)| *before == errors);
     if !errors.is_empty() && !known {
         let name = a.shown_name(object);
@@ -193,15 +251,16 @@ fn namespace(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     }
     if let Some((old, _)) = old
         && new.enforce.is_stricter_than(&old.enforce)
+        && !settings.namespaces.iter().any(|n| n == a.name())
     {
         a.call.warn(check_existing(a, new.enforce));
     }
     Ok(())
 }
 
-fn policy_of(namespace: &Value) -> (Policy, knarr_api::field::Errors) {
+fn policy_of(default: Policy, namespace: &Value) -> (Policy, knarr_api::field::Errors) {
     let labels = &namespace["metadata"]["labels"];
-    Policy::of(|label| labels.get(label).and_then(Value::as_str))
+    Policy::of(default, |label| labels.get(label).and_then(Value::as_str))
 }
 
 /// Which pods of the namespace would not be let in any more: one warning per kind of violation.

@@ -82,9 +82,13 @@ fn version(text: &str) -> Option<Version> {
 
 impl Policy {
     /// From labels. What cannot be read counts as strict where pods are refused and as nothing where they are not.
-    pub fn of<'a>(label: impl Fn(&str) -> Option<&'a str>) -> (Self, field::Errors) {
+    /// Where they say nothing, `default` holds.
+    pub fn of<'a>(
+        default: Policy,
+        label: impl Fn(&str) -> Option<&'a str>,
+    ) -> (Self, field::Errors) {
         let mut errors = field::Errors::new();
-        let mut policy = Policy::default();
+        let mut policy = default;
         let given = |what: &str| label(&format!("{PREFIX}{what}"));
         let mut bad = |what: &str, value: &str, why: &str| {
             let path = field::Path::new("metadata").child("labels");
@@ -154,7 +158,7 @@ mod tests {
     use super::*;
 
     fn policy(labels: &[(&str, &str)]) -> (String, usize) {
-        let (policy, errors) = Policy::of(|key| {
+        let (policy, errors) = Policy::of(Policy::default(), |key| {
             let name = key.strip_prefix(PREFIX)?;
             labels.iter().find(|(k, _)| *k == name).map(|(_, v)| *v)
         });
