@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::{Cluster, eventually};
 use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingAdmissionPolicy,
     apps::v1::{Deployment, ReplicaSet},
     core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
@@ -464,4 +465,32 @@ async fn a_silent_node_loses_its_pods() {
             .is_none_or(Vec::is_empty)
     };
     cluster.until(&nodes, "n1", "without taints", clean).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_are_told_what_does_not_fit_their_types() {
+    let cluster = Cluster::start(Config::default()).await;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
+    let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}]);
+    let policy = json!({"metadata": {"name": "p"}, "spec": {
+        "matchConstraints": {"resourceRules": rules},
+        "validations": [
+            {"expression": "object.spec.replicas > 1 && object.metadata.labels['a'] == 'b'"},
+            {"expression": "object.spec.replicas > '1'"},
+        ],
+    }});
+    cluster.create(&policies, policy).await;
+    let checked = cluster
+        .until(&policies, "p", "checked", |p| {
+            p.status
+                .as_ref()
+                .is_some_and(|s| s.observed_generation.is_some())
+        })
+        .await;
+    let status = serde_json::to_value(checked.status).unwrap();
+    let warning = "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'\n | object.spec.replicas > '1'\n | .....................^\n";
+    assert_eq!(
+        status["typeChecking"]["expressionWarnings"],
+        json!([{"fieldRef": "spec.validations[1].expression", "warning": warning}])
+    );
 }
