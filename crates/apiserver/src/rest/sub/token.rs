@@ -31,9 +31,8 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
     let mut request = codec::decode_as(call, GROUP, "v1", KIND, &bytes, options.field_validation)?;
-    if let Some(spec) = request.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.entry("expirationSeconds")
-            .or_insert_with(|| DEFAULT_SECONDS.into());
+    if request["spec"].is_object() && request["spec"]["expirationSeconds"].is_null() {
+        request["spec"]["expirationSeconds"] = DEFAULT_SECONDS.into();
     }
     managed::note_answer(call, (GROUP, "v1", KIND), "token", &mut request, &options);
     let attributes = Attributes::new(call, target, Operation::Create).dry_run(options.dry_run);
