@@ -20,6 +20,8 @@ mod expire;
 mod expression;
 mod expressions;
 mod flow;
+#[cfg(test)]
+mod fuzz;
 mod heads;
 mod health;
 mod metrics;

@@ -30,6 +30,8 @@ pub struct Options {
     plugins: crate::plugins::Flags,
     #[command(flatten)]
     security: crate::security::Flags,
+    #[command(flatten)]
+    serving: crate::serving::Flags,
 }
 
 pub async fn run(paths: Paths, options: Options) -> Result<()> {
@@ -46,6 +48,7 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
             etcd: options.etcd.options(),
             admission: options.plugins.config(),
             security: options.security,
+            serving: options.serving,
         },
     )
     .await?;

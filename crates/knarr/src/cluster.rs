@@ -307,6 +307,7 @@ fn plane_options(options: &Options, settings: &Settings) -> control_plane::Optio
         etcd: None,
         admission: Default::default(),
         security: crate::security::Flags::default(),
+        serving: crate::serving::Flags::default(),
     }
 }
 

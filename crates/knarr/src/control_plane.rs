@@ -39,6 +39,8 @@ pub struct Options {
     pub admission: AdmissionConfig,
     /// Authentication, authorization, audit, encryption.
     pub security: crate::security::Flags,
+    /// The identity towards other servers, and how the server stops.
+    pub serving: crate::serving::Flags,
 }
 
 /// A running control plane.
@@ -198,6 +200,7 @@ fn config(
         extra_prefixes: vec!["x-remote-extra-".into()],
     });
     options.security.apply(&mut config)?;
+    options.serving.apply(&mut config)?;
     Ok(config)
 }
 

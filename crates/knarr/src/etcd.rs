@@ -45,7 +45,7 @@ impl Flags {
 }
 
 /// A duration as Go's programs take it: `5m0s`, `1h30m`, `300ms`, `0`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no duration such as 5m0s");
     let mut rest = text.trim();
     let mut total = Duration::ZERO;

@@ -18,6 +18,7 @@ mod preflight;
 mod progress;
 mod registries;
 mod security;
+mod serving;
 mod status;
 mod up;
 

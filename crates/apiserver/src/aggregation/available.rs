@@ -102,13 +102,14 @@ async fn settle(shared: &Arc<Shared>, client: &Client) -> bool {
         .map(|remote| async move {
             let verdict = judge(shared, &remote).await;
             let well = verdict.status == "True";
-            if let Err(error) = tell(shared, client, &remote, &verdict).await {
-                tracing::warn!(%error, apiservice = remote.name, "status of an APIService");
-            }
+            // What it serves is known before it is said to be there.
             if well {
                 shared
                     .aggregator
                     .note(&remote.name, documents::ask(shared, &remote).await);
+            }
+            if let Err(error) = tell(shared, client, &remote, &verdict).await {
+                tracing::warn!(%error, apiservice = remote.name, "status of an APIService");
             }
             well
         });

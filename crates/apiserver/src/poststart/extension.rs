@@ -9,12 +9,14 @@ use crate::ExtensionAuthentication;
 const COLLECTION: &str = "/api/v1/namespaces/kube-system/configmaps";
 const PREFIX: &str = "/registry/configmaps/kube-system/";
 const NAME: &str = "extension-apiserver-authentication";
+const ROLE: &str = "extension-apiserver-authentication-reader";
 
 /// Writes the ConfigMap, or brings it up to date; what others put into it stays.
 ///
 /// # Errors
 /// When it cannot be written.
 pub async fn publish(client: &Client, told: &ExtensionAuthentication) -> Result<(), String> {
+    readers(client).await?;
     let data = data(told);
     if data.is_empty() {
         return Ok(());
@@ -33,6 +35,35 @@ pub async fn publish(client: &Client, told: &ExtensionAuthentication) -> Result<
     client
         .send(Method::PUT, &format!("{COLLECTION}/{NAME}"), &stored)
         .await
+}
+
+/// The role that lets such servers read it, and those who always may.
+async fn readers(client: &Client) -> Result<(), String> {
+    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system";
+    let object = |kind: &str, name: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {
+            "name": name, "namespace": "kube-system",
+            "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
+            "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+        }})
+    };
+    let mut role = object("Role", ROLE);
+    role["rules"] = json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [NAME], "verbs": ["get", "list", "watch"]}]);
+    let mut binding = object("RoleBinding", &format!("system::{ROLE}"));
+    binding["roleRef"] =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROLE});
+    let user =
+        |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name});
+    binding["subjects"] = json!([
+        user("system:kube-controller-manager"),
+        user("system:kube-scheduler")
+    ]);
+    let (roles, bindings) = (format!("{RBAC}/roles"), format!("{RBAC}/rolebindings"));
+    tokio::try_join!(
+        client.ensure(&roles, "/registry/roles/kube-system/", role),
+        client.ensure(&bindings, "/registry/rolebindings/kube-system/", binding),
+    )?;
+    Ok(())
 }
 
 fn data(told: &ExtensionAuthentication) -> Map<String, Value> {

@@ -213,6 +213,8 @@ pub async fn on_spdy(mut streams: mpsc::Receiver<spdy::Stream>, wanted: Wanted) 
     let (resize_tx, resize) = mpsc::channel(QUEUE);
     let (out, mut to_write) = mpsc::channel::<(Channel, Bytes)>(QUEUE);
     let (mut error, mut stdout, mut stderr) = (None, None, None);
+    // Closed at the end only: to clients it means that no input is wanted any more.
+    let mut input = None;
     let expected = 1 + [
         wanted.stdin,
         wanted.stdout,
@@ -230,7 +232,7 @@ pub async fn on_spdy(mut streams: mpsc::Receiver<spdy::Stream>, wanted: Wanted) 
             "stderr" => stderr = Some(stream.outgoing),
             "stdin" => {
                 stdin = stream.incoming;
-                stream.outgoing.finish().await;
+                input = Some(stream.outgoing);
             }
             "resize" => drop(tokio::spawn(forward_sizes(
                 stream.incoming,
@@ -253,7 +255,7 @@ pub async fn on_spdy(mut streams: mpsc::Receiver<spdy::Stream>, wanted: Wanted) 
                 return;
             }
         }
-        for stream in [stdout, stderr, error].into_iter().flatten() {
+        for stream in [input, stdout, stderr, error].into_iter().flatten() {
             stream.finish().await;
         }
         drop(streams);
