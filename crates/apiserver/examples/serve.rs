@@ -19,12 +19,14 @@ use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 struct Arguments {
     data_dir: PathBuf,
     port: u16,
+    old_versions: bool,
 }
 
 fn arguments() -> anyhow::Result<Arguments> {
     let mut found = Arguments {
         data_dir: PathBuf::new(),
         port: 0,
+        old_versions: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -35,6 +37,7 @@ fn arguments() -> anyhow::Result<Arguments> {
         };
         match word.as_str() {
             "--data-dir" => found.data_dir = value()?.into(),
+            "--legacy-api-versions" => found.old_versions = value()?.parse()?,
             "--port" => found.port = value()?.parse()?,
             other => anyhow::bail!("unknown argument {other}"),
         }
@@ -127,8 +130,8 @@ async fn main() -> anyhow::Result<()> {
         Ipv4Addr::new(192, 0, 2, 1).into(),
         address.port(),
     ));
-    // As the original: this is for comparisons.
-    config.old_versions = false;
+    // As the original, unless asked otherwise: this is for comparisons.
+    config.old_versions = arguments.old_versions;
     config.client_cas = vec![authority.certificate.der().clone()];
     config.tokens = Some(TokenConfig {
         signing_key_pem: KeyPair::generate()?.serialize_pem(),

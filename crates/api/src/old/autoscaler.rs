@@ -5,11 +5,11 @@ use serde_json::Value;
 use crate::strategy::autoscaling::convert as metrics;
 
 pub fn up(object: &mut Value) {
-    each(object, |metric, spec| metrics::metric_to_v2(metric, spec));
+    each(object, metrics::metric_to_v2);
 }
 
 pub fn down(object: &mut Value) {
-    each(object, |metric, spec| metrics::metric_to_v1(metric, spec));
+    each(object, metrics::metric_to_v1);
 }
 
 /// Changes all metrics: those of the spec (true), and current values.

@@ -183,7 +183,8 @@ fn uncapitalized(value: Value) -> Value {
 
 /// Puts what is there under another name.
 fn put(out: &mut Map<String, Value>, key: &str, from: &Value) {
-    if !from.is_null() && !(from.is_string() && is_empty(from)) {
+    let says_nothing = from.is_null() || from.is_string() && is_empty(from);
+    if !says_nothing {
         out.insert(key.to_owned(), from.clone());
     }
 }
