@@ -35,6 +35,7 @@ fn kind(group: &str, version: &str, kind: &str, plural: &str) -> Entry {
         group: group.to_owned(),
         versions: vec![version.to_owned()],
         storage: 0,
+        stored_at: None,
         kind: kind.to_owned(),
         list_kind: format!("{kind}List"),
         plural: plural.to_owned(),
@@ -45,6 +46,7 @@ fn kind(group: &str, version: &str, kind: &str, plural: &str) -> Entry {
         verbs: ALL.to_vec(),
         subresources: Vec::new(),
         strategy: Arc::new(Plain::NAMESPACED),
+        custom: None,
     })
 }
 
@@ -105,6 +107,7 @@ impl Entry {
             kind: kind.to_owned(),
             group_version,
             verbs,
+            versions: Vec::new(),
         });
         self
     }
@@ -441,7 +444,7 @@ fn extension() -> Vec<Entry> {
         .cluster()
         .short(&["crd", "crds"])
         .category("api-extensions")
-        .by(Plain::CLUSTER.with_status())
+        .by(strategy::CustomResourceDefinition)
         .status(),
         kind("apiregistration.k8s.io", "v1", "APIService", "apiservices")
             .cluster()

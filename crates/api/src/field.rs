@@ -104,6 +104,8 @@ pub struct Error {
     pub detail: String,
     /// How the value is shown where `value` alone does not say it: an object in its Go field order.
     pub shown: Option<String>,
+    /// The value is not worth showing: an object that broke a rule.
+    pub omits_value: bool,
 }
 
 pub type Errors = Vec<Error>;
@@ -116,6 +118,7 @@ impl Error {
             value,
             detail: detail.into(),
             shown: None,
+            omits_value: false,
         }
     }
 
@@ -175,7 +178,10 @@ impl Error {
             Kind::TooMany,
             path,
             Value::from(actual),
-            format!("must have at most {max} items"),
+            format!(
+                "must have at most {max} item{}",
+                if max == 1 { "" } else { "s" }
+            ),
         )
     }
 
@@ -197,10 +203,11 @@ impl Error {
 
     /// What the cause's `message` says: everything but the field.
     pub fn body(&self) -> String {
-        let shows_value = !matches!(
-            self.kind,
-            Kind::Required | Kind::Forbidden | Kind::TooLong | Kind::TooFew | Kind::Internal
-        );
+        let shows_value = !self.omits_value
+            && !matches!(
+                self.kind,
+                Kind::Required | Kind::Forbidden | Kind::TooLong | Kind::TooFew | Kind::Internal
+            );
         let mut out = self.kind.words().to_owned();
         if shows_value {
             out.push_str(": ");

@@ -4,6 +4,7 @@
 //! `k8s-openapi` structs (see [`strategy`]).
 
 pub mod builtin;
+pub mod custom;
 pub mod decode;
 pub mod encode;
 pub mod field;

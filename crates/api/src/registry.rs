@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
+    custom::Origin,
     old::{self, Old},
     strategy::Strategy,
 };
@@ -15,6 +16,8 @@ pub struct Resource {
     /// Served versions, preferred first. Objects are stored at `versions[storage]`.
     pub versions: Vec<String>,
     pub storage: usize,
+    /// The version that objects are stored at when it is not among those served.
+    pub stored_at: Option<String>,
     pub kind: String,
     pub list_kind: String,
     /// Plural, lower case: `pods`.
@@ -26,6 +29,8 @@ pub struct Resource {
     pub verbs: Vec<&'static str>,
     pub subresources: Vec<Subresource>,
     pub strategy: Arc<dyn Strategy>,
+    /// The definition of a custom resource.
+    pub custom: Option<Arc<Origin>>,
 }
 
 /// `pods/status`, `deployments/scale`, `pods/exec`.
@@ -37,6 +42,14 @@ pub struct Subresource {
     /// Group and version of `kind` when they differ from the resource's.
     pub group_version: Option<(&'static str, &'static str)>,
     pub verbs: Vec<&'static str>,
+    /// The versions that have it; empty for all.
+    pub versions: Vec<String>,
+}
+
+impl Subresource {
+    pub fn is_at(&self, version: &str) -> bool {
+        self.versions.is_empty() || self.versions.iter().any(|v| v == version)
+    }
 }
 
 impl Resource {
@@ -53,7 +66,10 @@ impl Resource {
     pub fn storage_api_version(&self) -> String {
         match self.strategy.stored_as() {
             Some(elsewhere) => elsewhere.to_owned(),
-            None => self.api_version(&self.versions[self.storage]),
+            None => match (&self.stored_at, self.versions.get(self.storage)) {
+                (Some(version), _) | (None, Some(version)) => self.api_version(version),
+                (None, None) => self.group.clone(),
+            },
         }
     }
 
@@ -61,6 +77,7 @@ impl Resource {
     /// `/registry/deployments/`. Groups outside `k8s.io` and custom resources are qualified: `/registry/example.com/widgets/`.
     pub fn prefix(&self) -> String {
         match (self.group.as_str(), self.plural.as_str()) {
+            (group, plural) if self.custom.is_some() => format!("/registry/{group}/{plural}/"),
             ("", "services") => "/registry/services/specs/".into(),
             ("", "endpoints") => "/registry/services/endpoints/".into(),
             ("", "nodes") => "/registry/minions/".into(),
@@ -87,6 +104,11 @@ impl Resource {
             Some(api_version) => api_version.split_once('/').map_or("", |(group, _)| group),
             None => &self.group,
         }
+    }
+
+    /// A subresource at one version.
+    pub fn subresource_at(&self, name: &str, version: &str) -> Option<&Subresource> {
+        self.subresource(name).filter(|s| s.is_at(version))
     }
 
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {

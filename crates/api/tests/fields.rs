@@ -171,6 +171,7 @@ fn scope_and<T>(
         api_version,
         kind,
         subresource,
+        replicas: "spec.replicas",
         reset: &reset,
         now: "2026-01-02T03:04:05Z".parse().unwrap(),
         convert: &|object, version| {

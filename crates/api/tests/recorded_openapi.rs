@@ -54,6 +54,8 @@ fn registry(schemas: &Schemas, group: &str, version: &str) -> Registry {
                 ],
                 subresources: Vec::new(),
                 strategy: Arc::new(Plain),
+                custom: None,
+                stored_at: None,
             });
         }
     }

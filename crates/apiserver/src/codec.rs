@@ -16,6 +16,26 @@ pub(crate) fn decode(
     bytes: &[u8],
     validation: FieldValidation,
 ) -> Outcome<Value> {
+    let resource = &target.resource;
+    if let Some(origin) = resource
+        .custom
+        .as_ref()
+        .filter(|_| kind == resource.kind)
+    {
+        let format = accept::body_format(call.header(http::header::CONTENT_TYPE))?;
+        let expect = Expect {
+            group: &resource.group,
+            version: &target.version,
+            kind,
+            custom: true,
+        };
+        let coerce = |object: &mut Value| origin.definition.coerce(&target.version, object);
+        let schemas = call.shared.schemas.load();
+        let decoded =
+            decode::decode_with(&schemas, bytes, format, &expect, validation, &coerce)?;
+        call.warn(decoded.warnings);
+        return Ok(decoded.object);
+    }
     let old = target.old.filter(|o| o.kind == kind);
     let (group, version) = match old {
         Some(old) => (old.group, old.version),
@@ -62,6 +82,10 @@ pub(crate) fn decode_as(
 /// Brings an object at the version of the request, changed by defaults and strategy, to what the original prints of it.
 pub(crate) fn settle(call: &Call, target: &Target, object: &mut Value) {
     let resource = &target.resource;
+    // Custom resources are printed as they are.
+    if resource.custom.is_some() {
+        return;
+    }
     if let Some(schema) =
         call.shared
             .schemas

@@ -15,6 +15,7 @@ mod chain;
 mod codec;
 mod compress;
 mod config;
+mod custom;
 mod discovery;
 mod expire;
 mod expression;

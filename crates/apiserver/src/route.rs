@@ -10,7 +10,7 @@ use crate::{
     Outcome, aggregation,
     body::{RequestBody, Response},
     chain::Call,
-    discovery, health, respond,
+    custom, discovery, health, respond,
     rest::{self, Target},
     reviews,
 };
@@ -56,14 +56,28 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
     let (old, served) = match (served, old) {
         (Some(served), _) => (None, served),
         (None, Some((old, served))) => (Some(old), served.clone()),
-        (None, None) => return Err(respond::no_such_resource().into()),
+        // Groups of custom resources have no handler of their own that would know them.
+        (None, None) => {
+            let built_in = registry
+                .iter()
+                .any(|r| r.group == info.group && r.custom.is_none());
+            return if built_in || reviews::has_group(&info.group) {
+                Err(respond::no_such_resource().into())
+            } else {
+                Ok(respond::page_not_found())
+            };
+        }
     };
     drop(registry);
     rest::current::ensure(call).await?;
+    if served.custom.is_some() {
+        custom::admit(call, &served)?;
+    }
     let mut target = target(call, served)?;
     if let Some(old) = old {
         old_words(call, &mut target, old)?;
     }
+    call.warn(target.resource.strategy.deprecated_at(&target.version));
     if target.resource.group.is_empty() && target.resource.plural == "endpoints" {
         call.warn([ENDPOINTS.to_owned()]);
     }
@@ -94,7 +108,7 @@ fn target(call: &Call, resource: Arc<Resource>) -> Outcome<Target> {
         "" => None,
         name => Some(
             resource
-                .subresource(name)
+                .subresource_at(name, &info.version)
                 .cloned()
                 .ok_or_else(respond::no_such_resource)?,
         ),
@@ -122,7 +136,6 @@ fn target(call: &Call, resource: Arc<Resource>) -> Outcome<Target> {
 }
 
 async fn object(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
-    call.warn(target.resource.strategy.deprecated().map(str::to_owned));
     if target.resource.group.is_empty() && target.resource.plural == "bindings" {
         return match (
             &call.method,

@@ -1,9 +1,12 @@
 //! The part of a collection that a request asks for.
 
 use knarr_api::{
-    Head, Status,
+    Status,
     selector::{FieldSelector, LabelSelector},
+    strategy::selectable_value,
 };
+use knarr_store::Stored;
+use serde_json::Value;
 
 use crate::{Outcome, chain::Call, rest::Target};
 
@@ -14,6 +17,8 @@ pub struct Selection {
     fields: FieldSelector,
     /// Only this name, from the path of an old-style watch.
     name: Option<String>,
+    /// Fields of a custom resource are selected, which are looked up in the object as the version of the request has it.
+    pub in_object: bool,
 }
 
 impl Selection {
@@ -25,13 +30,17 @@ impl Selection {
         let labels = LabelSelector::parse(text("labelSelector")).map_err(bad)?;
         let fields = FieldSelector::parse(text("fieldSelector")).map_err(bad)?;
         let strategy = &target.resource.strategy;
-        if let Some(field) = fields.unknown(strategy.field_names()) {
+        let known = |field: &str| strategy.selectable(&target.version, field);
+        if let Some(field) = fields.fields_beyond_metadata().find(|f| !known(f)) {
             return Err(bad(strategy.unknown_field(field)));
         }
+        let in_object =
+            target.resource.custom.is_some() && fields.fields_beyond_metadata().next().is_some();
         Ok(Selection {
             labels,
             fields,
             name: None,
+            in_object,
         })
     }
 
@@ -44,9 +53,24 @@ impl Selection {
         self.labels.is_everything() && self.fields.is_everything() && self.name.is_none()
     }
 
-    pub fn matches(&self, head: &Head) -> bool {
+    /// Whether an object is selected. That of a custom resource is to be given as the version of the request has it.
+    pub fn matches(&self, stored: &Stored) -> bool {
+        let head = &stored.head;
         self.name.as_ref().is_none_or(|n| *n == head.name)
             && self.labels.matches(head)
-            && self.fields.matches(head)
+            && if self.in_object {
+                self.matches_object(stored)
+            } else {
+                self.fields.matches(head)
+            }
+    }
+
+    fn matches_object(&self, stored: &Stored) -> bool {
+        let object: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
+        self.fields.matches_by(|field| match field {
+            "metadata.name" => stored.head.name.clone(),
+            "metadata.namespace" => stored.head.namespace.clone(),
+            field => selectable_value(&object, field),
+        })
     }
 }

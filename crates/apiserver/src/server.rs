@@ -27,6 +27,7 @@ use crate::{
     authz::Authorizer,
     body::Response,
     chain::{self, Peer},
+    custom,
     discovery::Documents,
     expire,
     flow::Flow,
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub store: Store,
     pub registry: ArcSwap<Registry>,
     pub schemas: ArcSwap<Schemas>,
+    /// Tells those who watch custom resources when definitions change.
+    pub definitions: tokio::sync::watch::Sender<()>,
     pub authorizer: Authorizer,
     pub tokens: Option<Tokens>,
     pub authenticators: Authenticators,
@@ -172,6 +175,7 @@ impl ApiServer {
             store: config.store,
             registry: ArcSwap::from_pointee(config.registry),
             schemas: ArcSwap::default(),
+            definitions: tokio::sync::watch::Sender::new(()),
             authorizer,
             tokens,
             authenticators,
@@ -199,9 +203,11 @@ impl ApiServer {
             stop,
             tasks,
         });
+        let definitions = custom::load(&shared);
         poststart::run(&shared)
             .await
             .map_err(StartError::Defaults)?;
+        custom::start(&shared, definitions);
         expire::start(&shared);
         if let Some((file, text)) = file {
             reload::follow(&shared, file, text);

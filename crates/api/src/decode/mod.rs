@@ -78,6 +78,9 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
+/// Brings a custom resource to its schema. Gives strict errors.
+pub type Coerce<'c> = dyn Fn(&mut Value) -> Result<Vec<String>, String> + 'c;
+
 /// Decodes the body of a create, an update or an options object.
 ///
 /// # Errors
@@ -88,6 +91,21 @@ pub fn decode(
     format: Format,
     expect: &Expect,
     validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    decode_with(schemas, body, format, expect, validation, &|_| Ok(Vec::new()))
+}
+
+/// [`decode`] of a custom resource, which `coerce` brings to its schema.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_with(
+    schemas: &Schemas,
+    body: &[u8],
+    format: Format,
+    expect: &Expect,
+    validation: FieldValidation,
+    coerce: &Coerce<'_>,
 ) -> Result<Decoded, Status> {
     let unrecognized = |why: String| {
         Status::bad_request(format!(
@@ -114,8 +132,11 @@ pub fn decode(
             said.kind, said.version, expect.kind
         ))
     };
-    let read = content_of(schemas, &content, format, &said, expect).map_err(cannot)?;
+    let mut read = content_of(schemas, &content, format, &said, expect).map_err(cannot)?;
     strict.extend(read.strict);
+    if expect.custom && said.fits(expect) {
+        strict.extend(coerce(&mut read.value).map_err(cannot)?);
+    }
     if said.kind != expect.kind && !expect.custom {
         return Err(cannot(format!(
             "converting ({}.{}) to ({}.{}): unknown conversion",
@@ -191,10 +212,10 @@ fn content_of(
     said: &Said,
     expect: &Expect,
 ) -> Result<Read, String> {
-    match (
-        schemas.by_kind(&said.group, &said.version, &said.kind),
-        format,
-    ) {
+    let schema = schemas
+        .by_kind(&said.group, &said.version, &said.kind)
+        .filter(|_| !expect.custom);
+    match (schema, format) {
         (Some(schema), Format::Protobuf) => Ok(Read {
             value: protobuf::read(&schema, content)?,
             strict: Vec::new(),

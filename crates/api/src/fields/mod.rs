@@ -41,6 +41,8 @@ pub struct Scope<'a> {
     pub kind: &'a str,
     /// Empty for the object itself.
     pub subresource: &'a str,
+    /// Where replicas are that the subresource `scale` writes: `spec.replicas`.
+    pub replicas: &'a str,
     /// What this kind of write cannot change, whatever it sends: see [`reset_fields`].
     pub reset: &'a Set,
     pub now: jiff::Timestamp,

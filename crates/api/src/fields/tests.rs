@@ -37,6 +37,7 @@ impl Case {
             api_version: self.api_version,
             kind: self.kind,
             subresource: "",
+            replicas: "spec.replicas",
             reset: &self.reset,
             now: format!("2026-01-01T00:00:{second:02}Z").parse().unwrap(),
             convert: &|_, _| None,

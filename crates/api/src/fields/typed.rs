@@ -161,6 +161,12 @@ fn compare_at(
     }
     match shape {
         Shape::Map(fields) if !(is_empty(old) && is_empty(new)) => {
+            if let (Some(was), Some(_)) = (old, new)
+                && let Shape::Atomic | Shape::Scalar = used.shape(was)
+            {
+                // What was none (where anything goes) is a map now.
+                out.modified.insert(path);
+            }
             compare_maps(fields, object(old), object(new), path, out);
         }
         Shape::List(list) if !(is_empty(old) && is_empty(new)) => {
@@ -317,12 +323,12 @@ fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Vec<Value> {
     }
 }
 
-/// `value` without the paths of `set`. Maps and lists that lose all they had go too.
+/// `value` without the paths of `set`. Maps and lists that lose all they had stay, empty.
 pub fn remove(ty: &Type, value: &Value, set: &Set) -> Value {
-    remove_at(Use::plain(ty), value, set).unwrap_or_default()
+    remove_at(Use::plain(ty), value, set)
 }
 
-fn remove_at(used: Use<'_>, value: &Value, set: &Set) -> Option<Value> {
+fn remove_at(used: Use<'_>, value: &Value, set: &Set) -> Value {
     match (used.shape(value), value) {
         (Shape::Map(fields), Value::Object(map)) => {
             let mut out = Map::new();
@@ -333,11 +339,11 @@ fn remove_at(used: Use<'_>, value: &Value, set: &Set) -> Option<Value> {
                 }
                 let kept = match set.below(&element) {
                     Some(below) => remove_at(fields.get_or_any(key), child, below),
-                    None => Some(child.clone()),
+                    None => child.clone(),
                 };
-                out.extend(kept.map(|kept| (key.clone(), kept)));
+                out.insert(key.clone(), kept);
             }
-            (!out.is_empty()).then_some(Value::Object(out))
+            Value::Object(out)
         }
         (Shape::List(list), Value::Array(items)) => {
             let kept = items.iter().filter_map(|item| {
@@ -347,15 +353,14 @@ fn remove_at(used: Use<'_>, value: &Value, set: &Set) -> Option<Value> {
                 if set.has_child(&element) {
                     return None;
                 }
-                match set.below(&element) {
+                Some(match set.below(&element) {
                     Some(below) => remove_at(Use::plain(&list.elem), item, below),
-                    None => Some(item.clone()),
-                }
+                    None => item.clone(),
+                })
             });
-            let out: Vec<Value> = kept.collect();
-            (!out.is_empty()).then_some(Value::Array(out))
+            Value::Array(kept.collect())
         }
-        _ => Some(value.clone()),
+        _ => value.clone(),
     }
 }
 

@@ -25,7 +25,7 @@ pub fn update(scope: &Scope<'_>, live: Option<&Value>, new: &mut Value, manager:
         return;
     }
     // Neither does a scale whose replicas nobody owns.
-    let replicas = [Element::field("spec"), Element::field("replicas")];
+    let replicas: Vec<Element> = scope.replicas.split('.').map(Element::field).collect();
     if scope.subresource == "scale" && !entries.0.values().any(|entry| entry.set.has(&replicas)) {
         managed::put(new, &entries);
         return;
@@ -109,12 +109,15 @@ pub(super) fn changed(
 
 /// The object as the subresource shows it: a Scale leaves out that there shall be none.
 fn shown<'o>(scope: &Scope<'_>, object: &'o Value) -> Cow<'o, Value> {
-    if scope.subresource != "scale" || object["spec"]["replicas"] != 0 {
+    let path = format!("/{}", scope.replicas.replace('.', "/"));
+    if scope.subresource != "scale" || object.pointer(&path).is_none_or(|r| *r != 0) {
         return Cow::Borrowed(object);
     }
     let mut object = object.clone();
-    if let Some(spec) = object["spec"].as_object_mut() {
-        spec.remove("replicas");
+    if let Some((parent, last)) = path.rsplit_once('/')
+        && let Some(parent) = object.pointer_mut(parent).and_then(Value::as_object_mut)
+    {
+        parent.remove(last);
     }
     Cow::Owned(object)
 }

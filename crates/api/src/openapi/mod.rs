@@ -204,6 +204,7 @@ mod tests {
             group: "apps".into(),
             versions: vec!["v1".into()],
             storage: 0,
+            stored_at: None,
             kind: "Deployment".into(),
             list_kind: "DeploymentList".into(),
             plural: "deployments".into(),
@@ -226,8 +227,10 @@ mod tests {
                 kind: "Scale".into(),
                 group_version: Some(("autoscaling", "v1")),
                 verbs: vec!["get", "patch", "update"],
+                versions: Vec::new(),
             }],
             strategy: Arc::new(Plain),
+            custom: None,
         });
         registry
     }

@@ -58,6 +58,47 @@ pub fn apply(
     body: &[u8],
     validation: FieldValidation,
 ) -> Result<Patched, Status> {
+    let read = |patched: Value, text: &str| match schema {
+        Some(schema) => decode::read(schema, text.as_bytes()),
+        None => Ok(Read {
+            value: patched,
+            strict: Vec::new(),
+        }),
+    };
+    apply_and(kind, schema, object, body, validation, &read)
+}
+
+/// [`apply`] to a custom resource, which `coerce` brings to its schema.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_custom(
+    kind: Kind,
+    object: &Value,
+    body: &[u8],
+    validation: FieldValidation,
+    coerce: &decode::Coerce<'_>,
+) -> Result<Patched, Status> {
+    let read = |mut patched: Value, _: &str| {
+        let strict = coerce(&mut patched)?;
+        Ok(Read {
+            value: patched,
+            strict,
+        })
+    };
+    apply_and(kind, None, object, body, validation, &read)
+}
+
+type ReadPatched<'r> = dyn Fn(Value, &str) -> Result<Read, String> + 'r;
+
+fn apply_and(
+    kind: Kind,
+    schema: Option<&Struct>,
+    object: &Value,
+    body: &[u8],
+    validation: FieldValidation,
+    read: &ReadPatched<'_>,
+) -> Result<Patched, Status> {
     let (patched, mut strict, shown) = match (kind, schema) {
         (Kind::Json, _) => {
             let (operations, strict) = operations(body)?;
@@ -92,17 +133,9 @@ pub fn apply(
             )],
         )
     };
-    let mut out = match schema {
-        Some(schema) => {
-            let Read {
-                value,
-                strict: found,
-            } = decode::read(schema, text.as_bytes()).map_err(refused)?;
-            strict.extend(found);
-            value
-        }
-        None => patched,
-    };
+    let found = read(patched, &text).map_err(refused)?;
+    strict.extend(found.strict);
+    let mut out = found.value;
     if !strict.is_empty() && validation == FieldValidation::Strict {
         return Err(refused(decode::strict_error(&strict)));
     }

@@ -53,6 +53,19 @@ impl FieldSelector {
             .find(|f| !is_known(f))
     }
 
+    /// The fields selected that are neither metadata.name nor metadata.namespace.
+    pub fn fields_beyond_metadata(&self) -> impl Iterator<Item = &str> {
+        let fields = self.terms.iter().map(|t| t.field.as_str());
+        fields.filter(|f| *f != "metadata.name" && *f != "metadata.namespace")
+    }
+
+    /// Whether something with these values of fields is selected.
+    pub fn matches_by(&self, value: impl Fn(&str) -> String) -> bool {
+        self.terms
+            .iter()
+            .all(|t| (value(&t.field) == t.value) == t.equal)
+    }
+
     /// The value that this selector demands of a field, if it does.
     pub fn exact(&self, field: &str) -> Option<&str> {
         self.terms

@@ -18,6 +18,8 @@ mod certificates;
 mod classes;
 mod config;
 mod csi;
+mod custom;
+pub mod definition;
 mod endpoints;
 mod event;
 pub mod expressions;
@@ -50,6 +52,8 @@ pub use certificates::CertificateSigningRequest;
 pub use classes::{PriorityClass, RuntimeClass};
 pub use config::{ConfigMap, Secret, ServiceAccount};
 pub use csi::{CsiDriver, CsiNode, CsiStorageCapacity};
+pub use custom::{Custom, selectable_value};
+pub use definition::CustomResourceDefinition;
 pub use endpoints::{EndpointSlice, Endpoints};
 pub use event::Event;
 pub use flowcontrol::{FlowSchema, PriorityLevelConfiguration};
@@ -142,6 +146,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// [`Strategy::deprecated`] for one version, in words made at run time.
+    fn deprecated_at(&self, _version: &str) -> Option<String> {
+        self.deprecated().map(str::to_owned)
+    }
+
     /// Whether metadata.generation counts changes of this kind's spec.
     fn has_generation(&self) -> bool {
         false
@@ -194,6 +203,11 @@ pub trait Strategy: Send + Sync {
         &[]
     }
 
+    /// Whether a field, which is neither metadata.name nor metadata.namespace, can be selected at a version.
+    fn selectable(&self, _version: &str, field: &str) -> bool {
+        self.field_names().contains(&field)
+    }
+
     /// What is said of a field selector on a field that is not selectable.
     fn unknown_field(&self, field: &str) -> String {
         if self.field_names().is_empty() {
@@ -218,6 +232,16 @@ pub trait Strategy: Send + Sync {
     /// The cells of one row, matching [`Strategy::columns`]. `now` is for ages.
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         crate::table::default_cells(object, now)
+    }
+
+    /// [`Strategy::columns`] at a version, for kinds whose versions differ in them.
+    fn columns_at(&self, _version: &str) -> Vec<Column> {
+        self.columns()
+    }
+
+    /// [`Strategy::cells`] at a version, matching [`Strategy::columns_at`].
+    fn cells_at(&self, _version: &str, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        self.cells(object, now)
     }
 
     /// The `apiVersion` that objects are stored at when it is none of this resource's own: events of `events.k8s.io` are

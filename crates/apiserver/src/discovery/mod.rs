@@ -119,7 +119,7 @@ fn document(call: &Call, path: &str) -> Outcome<Response> {
         }
         ["apis", group, version] => match plain::resources(&registry, group, version) {
             Some(list) => show(&list),
-            None if plain::group(&registry, group).is_some() => {
+            None if registry.iter().any(|r| r.group == group && r.custom.is_none()) => {
                 Err(respond::no_such_resource().into())
             }
             None => Ok(respond::page_not_found()),
@@ -179,7 +179,7 @@ pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
             singular: resource.singular.clone(),
             kind: resource.kind.clone(),
             namespaced: resource.namespaced,
-            verbs: sorted(&resource.verbs),
+            verbs: verbs_of(resource),
             short_names: resource.short_names.clone(),
             categories: resource.categories.clone(),
             kind_of: None,
@@ -187,7 +187,11 @@ pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
         for sub in &resource.subresources {
             out.push(Entry {
                 group: resource.group.clone(),
-                versions: resource.versions.clone(),
+                versions: if sub.versions.is_empty() {
+                    resource.versions.clone()
+                } else {
+                    sub.versions.clone()
+                },
                 name: format!("{}/{}", resource.plural, sub.name),
                 singular: String::new(),
                 kind: sub.kind.clone(),
@@ -204,8 +208,24 @@ pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
         .filter(|e| registry.get(&e.group, &e.name).is_none());
     let missing: Vec<Entry> = missing.collect();
     out.extend(missing);
-    out.sort_by(|a, b| a.name.cmp(&b.name));
+    // Subresources of custom resources are listed as they come: status before scale.
+    let custom = |e: &Entry| {
+        let plural = e.name.split('/').next().unwrap_or_default();
+        registry.get(&e.group, plural).is_some_and(|r| r.custom.is_some())
+    };
+    out.sort_by_cached_key(|e| match e.name.split_once('/') {
+        Some((plural, _)) if custom(e) => format!("{plural}/"),
+        _ => e.name.clone(),
+    });
     out
+}
+
+/// Verbs in the order in which they are listed: that of custom resources is their own.
+fn verbs_of(resource: &Resource) -> Vec<String> {
+    if resource.custom.is_some() {
+        return resource.verbs.iter().map(|v| (*v).to_owned()).collect();
+    }
+    sorted(&resource.verbs)
 }
 
 fn sorted(verbs: &[&'static str]) -> Vec<String> {

@@ -47,13 +47,19 @@ pub async fn apply(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
             match create_applied(call, target, &applied, &options).await {
                 // Someone else made it at this moment.
                 Err(status) if status.reason == "AlreadyExists" => continue,
-                created => return present::one(call, target, &accept, 201, &created?.json),
+                created => {
+                    let stored = target.view(&call.shared, created?).await?;
+                    return present::one(call, target, &accept, 201, &stored.json);
+                }
             }
         }
         let make = |old: &Value| merged(call, target, Some(old), &applied, &options);
         match update::change(call, target, &options, update::Kind::Apply, &make).await {
             Err(status) if status.code == 404 && creates(target) => {}
-            changed => return present::one(call, target, &accept, 200, &changed?.json),
+            changed => {
+                let stored = target.view(&call.shared, changed?).await?;
+                return present::one(call, target, &accept, 200, &stored.json);
+            }
         }
     }
     Err(target.conflict(MODIFIED))

@@ -37,6 +37,7 @@ pub async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         target.namespace = meta::text(&object, "namespace").to_owned();
     }
     let stored = object_at(call, &target, object, &options, Owners::Noted).await?;
+    let stored = target.view(&call.shared, stored).await?;
     present::one(call, &target, &accept, 201, &stored.json)
 }
 
@@ -135,7 +136,7 @@ async fn attempt(
     let attributes = Attributes::new(call, &target, Operation::Create).dry_run(options.dry_run);
     admission::validate(&attributes, &object).await?;
     call.warn(strategy.warnings(&ctx, &object, None));
-    target.to_storage(&mut object);
+    target.to_storage(&call.shared, &mut object).await?;
     let stored = commit(call, &target, object, options).await?;
     if !options.dry_run {
         admitted.keep(call).await;
@@ -160,9 +161,11 @@ fn validate(target: &Target, ctx: &knarr_api::strategy::Context, object: &Value)
     if errors.is_empty() {
         return Ok(());
     }
+    // An object of another kind is refused as what it says it is.
+    let said = object["kind"].as_str().filter(|_| resource.custom.is_some());
     Err(Status::invalid(
         resource.error_group(),
-        &resource.kind,
+        said.unwrap_or(&resource.kind),
         meta::text(object, "name"),
         &errors,
     )

@@ -134,9 +134,11 @@ pub async fn delete(call: &Call, target: &Target, body: RequestBody) -> Outcome<
             } else {
                 200
             };
+            let stored = target.view(&call.shared, stored).await?;
             present::one(call, target, &accept, code, &stored.json)
         }
         Deleted::Gone(stored) if resource.strategy.returns_deleted() => {
+            let stored = target.view(&call.shared, stored).await?;
             present::one(call, target, &accept, 200, &stored.json)
         }
         Deleted::Gone(stored) => {
@@ -184,10 +186,9 @@ pub async fn one(
     for _ in 0..TRIES {
         let current = target.load(call)?;
         check_preconditions(target, options, &current)?;
-        let mut object = parse(&current.json)?;
-        let plan = plan(target, options, &object, Timestamp::now());
+        let plan = plan(target, options, &parse(&current.json)?, Timestamp::now());
         if plan != Plan::Leave && asked == Asked::Everyone {
-            target.to_version(&mut object);
+            let object = target.read(&call.shared, &current).await?;
             admit(call, target, options, &object).await?;
         }
         match carry_out(call, target, options, current, plan).await? {
@@ -247,6 +248,9 @@ fn plan(target: &Target, options: &DeleteOptions, old: &Value, now: Timestamp) -
     let resource = &target.resource;
     if resource.group.is_empty() && resource.kind == "Namespace" {
         return plan_namespace(target, options, old, now);
+    }
+    if resource.group == "apiextensions.k8s.io" && !meta::is_deleting(old) {
+        return Plan::Mark(crate::custom::marked_for_deletion(old, now));
     }
     let asked = options
         .grace_period_seconds

@@ -18,6 +18,6 @@ pub async fn get(call: &Call, target: &Target) -> Outcome<Response> {
         })?;
         super::list::reach(call, revision).await?;
     }
-    let stored = target.load(call)?;
+    let stored = target.view(&call.shared, target.load(call)?).await?;
     present::one(call, target, &accept, 200, &stored.json)
 }

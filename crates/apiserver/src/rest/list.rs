@@ -16,6 +16,7 @@ use crate::{
     accept::Shape,
     body::Response,
     chain::Call,
+    custom,
     query::{self, ListOptions},
     selector::Selection,
 };
@@ -65,12 +66,20 @@ pub async fn page(
         },
         at: start.at,
     };
-    let listing = call
+    let mut listing = call
         .shared
         .store
         .list(range)
         .map_err(|e| gone(e, options, &start))?;
-    Ok(cut(listing, options, selection, &start, &prefix))
+    if selection.in_object {
+        listing.items = custom::convert::views(&call.shared, target, listing.items).await?;
+        return Ok(cut(listing, options, selection, &start, &prefix));
+    }
+    let mut page = cut(listing, options, selection, &start, &prefix);
+    if target.resource.custom.is_some() {
+        page.items = custom::convert::views(&call.shared, target, page.items).await?;
+    }
+    Ok(page)
 }
 
 fn cut(
@@ -86,7 +95,7 @@ fn cut(
         mut remaining,
     } = listing;
     if !selection.is_everything() {
-        items.retain(|stored| selection.matches(&stored.head));
+        items.retain(|stored| selection.matches(stored));
         if options.limit > 0 && items.len() > options.limit {
             remaining = items.len() - options.limit;
             items.truncate(options.limit);

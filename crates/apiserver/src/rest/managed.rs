@@ -9,7 +9,7 @@ use knarr_api::{
 use serde_json::Value;
 
 use super::{Target, meta};
-use crate::{Outcome, chain::Call, query::WriteOptions};
+use crate::{Outcome, chain::Call, custom, query::WriteOptions};
 
 /// Notes who set the fields of a new object, or who changed what of `live`.
 pub fn note(
@@ -68,6 +68,7 @@ pub fn note_answer(
         api_version: &format!("{group}/{version}"),
         kind: name,
         subresource,
+        replicas: "spec.replicas",
         reset: &fields::reset_fields(name, subresource, true, false),
         now: Timestamp::now(),
         convert: &|_, _| None,
@@ -85,7 +86,7 @@ fn scoped<T>(call: &Call, target: &Target, work: impl FnOnce(&Scope<'_>) -> T) -
     let schemas = &call.shared.schemas.load();
     let schema = schemas.by_kind(&resource.group, &target.version, &resource.kind)?;
     let subresource = target.subresource.as_ref().map_or("", |s| s.name);
-    let has_status = resource.subresource("status").is_some();
+    let has_status = resource.subresource_at("status", &target.version).is_some();
     let convert = |object: &Value, api_version: &str| {
         let version = api_version.rsplit('/').next().unwrap_or_default();
         let served = resource.versions.iter().any(|v| v == version);
@@ -93,6 +94,9 @@ fn scoped<T>(call: &Call, target: &Target, work: impl FnOnce(&Scope<'_>) -> T) -
             return None;
         }
         let mut object = object.clone();
+        if resource.custom.is_some() {
+            return custom::convert::one_blocking(&call.shared, resource, object, api_version);
+        }
         let other = Target {
             version: version.to_owned(),
             ..target.clone()
@@ -100,13 +104,24 @@ fn scoped<T>(call: &Call, target: &Target, work: impl FnOnce(&Scope<'_>) -> T) -
         other.to_version(&mut object);
         Some(object)
     };
+    let scale = resource
+        .custom
+        .as_ref()
+        .and_then(|origin| origin.definition.version(&target.version)?.scale.as_ref());
+    let replicas = scale.map_or("spec.replicas", |scale| scale.owned_path());
     Some(work(&Scope {
         schemas,
         ty: &Type::Struct(schema),
         api_version: &target.api_version(),
         kind: &resource.kind,
         subresource,
-        reset: &fields::reset_fields(&resource.kind, subresource, has_status, false),
+        replicas,
+        reset: &fields::reset_fields(
+            &resource.kind,
+            subresource,
+            has_status,
+            resource.custom.is_some(),
+        ),
         now: Timestamp::now(),
         convert: &convert,
     }))

@@ -26,7 +26,7 @@ use knarr_api::{Resource, Status, old::Old, registry::Subresource, strategy::Con
 use knarr_store::Stored;
 use serde_json::Value;
 
-use crate::{Outcome, chain::Call};
+use crate::{Outcome, chain::Call, custom, server::Shared};
 
 /// What a request is about: a resource at a version, and where in it.
 #[derive(Clone)]
@@ -143,8 +143,46 @@ impl Target {
     }
 
     /// Brings an object of the request to the version it is stored at.
-    pub fn to_storage(&self, object: &mut Value) {
-        self.convert(object, self.resource.storage_api_version());
+    ///
+    /// # Errors
+    /// What a conversion webhook answers.
+    pub async fn to_storage(&self, shared: &Shared, object: &mut Value) -> Outcome<()> {
+        let to = self.resource.storage_api_version();
+        if self.resource.custom.is_some() {
+            return custom::convert::one(shared, &self.resource, object, &to).await;
+        }
+        self.convert(object, to);
+        Ok(())
+    }
+
+    /// A stored object as the version of the request has it now.
+    ///
+    /// # Errors
+    /// When stored bytes do not decode, and what a conversion webhook answers.
+    pub async fn read(&self, shared: &Shared, stored: &Stored) -> Outcome<Value> {
+        if self.resource.custom.is_none() {
+            return self.decode(&stored.json);
+        }
+        let objects = custom::convert::read(shared, self, &[stored]).await?;
+        objects
+            .into_iter()
+            .next()
+            .ok_or_else(|| Status::internal("conversion gave no object").into())
+    }
+
+    /// A stored object with the bytes that the version of the request has for it now.
+    ///
+    /// # Errors
+    /// As [`Target::read`].
+    pub async fn view(&self, shared: &Shared, stored: Arc<Stored>) -> Outcome<Arc<Stored>> {
+        if self.resource.custom.is_none() {
+            return Ok(stored);
+        }
+        let views = custom::convert::views(shared, self, vec![stored]).await?;
+        views
+            .into_iter()
+            .next()
+            .ok_or_else(|| Status::internal("conversion gave no object").into())
     }
 
     fn convert(&self, object: &mut Value, to: String) {

@@ -55,6 +55,29 @@ impl Patch {
             &self.bytes,
             options.field_validation,
         )?;
+        Ok(Self::told(call, patched))
+    }
+
+    /// [`Patch::apply`] to an object of the target.
+    fn apply_to(
+        &self,
+        call: &Call,
+        target: &Target,
+        object: &Value,
+        options: &WriteOptions,
+    ) -> Outcome<Value> {
+        let resource = &target.resource;
+        let Some(origin) = &resource.custom else {
+            let kind = (resource.group.as_str(), target.version.as_str(), resource.kind.as_str());
+            return self.apply(call, object, kind, options);
+        };
+        let coerce = |object: &mut Value| origin.definition.coerce(&target.version, object);
+        let validation = options.field_validation;
+        let patched = patches::apply_custom(self.kind, object, &self.bytes, validation, &coerce)?;
+        Ok(Self::told(call, patched))
+    }
+
+    fn told(call: &Call, patched: patches::Patched) -> Value {
         // A patch that is tried again says the same again.
         let mut warnings = call.warnings.lock();
         for warning in patched.warnings {
@@ -62,7 +85,7 @@ impl Patch {
                 warnings.push(warning);
             }
         }
-        Ok(patched.object)
+        patched.object
     }
 }
 
@@ -79,9 +102,26 @@ fn unsupported() -> knarr_api::Status {
     respond::general(415, "UnsupportedMediaType", "415: Unsupported Media Type")
 }
 
+/// Refuses what patches of custom resources cannot be: they have no merge keys.
+///
+/// # Errors
+/// 415.
+pub(crate) fn check_custom(call: &Call, target: &Target) -> Outcome<()> {
+    const KNOWN: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    let taken = KNOWN.split(", ").any(|known| known == media_type(call));
+    if target.resource.custom.is_none() || taken {
+        return Ok(());
+    }
+    let why = format!(
+        "the body of the request was in an unknown format - accepted media types include: {KNOWN}"
+    );
+    Err(knarr_api::Status::failure(415, "UnsupportedMediaType", why).into())
+}
+
 /// # Errors
 /// 404, 409, 415, 422.
 pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
+    check_custom(call, target)?;
     if is_apply(call) {
         return apply::apply(call, target, body).await;
     }
@@ -91,7 +131,7 @@ pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
     let (patch, options) = Patch::read(call, bytes)?;
     let make = |old: &Value| {
         let shown = target.shown(old.clone());
-        let mut object = patch.apply(call, &shown, target.worded_in(), &options)?;
+        let mut object = patch.apply_to(call, target, &shown, &options)?;
         if let Some(old) = target.old {
             old.modernize(&mut object);
         }
@@ -99,5 +139,6 @@ pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
         Ok(object)
     };
     let stored = update::change(call, target, &options, update::Kind::Patch, &make).await?;
+    let stored = target.view(&call.shared, stored).await?;
     present::one(call, target, &accept, 200, &stored.json)
 }

@@ -111,7 +111,7 @@ pub fn table_of(
 ) -> Value {
     let strategy = &target.resource.strategy;
     let columns: Vec<Value> = strategy
-        .columns()
+        .columns_at(&target.version)
         .into_iter()
         .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority}))
         .collect();
@@ -120,7 +120,7 @@ pub fn table_of(
         .into_iter()
         .map(|object| {
             let conditions = strategy.row_conditions(&object);
-            let mut row = json!({"cells": strategy.cells(&object, now)});
+            let mut row = json!({"cells": strategy.cells_at(&target.version, &object, now)});
             if !conditions.is_empty() {
                 row["conditions"] = conditions.into();
             }

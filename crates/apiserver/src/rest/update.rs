@@ -38,6 +38,7 @@ pub async fn update(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     let creates = target.resource.strategy.create_on_update() && target.subresource.is_none();
     if creates && call.shared.store.get(&target.key()).is_none() {
         let stored = create_absent(call, target, object, &options).await?;
+        let stored = target.view(&call.shared, stored).await?;
         return present::one(call, target, &accept, 201, &stored.json);
     }
     let stored = change(
@@ -48,6 +49,7 @@ pub async fn update(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         &|_| Ok(object.clone()),
     )
     .await?;
+    let stored = target.view(&call.shared, stored).await?;
     present::one(call, target, &accept, 200, &stored.json)
 }
 
@@ -96,8 +98,7 @@ pub async fn change(
 ) -> Outcome<Arc<Stored>> {
     for _ in 0..TRIES {
         let current = target.load(call)?;
-        let mut old = parse(&current.json)?;
-        target.to_version(&mut old);
+        let old = target.read(&call.shared, &current).await?;
         let new = make(&old)?;
         match write(call, target, options, kind, &current, &old, new).await? {
             Some(stored) => return Ok(stored),
@@ -144,7 +145,7 @@ async fn write(
     admitted_by_others(call, target, options, old, &new).await?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
     fields::keep_times(old, &mut new);
-    target.to_storage(&mut new);
+    target.to_storage(&call.shared, &mut new).await?;
     let done = commit(call, target, options, current, new).await;
     match done {
         Ok(stored) => {
@@ -169,9 +170,9 @@ async fn mutate(
 ) -> Outcome<()> {
     let attributes = Attributes::new(call, target, Operation::Update).dry_run(options.dry_run);
     if attributes.subresource == "scale" {
-        let (before, mut scale) = (scale::scale_of(old), scale::scale_of(new));
+        let (before, mut scale) = (scale::scale_of(target, old), scale::scale_of(target, new));
         admission::mutate(&attributes.old(&before), &mut scale).await?;
-        if scale != scale::scale_of(new) {
+        if scale != scale::scale_of(target, new) {
             *new = scale::scaled(target, new, &scale)?;
         }
         return Ok(());
@@ -193,7 +194,7 @@ async fn admitted_by_others(
 ) -> Outcome<()> {
     let attributes = Attributes::new(call, target, Operation::Update).dry_run(options.dry_run);
     if attributes.subresource == "scale" {
-        let (before, scale) = (scale::scale_of(old), scale::scale_of(new));
+        let (before, scale) = (scale::scale_of(target, old), scale::scale_of(target, new));
         return admission::validate(&attributes.old(&before), &scale).await;
     }
     admission::validate(&attributes.old(old), new).await

@@ -21,6 +21,7 @@ use crate::{
     accept::{Accept, Format, Shape},
     body::{BoxError, Response},
     chain::Call,
+    custom::convert::{event_view, is_plain_event, views},
     query::{self, ListOptions},
     respond,
     selector::Selection,
@@ -50,7 +51,7 @@ pub async fn watch(call: &Call, target: &Target) -> Outcome<Response> {
     })?;
     // The client may have it from another server, which was ahead; what never comes is told as an event.
     let _ = reach(call, from).await;
-    let stream = Stream::start(call, target, &accept, &options, selection, from);
+    let stream = Stream::start(call, target, &accept, &options, selection, from).await;
     if websocket::is_asked(call) {
         return websocket::answer(call, stream)
             .ok_or_else(|| Status::bad_request("the connection cannot become a WebSocket").into());
@@ -75,6 +76,10 @@ pub struct Stream {
     /// Send the bookmark that ends the initial state.
     mark_initial: Option<u64>,
     watch: Option<Watch>,
+    /// A change that was taken from the watch and is to be told next.
+    held: Option<Arc<Event>>,
+    /// Of a custom resource: tells when definitions change.
+    definitions: Option<tokio::sync::watch::Receiver<()>>,
     /// What ends the stream at once, when it could not start.
     failed: Option<Status>,
     bookmarks: bool,
@@ -85,7 +90,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn start(
+    async fn start(
         call: &Call,
         target: &Target,
         accept: &Accept,
@@ -110,6 +115,9 @@ impl Stream {
             initial: Vec::new().into_iter(),
             mark_initial: None,
             watch: None,
+            held: None,
+            definitions: (target.resource.custom.is_some())
+                .then(|| call.shared.definitions.subscribe()),
             failed: None,
             bookmarks: options.allow_bookmarks,
             next_bookmark: now + BOOKMARKS,
@@ -117,13 +125,13 @@ impl Stream {
             columns_sent: false,
             include_object: call.query.get("includeObject").map(str::to_owned),
         };
-        if let Err(status) = stream.open(options, from) {
+        if let Err(status) = stream.open(options, from).await {
             stream.failed = Some(*status);
         }
         stream
     }
 
-    fn open(&mut self, options: &ListOptions, from: u64) -> Outcome<()> {
+    async fn open(&mut self, options: &ListOptions, from: u64) -> Outcome<()> {
         let prefix = self.target.prefix();
         let with_state = options.send_initial_events.unwrap_or(from == 0);
         let mut start = from;
@@ -141,7 +149,8 @@ impl Stream {
                 })
                 .map_err(|e| Box::new(revision_status(e)))?;
             start = listing.revision;
-            self.initial = listing.items.into_iter();
+            let items = views(&self.shared, &self.target, listing.items).await?;
+            self.initial = items.into_iter();
             self.mark_initial = self.bookmarks.then_some(listing.revision);
         }
         // Without a revision and without the state wanted, only what comes from now on is told.
@@ -170,21 +179,35 @@ impl Stream {
             return Some(piece);
         }
         loop {
+            if let Some(event) = self.held.clone() {
+                let piece = match event_view(&self.shared, &self.target, event).await {
+                    Ok(event) => self.piece(&event),
+                    Err(status) => {
+                        self.watch = None;
+                        self.error_frame(&status)
+                    }
+                };
+                if !piece.is_empty() {
+                    return Some(piece);
+                }
+            }
             let watch = self.watch.as_mut()?;
             tokio::select! {
                 biased;
                 event = watch.next() => match event? {
-                    Ok(event) => {
-                        let piece = self.piece(event);
-                        if !piece.is_empty() {
-                            return Some(piece);
-                        }
-                    }
+                    Ok(event) => self.held = Some(event),
                     Err(error) => {
                         self.watch = None;
                         return Some(self.error_frame(&revision_status(error)));
                     }
                 },
+                // Behind the events: what was deleted with its definition is still told.
+                () = changed(&mut self.definitions) => {
+                    let registry = self.shared.registry.load();
+                    let old = &self.target.resource;
+                    let new = registry.get(&old.group, &old.plural);
+                    self.target.resource = new.filter(|r| r.versions.contains(&self.target.version))?.clone();
+                }
                 () = tokio::time::sleep_until(self.next_bookmark.min(self.deadline)) => {
                     if Instant::now() >= self.deadline {
                         return None;
@@ -210,16 +233,17 @@ impl Stream {
                 }
                 break;
             };
-            if self.selection.matches(&stored.head) {
+            if self.selection.matches(&stored) {
                 out.extend_from_slice(&self.frame("ADDED", &stored.json));
             }
         }
         (!out.is_empty()).then(|| out.freeze())
     }
 
-    /// One change, and those that are there already behind it.
-    fn piece(&mut self, first: Arc<Event>) -> Bytes {
-        let Some(frame) = self.event_frame(&first) else {
+    /// The change that is held, as the version of the request has it, and those that are there already behind it.
+    fn piece(&mut self, first: &Event) -> Bytes {
+        self.held = None;
+        let Some(frame) = self.event_frame(first) else {
             return Bytes::new();
         };
         let Some(Some(Ok(second))) = self.watch.as_mut().and_then(|w| w.next().now_or_never())
@@ -229,6 +253,10 @@ impl Stream {
         let mut out = BytesMut::from(&frame[..]);
         let mut event = second;
         loop {
+            if !is_plain_event(&self.target, &event) {
+                self.held = Some(event);
+                break;
+            }
             if let Some(frame) = self.event_frame(&event) {
                 out.extend_from_slice(&frame);
             }
@@ -250,14 +278,14 @@ impl Stream {
 
     /// A change as this watch sees it: the selection may turn it into an addition or a removal, or hide it.
     fn event_frame(&mut self, event: &Event) -> Option<Bytes> {
-        let now = event.kind != EventKind::Deleted && self.selection.matches(&event.object.head);
+        let now = event.kind != EventKind::Deleted && self.selection.matches(&event.object);
         let before = match event.kind {
             EventKind::Added => false,
             EventKind::Modified => event
                 .previous
                 .as_ref()
-                .is_some_and(|p| self.selection.matches(&p.head)),
-            EventKind::Deleted => self.selection.matches(&event.object.head),
+                .is_some_and(|p| self.selection.matches(p)),
+            EventKind::Deleted => self.selection.matches(&event.object),
         };
         match (event.kind, before, now) {
             (EventKind::Added, _, true) => Some(self.shared_frame("ADDED", event)),
@@ -350,6 +378,16 @@ impl Stream {
     fn error_frame(&self, status: &Status) -> Bytes {
         frames::failure(self.accept.format, status)
     }
+}
+
+/// Waits until definitions of custom resources change, when that is of interest.
+async fn changed(definitions: &mut Option<tokio::sync::watch::Receiver<()>>) {
+    if let Some(receiver) = definitions
+        && receiver.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn revision_status(error: RevisionError) -> Status {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::Method;
-use knarr_api::{Status, field, fields, schema::Type};
+use knarr_api::{Status, custom::Scale, field, fields, schema::Type};
 use knarr_store::Stored;
 use serde_json::{Value, json};
 
@@ -23,9 +23,18 @@ const GROUP: &str = "autoscaling";
 
 pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
-    let show = |object: &Value| Ok(respond::encoded(200, &accept, &scale_of(object)));
+    let show =
+        |object: &Value| Ok(respond::encoded(200, &accept, &scale_of(target, object)));
     if call.method == Method::GET {
-        return show(&target.decode(&target.load(call)?.json)?);
+        let stored = target.load(call)?;
+        let object = target.read(&call.shared, &stored).await?;
+        if let Some(scale) = custom(target)
+            && scale.replicas(&object).is_none()
+        {
+            let why = format!("the spec replicas field {:?} does not exist", scale.spec);
+            return Err(Status::internal(why).into());
+        }
+        return show(&object);
     }
     let bytes = body::read(body).await?;
     let stored = if call.method == Method::PUT {
@@ -43,15 +52,16 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
     } else {
         let (patch, options) = patch::Patch::read(call, bytes)?;
         let make = |old: &Value| {
-            let scale = patch.apply(call, &scale_of(old), (GROUP, "v1", "Scale"), &options)?;
+            let scale = patch.apply(call, &scale_of(target, old), (GROUP, "v1", "Scale"), &options)?;
             scaled(target, old, &scale)
         };
         update::change(call, target, &options, update::Kind::Patch, &make).await?
     };
     if accept.shape != Shape::Whole {
+        let stored = target.view(&call.shared, stored).await?;
         return present::one(call, target, &accept, 200, &stored.json);
     }
-    show(&target.decode(&stored.json)?)
+    show(&target.read(&call.shared, &stored).await?)
 }
 
 /// Applies a Scale as a configuration of the object that has only this field.
@@ -66,10 +76,17 @@ async fn applied(call: &Call, target: &Target, bytes: &[u8]) -> Outcome<Arc<Stor
         "apiVersion": target.api_version(),
         "kind": target.resource.kind,
         "metadata": {"name": target.name},
-        "spec": {},
     });
-    if !scale["spec"]["replicas"].is_null() {
-        configuration["spec"]["replicas"] = scale["spec"]["replicas"].clone();
+    let replicas = Some(&scale["spec"]["replicas"]).filter(|r| !r.is_null());
+    let only = match custom(target) {
+        Some(scale) => scale.configuration(replicas),
+        None => match replicas {
+            Some(replicas) => json!({"spec": {"replicas": replicas}}),
+            None => json!({"spec": {}}),
+        },
+    };
+    if let (Some(all), Value::Object(only)) = (configuration.as_object_mut(), only) {
+        all.extend(only);
     }
     let make = |old: &Value| {
         scaled(target, old, &scale)?;
@@ -82,7 +99,8 @@ async fn applied(call: &Call, target: &Target, bytes: &[u8]) -> Outcome<Arc<Stor
 /// The object with the replicas that a Scale asks for.
 pub fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if replicas < 0 {
+    let custom = custom(target);
+    if replicas < 0 && custom.is_none() {
         let path = field::Path::new("spec").child("replicas");
         let error = field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
         return Err(Status::invalid(GROUP, "Scale", &target.name, &[error]).into());
@@ -101,7 +119,10 @@ pub fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
         return Err(target.conflict(&why));
     }
     let mut new = old.clone();
-    new["spec"]["replicas"] = replicas.into();
+    match custom {
+        Some(scale) => scale.set_replicas(&mut new, replicas),
+        None => new["spec"]["replicas"] = replicas.into(),
+    }
     // Without a revision of its own the change may be tried again on whatever is there by then.
     if revision.is_empty() {
         meta::of(&mut new).remove("resourceVersion");
@@ -109,8 +130,14 @@ pub fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
     Ok(new)
 }
 
+/// Where a custom resource has its numbers.
+fn custom(target: &Target) -> Option<&Scale> {
+    let definition = &target.resource.custom.as_ref()?.definition;
+    definition.version(&target.version)?.scale.as_ref()
+}
+
 /// The Scale of an object.
-pub fn scale_of(object: &Value) -> Value {
+pub fn scale_of(target: &Target, object: &Value) -> Value {
     let metadata = &object["metadata"];
     let mut shown = serde_json::Map::new();
     for key in [
@@ -124,12 +151,23 @@ pub fn scale_of(object: &Value) -> Value {
             shown.insert(key.into(), metadata[key].clone());
         }
     }
+    let (replicas, current, selector) = match custom(target) {
+        Some(scale) => (
+            scale.replicas(object),
+            scale.current(object),
+            scale.selector(object).to_owned(),
+        ),
+        None => (
+            object["spec"]["replicas"].as_i64(),
+            object["status"]["replicas"].as_i64().unwrap_or(0),
+            selector_text(&object["spec"]["selector"]),
+        ),
+    };
     let mut spec = json!({});
-    if let Some(replicas) = object["spec"]["replicas"].as_i64().filter(|r| *r != 0) {
+    if let Some(replicas) = replicas.filter(|r| *r != 0) {
         spec["replicas"] = replicas.into();
     }
-    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
-    let selector = selector_text(&object["spec"]["selector"]);
+    let mut status = json!({"replicas": current});
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
