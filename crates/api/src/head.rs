@@ -4,6 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::encode::to_writer;
+
 mod hole;
 
 /// What lists, watches, selectors and the garbage collector need of an object without decoding it.
@@ -110,7 +112,7 @@ impl Encoded {
             if i > 0 {
                 out.push(b',');
             }
-            serde_json::to_writer(&mut out, key)?;
+            to_writer(&mut out, key)?;
             out.push(b':');
             if key == "metadata" {
                 let meta = value.as_object().ok_or_else(missing)?;
@@ -121,16 +123,16 @@ impl Encoded {
                     if !std::mem::take(&mut first) {
                         out.push(b',');
                     }
-                    serde_json::to_writer(&mut out, k)?;
+                    to_writer(&mut out, k)?;
                     out.push(b':');
-                    serde_json::to_writer(&mut out, v)?;
+                    to_writer(&mut out, v)?;
                 }
                 if first {
                     return Err(missing());
                 }
                 out.push(b'}');
             } else {
-                serde_json::to_writer(&mut out, value)?;
+                to_writer(&mut out, value)?;
             }
         }
         out.push(b'}');

@@ -72,7 +72,7 @@ pub fn encoded(code: u16, accept: &Accept, value: &impl Serialize) -> Response {
         Format::Json if accept.pretty => serde_json::to_vec_pretty(value)
             .map(|b| (JSON, b))
             .map_err(|e| e.to_string()),
-        Format::Json => serde_json::to_vec(value)
+        Format::Json => knarr_api::encode::to_vec(value)
             .map(|b| (JSON, b))
             .map_err(|e| e.to_string()),
         // Keys in order, as JSON values keep them.

@@ -71,6 +71,9 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
     drop(registry);
     rest::current::ensure(call).await?;
     if served.custom.is_some() {
+        if info.overlong || (!served.namespaced && !info.namespace.is_empty()) {
+            return Ok(respond::page_not_found());
+        }
         custom::admit(call, &served)?;
     }
     let mut target = target(call, served)?;

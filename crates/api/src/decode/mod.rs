@@ -92,7 +92,9 @@ pub fn decode(
     expect: &Expect,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    decode_with(schemas, body, format, expect, validation, &|_| Ok(Vec::new()))
+    decode_with(schemas, body, format, expect, validation, &|_| {
+        Ok(Vec::new())
+    })
 }
 
 /// [`decode`] of a custom resource, which `coerce` brings to its schema.

@@ -1,11 +1,13 @@
-//! Objects as bytes other than JSON.
+//! Objects as bytes.
 
 mod json;
+mod number;
 pub mod openapi;
 pub mod protobuf;
 mod wire;
 
 pub use json::Malformed;
+pub use number::{to_vec, to_writer};
 
 /// An object's metadata, as it stands in its JSON text.
 ///

@@ -64,6 +64,11 @@ impl Scope<'_> {
     }
 }
 
+/// Whether `value` has only what its type has.
+pub fn fits(ty: &Type, value: &Value) -> bool {
+    typed::invalid(ty, value).is_none()
+}
+
 /// What never belongs to anybody: identity and what the server decides.
 fn stripped() -> Set {
     Set::of_fields([

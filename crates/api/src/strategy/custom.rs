@@ -81,7 +81,8 @@ pub(crate) fn field_error(violation: rules::Violation) -> Error {
     let value = violation.value.clone().unwrap_or_default();
     let mut error = Error::invalid(&path, value, violation.detail);
     error.kind = kind;
-    error.omits_value = violation.value.is_none();
+    error.omits_value = violation.value.is_none() && violation.shown.is_none();
+    error.shown = violation.shown;
     error
 }
 

@@ -30,7 +30,9 @@ pub async fn sync(shared: &Arc<Shared>) {
         }
     }
     for name in there {
-        let served = wanted.iter().any(|(group, version)| format!("{version}.{group}") == name);
+        let served = wanted
+            .iter()
+            .any(|(group, version)| format!("{version}.{group}") == name);
         if !served && !is_built_in(shared, &name) {
             send(shared, Method::DELETE, &format!("{PATH}/{name}"), None).await;
         }

@@ -47,7 +47,10 @@ pub fn set(object: &mut Value, mut condition: Value, now: Timestamp) {
     let Some(conditions) = conditions.as_array_mut() else {
         return;
     };
-    match conditions.iter_mut().find(|c| c["type"] == condition["type"]) {
+    match conditions
+        .iter_mut()
+        .find(|c| c["type"] == condition["type"])
+    {
         Some(place) => *place = condition,
         None => conditions.push(condition),
     }
@@ -55,7 +58,9 @@ pub fn set(object: &mut Value, mut condition: Value, now: Timestamp) {
 
 /// Takes a condition away; true when it was there.
 pub fn remove(object: &mut Value, kind: &str) -> bool {
-    let conditions = object["status"].get_mut("conditions").and_then(Value::as_array_mut);
+    let conditions = object["status"]
+        .get_mut("conditions")
+        .and_then(Value::as_array_mut);
     conditions.is_some_and(|conditions| {
         let before = conditions.len();
         conditions.retain(|c| c["type"] != kind);
@@ -74,9 +79,15 @@ mod tests {
         let condition = |status: &str, reason: &str| json!({"type": "A", "status": status, "reason": reason, "message": ""});
         set(&mut object, condition("True", "x"), at(1));
         set(&mut object, condition("True", "y"), at(2));
-        assert_eq!(find(&object, "A").unwrap()["lastTransitionTime"], "1970-01-01T00:00:01Z");
+        assert_eq!(
+            find(&object, "A").unwrap()["lastTransitionTime"],
+            "1970-01-01T00:00:01Z"
+        );
         set(&mut object, condition("False", "y"), at(3));
-        assert_eq!(find(&object, "A").unwrap()["lastTransitionTime"], "1970-01-01T00:00:03Z");
+        assert_eq!(
+            find(&object, "A").unwrap()["lastTransitionTime"],
+            "1970-01-01T00:00:03Z"
+        );
         assert!(!is_true(&object, "A") && remove(&mut object, "A") && !remove(&mut object, "A"));
     }
 }

@@ -103,7 +103,11 @@ pub fn is_plain_event(target: &Target, event: &Event) -> bool {
 ///
 /// # Errors
 /// As [`read`].
-pub async fn event_view(shared: &Shared, target: &Target, event: Arc<Event>) -> Outcome<Arc<Event>> {
+pub async fn event_view(
+    shared: &Shared,
+    target: &Target,
+    event: Arc<Event>,
+) -> Outcome<Arc<Event>> {
     if is_plain_event(target, &event) {
         return Ok(event);
     }
@@ -146,7 +150,12 @@ fn with_object(stored: &Stored, object: &Value) -> Outcome<Arc<Stored>> {
 ///
 /// # Errors
 /// What a conversion webhook answers.
-pub async fn one(shared: &Shared, resource: &Resource, object: &mut Value, to: &str) -> Outcome<()> {
+pub async fn one(
+    shared: &Shared,
+    resource: &Resource,
+    object: &mut Value,
+    to: &str,
+) -> Outcome<()> {
     let objects = all(shared, resource, vec![object.take()], to).await?;
     if let Some(converted) = objects.into_iter().next() {
         *object = converted;
@@ -155,10 +164,16 @@ pub async fn one(shared: &Shared, resource: &Resource, object: &mut Value, to: &
 }
 
 /// [`one`] where nothing can be awaited: field ownership of other versions. None when that is not to be had.
-pub fn one_blocking(shared: &Arc<Shared>, resource: &Resource, mut object: Value, to: &str) -> Option<Value> {
+pub fn one_blocking(
+    shared: &Arc<Shared>,
+    resource: &Resource,
+    mut object: Value,
+    to: &str,
+) -> Option<Value> {
     let origin = resource.custom.as_ref()?;
     if origin.definition.webhook.is_none() || object["apiVersion"] == to {
-        origin.definition.relabel(&mut object, to);
+        // As it is: what the other version does not have is found out by whoever asks.
+        object["apiVersion"] = to.into();
         return Some(object);
     }
     let runtime = tokio::runtime::Handle::try_current().ok()?;
@@ -166,9 +181,8 @@ pub fn one_blocking(shared: &Arc<Shared>, resource: &Resource, mut object: Value
     if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
         return None;
     }
-    let converted = tokio::task::block_in_place(|| {
-        runtime.block_on(all(shared, resource, vec![object], to))
-    });
+    let converted =
+        tokio::task::block_in_place(|| runtime.block_on(all(shared, resource, vec![object], to)));
     converted.ok()?.into_iter().next()
 }
 
@@ -207,11 +221,18 @@ async fn all(
     let answered = ask(shared, webhook, &asked, to).await;
     let converted = answered.map_err(|why| failed(format!("failed: {why}")))?;
     if converted.len() != asked.len() {
-        return Err(failed(format!("returned {} objects, expected {}", converted.len(), asked.len())));
+        return Err(failed(format!(
+            "returned {} objects, expected {}",
+            converted.len(),
+            asked.len()
+        )));
     }
     for (n, (i, mut new)) in others.into_iter().zip(converted).enumerate() {
-        restore(&objects[i], &mut new, to)
-            .map_err(|why| failed(format!("returned invalid converted object at index {n}: {why}")))?;
+        restore(&objects[i], &mut new, to).map_err(|why| {
+            failed(format!(
+                "returned invalid converted object at index {n}: {why}"
+            ))
+        })?;
         prune(definition, &mut new, to);
         objects[i] = new;
     }
@@ -229,7 +250,12 @@ fn prune(definition: &Definition, object: &mut Value, to: &str) {
 }
 
 /// Asks a webhook.
-async fn ask(shared: &Shared, webhook: &Value, objects: &[Value], to: &str) -> Result<Vec<Value>, String> {
+async fn ask(
+    shared: &Shared,
+    webhook: &Value,
+    objects: &[Value],
+    to: &str,
+) -> Result<Vec<Value>, String> {
     let versions = webhook["conversionReviewVersions"].as_array();
     let version = versions
         .into_iter()
@@ -255,8 +281,15 @@ async fn ask(shared: &Shared, webhook: &Value, objects: &[Value], to: &str) -> R
 }
 
 /// The objects of an answer. Pure.
-fn converted(mut answer: Value, version: &str, api_version: &str, uid: &str) -> Result<Vec<Value>, String> {
-    if version == "v1" && (answer["apiVersion"] != api_version || answer["kind"] != "ConversionReview") {
+fn converted(
+    mut answer: Value,
+    version: &str,
+    api_version: &str,
+    uid: &str,
+) -> Result<Vec<Value>, String> {
+    if version == "v1"
+        && (answer["apiVersion"] != api_version || answer["kind"] != "ConversionReview")
+    {
         return Err(format!(
             "expected webhook response of {api_version}, Kind=ConversionReview, got {}",
             describe(&answer)
@@ -296,7 +329,11 @@ fn restore(old: &Value, new: &mut Value, to: &str) -> Result<(), String> {
     }
     if new["kind"] != old["kind"] {
         let text = |v: &Value| v["kind"].as_str().unwrap_or_default().to_owned();
-        return Err(format!("invalid kind (expected {}, received {})", text(old), text(new)));
+        return Err(format!(
+            "invalid kind (expected {}, received {})",
+            text(old),
+            text(new)
+        ));
     }
     let text = |v: &Value, key: &str| v["metadata"][key].as_str().unwrap_or_default().to_owned();
     for key in ["name", "namespace", "uid"] {
@@ -328,10 +365,20 @@ mod tests {
     #[test]
     fn answers_are_checked() {
         let answer = |response: Value| json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "response": response});
-        let of = |response: Value| converted(answer(response), "v1", "apiextensions.k8s.io/v1", "u");
-        assert_eq!(of(json!({"uid": "u", "result": {"status": "Success"}, "convertedObjects": [1]})), Ok(vec![json!(1)]));
-        assert_eq!(of(json!({"uid": "x"})), Err("expected response.uid=\"u\", got \"x\"".into()));
-        assert_eq!(of(json!({"uid": "u", "result": {"status": "Failure", "message": "no"}})), Err("no".into()));
+        let of =
+            |response: Value| converted(answer(response), "v1", "apiextensions.k8s.io/v1", "u");
+        assert_eq!(
+            of(json!({"uid": "u", "result": {"status": "Success"}, "convertedObjects": [1]})),
+            Ok(vec![json!(1)])
+        );
+        assert_eq!(
+            of(json!({"uid": "x"})),
+            Err("expected response.uid=\"u\", got \"x\"".into())
+        );
+        assert_eq!(
+            of(json!({"uid": "u", "result": {"status": "Failure", "message": "no"}})),
+            Err("no".into())
+        );
         assert_eq!(of(Value::Null), Err("no response provided".into()));
     }
 
@@ -340,8 +387,15 @@ mod tests {
         let old = json!({"apiVersion": "e.com/v1", "kind": "W", "metadata": {"name": "a", "uid": "u", "labels": {"x": "1"}, "finalizers": ["f/g"]}});
         let mut new = json!({"apiVersion": "e.com/v2", "kind": "W", "metadata": {"name": "a", "uid": "u", "labels": {"x": "2"}}});
         restore(&old, &mut new, "e.com/v2").unwrap();
-        assert_eq!(new["metadata"], json!({"name": "a", "uid": "u", "labels": {"x": "2"}, "finalizers": ["f/g"]}));
-        let mut other = json!({"apiVersion": "e.com/v2", "kind": "W", "metadata": {"name": "b", "uid": "u"}});
-        assert_eq!(restore(&old, &mut other, "e.com/v2"), Err("must have the same name: a != b".into()));
+        assert_eq!(
+            new["metadata"],
+            json!({"name": "a", "uid": "u", "labels": {"x": "2"}, "finalizers": ["f/g"]})
+        );
+        let mut other =
+            json!({"apiVersion": "e.com/v2", "kind": "W", "metadata": {"name": "b", "uid": "u"}});
+        assert_eq!(
+            restore(&old, &mut other, "e.com/v2"),
+            Err("must have the same name: a != b".into())
+        );
     }
 }

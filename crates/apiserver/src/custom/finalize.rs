@@ -51,7 +51,8 @@ async fn clean(shared: &Arc<Shared>, name: &str) {
         let Some(object) = definition(shared, name) else {
             return;
         };
-        if !meta::is_deleting(&object) || !meta::finalizers(&object).iter().any(|f| f == FINALIZER) {
+        if !meta::is_deleting(&object) || !meta::finalizers(&object).iter().any(|f| f == FINALIZER)
+        {
             return;
         }
         let left = instances(shared, &object);
@@ -82,7 +83,10 @@ fn instances(shared: &Shared, object: &Value) -> Vec<Arc<Stored>> {
         return Vec::new();
     }
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-    let (group, plural) = (text(&object["spec"]["group"]), text(&object["spec"]["names"]["plural"]));
+    let (group, plural) = (
+        text(&object["spec"]["group"]),
+        text(&object["spec"]["names"]["plural"]),
+    );
     let prefix = format!("/registry/{group}/{plural}/");
     let listing = shared.store.list(Range {
         prefix: &prefix,
@@ -100,7 +104,13 @@ async fn say_in_progress(shared: &Arc<Shared>, name: &str, mut object: Value) {
         return;
     }
     conditions::set(&mut object, condition, Timestamp::now());
-    send(shared, Method::PUT, &format!("{PATH}/{name}/status"), Some(&object)).await;
+    send(
+        shared,
+        Method::PUT,
+        &format!("{PATH}/{name}/status"),
+        Some(&object),
+    )
+    .await;
 }
 
 /// Asks for the deletion of what has not been asked for yet, through the API, so that finalizers and watchers have their say.
@@ -153,7 +163,14 @@ async fn release(shared: &Arc<Shared>, name: &str, mut object: Value) -> bool {
     let mut finalizers = meta::finalizers(&object);
     finalizers.retain(|f| f != FINALIZER);
     meta::set_finalizers(&mut object, finalizers);
-    match send(shared, Method::PUT, &format!("{PATH}/{name}/status"), Some(&object)).await {
+    match send(
+        shared,
+        Method::PUT,
+        &format!("{PATH}/{name}/status"),
+        Some(&object),
+    )
+    .await
+    {
         Answer::Done | Answer::NotFound => true,
         Answer::Conflict => false,
         Answer::Refused(why) => {

@@ -49,7 +49,14 @@ pub fn install(
             fresh_from: AtomicU64::new(u64::MAX),
         });
         let old = Arc::downgrade(&before.resource);
-        let installed = put(shared, object, made_of, origin.clone(), terminating, Some(before));
+        let installed = put(
+            shared,
+            object,
+            made_of,
+            origin.clone(),
+            terminating,
+            Some(before),
+        );
         shared.tasks.spawn(freshen(shared.clone(), old, origin));
         return installed;
     }
@@ -185,7 +192,12 @@ fn resource(object: &Value, origin: Arc<Origin>, terminating: bool) -> Resource 
     };
     let definition = origin.definition.clone();
     let served = |v: &&knarr_api::custom::Version| v.served;
-    let mut versions: Vec<String> = definition.versions.iter().filter(served).map(|v| v.name.clone()).collect();
+    let mut versions: Vec<String> = definition
+        .versions
+        .iter()
+        .filter(served)
+        .map(|v| v.name.clone())
+        .collect();
     versions.sort_by(|a, b| knarr_api::custom::compare_versions(a, b));
     let storage = definition
         .versions

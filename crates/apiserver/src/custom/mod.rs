@@ -36,7 +36,11 @@ pub(crate) fn admit(call: &Call, resource: &Resource) -> Outcome<()> {
     let info = &call.info;
     let verb = info.verb.as_str();
     let subresource = info.subresource.as_str();
-    if !subresource.is_empty() && resource.subresource_at(subresource, &info.version).is_none() {
+    if !subresource.is_empty()
+        && resource
+            .subresource_at(subresource, &info.version)
+            .is_none()
+    {
         return Err(Status::not_found(&resource.group, &resource.plural, &info.name).into());
     }
     let offered = match resource.subresource(subresource) {

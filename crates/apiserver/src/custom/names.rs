@@ -34,8 +34,14 @@ fn strings(list: &Value) -> Vec<String> {
     list.filter_map(|s| s.as_str().map(str::to_owned)).collect()
 }
 
-/// The definition with the status that it should have; none when it has it.
-pub fn settled(object: &Value, taken: &Taken, now: Timestamp) -> Option<Value> {
+/// The definition with the status that it should have; none when it has it. An approval is looked at when the annotation
+/// changed (`approve_again`).
+pub fn settled(
+    object: &Value,
+    taken: &Taken,
+    approve_again: bool,
+    now: Timestamp,
+) -> Option<Value> {
     let mut new = object.clone();
     let (accepted, naming) = accept(object, taken);
     let established = establish(object, &naming);
@@ -55,7 +61,7 @@ pub fn settled(object: &Value, taken: &Taken, now: Timestamp) -> Option<Value> {
         conditions::set(&mut new, established, now);
         changed = true;
     }
-    changed |= approve(&mut new, now);
+    changed |= approve_again && approve(&mut new, now);
     changed |= judge_schemas(&mut new, now);
     changed.then_some(new)
 }
@@ -76,16 +82,22 @@ fn accept(object: &Value, taken: &Taken) -> (Value, Value) {
     let mut conflict = None;
     let text = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
     let in_use = |name: &str| format!("{name:?} is already in use");
-    let mut name = |key: &str, reason: &str, used: &HashSet<String>, accepted: &mut Map<String, Value>| {
-        let asked = text(wanted, key);
-        if asked != text(had, key) && used.contains(&asked) {
-            conflict = Some((reason.to_owned(), in_use(&asked)));
-        } else {
-            accepted.insert(key.to_owned(), asked.into());
-        }
-    };
+    let mut name =
+        |key: &str, reason: &str, used: &HashSet<String>, accepted: &mut Map<String, Value>| {
+            let asked = text(wanted, key);
+            if asked != text(had, key) && used.contains(&asked) {
+                conflict = Some((reason.to_owned(), in_use(&asked)));
+            } else {
+                accepted.insert(key.to_owned(), asked.into());
+            }
+        };
     name("plural", "PluralConflict", &taken.resources, &mut accepted);
-    name("singular", "SingularConflict", &taken.resources, &mut accepted);
+    name(
+        "singular",
+        "SingularConflict",
+        &taken.resources,
+        &mut accepted,
+    );
     let (asked, own) = (strings(&wanted["shortNames"]), strings(&had["shortNames"]));
     let clashes: Vec<String> = asked
         .iter()
@@ -136,7 +148,10 @@ fn name_conflict(conflict: &mut Option<(String, String)>, reason: &str, message:
 }
 
 fn copy(from: &Value, to: &mut Map<String, Value>, key: &str) {
-    match from.get(key).filter(|v| v.as_array().is_some_and(|a| !a.is_empty())) {
+    match from
+        .get(key)
+        .filter(|v| v.as_array().is_some_and(|a| !a.is_empty()))
+    {
         Some(value) => to.insert(key.to_owned(), value.clone()),
         None => to.remove(key),
     };
@@ -179,12 +194,18 @@ fn judge_schemas(object: &mut Value, now: Timestamp) -> bool {
         .into_iter()
         .flatten()
         .filter(|v| !is_structural(&v["schema"]["openAPIV3Schema"]))
-        .map(|v| format!("{}: the schema is not structural", v["name"].as_str().unwrap_or_default()))
+        .map(|v| {
+            format!(
+                "{}: the schema is not structural",
+                v["name"].as_str().unwrap_or_default()
+            )
+        })
         .collect();
     if bad.is_empty() {
         return conditions::remove(object, KIND);
     }
-    let condition = json!({"type": KIND, "status": "True", "reason": "Violations", "message": bad.join(", ")});
+    let condition =
+        json!({"type": KIND, "status": "True", "reason": "Violations", "message": bad.join(", ")});
     if conditions::is_same(conditions::find(object, KIND), &condition) {
         return false;
     }
@@ -205,26 +226,47 @@ mod tests {
     fn the_first_has_its_names_and_the_second_waits() {
         let now = Timestamp::UNIX_EPOCH;
         let mut taken = Taken::default();
-        let first = settled(&definition("widgets", "Widget", "WidgetList", &["wd"]), &taken, now).unwrap();
+        let first = settled(
+            &definition("widgets", "Widget", "WidgetList", &["wd"]),
+            &taken,
+            true,
+            now,
+        )
+        .unwrap();
         assert!(conditions::is_true(&first, "Established"));
-        assert_eq!(first["status"]["acceptedNames"], json!({"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList", "shortNames": ["wd"]}));
-        assert_eq!(settled(&first, &taken, now), None);
+        assert_eq!(
+            first["status"]["acceptedNames"],
+            json!({"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList", "shortNames": ["wd"]})
+        );
+        assert_eq!(settled(&first, &taken, true, now), None);
         taken.add(&first["status"]["acceptedNames"]);
         let second = definition("gadgets", "Widget", "GadgetList", &["wd", "gd"]);
-        let second = settled(&second, &taken, now).unwrap();
-        assert_eq!(second["status"]["acceptedNames"], json!({"plural": "gadgets", "kind": "", "listKind": "GadgetList"}));
+        let second = settled(&second, &taken, true, now).unwrap();
+        assert_eq!(
+            second["status"]["acceptedNames"],
+            json!({"plural": "gadgets", "kind": "", "listKind": "GadgetList"})
+        );
         let naming = conditions::find(&second, "NamesAccepted").unwrap();
-        assert_eq!((naming["reason"].as_str(), naming["message"].as_str()), (Some("KindConflict"), Some("\"Widget\" is already in use")));
+        assert_eq!(
+            (naming["reason"].as_str(), naming["message"].as_str()),
+            (Some("KindConflict"), Some("\"Widget\" is already in use"))
+        );
         assert!(!conditions::is_true(&second, "Established"));
-        let second = settled(&second, &Taken::default(), now).unwrap();
+        let second = settled(&second, &Taken::default(), true, now).unwrap();
         assert!(conditions::is_true(&second, "Established"));
     }
 
     #[test]
     fn a_status_that_was_emptied_stays_so() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut crd = settled(&definition("widgets", "Widget", "WidgetList", &[]), &Taken::default(), now).unwrap();
+        let mut crd = settled(
+            &definition("widgets", "Widget", "WidgetList", &[]),
+            &Taken::default(),
+            true,
+            now,
+        )
+        .unwrap();
         crd["status"]["conditions"] = Value::Null;
-        assert_eq!(settled(&crd, &Taken::default(), now), None);
+        assert_eq!(settled(&crd, &Taken::default(), true, now), None);
     }
 }

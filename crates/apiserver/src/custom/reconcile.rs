@@ -8,6 +8,7 @@ use std::{
 
 use http::Method;
 use jiff::Timestamp;
+use knarr_api::strategy::definition::approval;
 use knarr_store::{EventKind, Range, RevisionError, Watch};
 use serde_json::Value;
 
@@ -26,6 +27,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 struct Known {
     group: String,
     accepted: Value,
+    /// The annotation of its approval, as far as the status tells of it.
+    approval: Option<Value>,
 }
 
 /// All definitions, as far as they have been looked at.
@@ -69,7 +72,12 @@ impl Definitions {
         };
         self.revision = listing.revision;
         let names: BTreeSet<String> = listing.items.iter().map(|s| s.head.name.clone()).collect();
-        let gone: Vec<String> = self.known.keys().filter(|k| !names.contains(*k)).cloned().collect();
+        let gone: Vec<String> = self
+            .known
+            .keys()
+            .filter(|k| !names.contains(*k))
+            .cloned()
+            .collect();
         for name in gone {
             self.forget(shared, &name);
         }
@@ -149,10 +157,23 @@ impl Definitions {
         self.note(name, &object);
         if object["metadata"]["deletionTimestamp"].is_string() {
             finalize::start(shared, name);
-        } else if let Some(settled) = names::settled(&object, &self.taken(name, &object), Timestamp::now()) {
+            return Looked::Fine {
+                changed: self.serve(shared, name, &object, stored.revision),
+            };
+        }
+        let annotation = &object["metadata"]["annotations"][approval::ANNOTATION];
+        let seen = self
+            .known
+            .get(name)
+            .and_then(|known| known.approval.as_ref());
+        let (again, taken) = (seen != Some(annotation), self.taken(name, &object));
+        if let Some(settled) = names::settled(&object, &taken, again, Timestamp::now()) {
             let path = format!("{PATH}/{name}/status");
             return match send(shared, Method::PUT, &path, Some(&settled)).await {
                 Answer::Done => {
+                    if let Some(known) = self.known.get_mut(name) {
+                        known.approval = Some(annotation.clone());
+                    }
                     // What it has now others of the group have no more.
                     self.again(name, &object);
                     self.waiting.insert(name.to_owned());
@@ -166,15 +187,27 @@ impl Definitions {
                 }
             };
         }
+        if let Some(known) = self.known.get_mut(name) {
+            known.approval = Some(annotation.clone());
+        }
         Looked::Fine {
             changed: self.serve(shared, name, &object, stored.revision),
         }
     }
 
     fn note(&mut self, name: &str, object: &Value) {
-        let group = object["spec"]["group"].as_str().unwrap_or_default().to_owned();
+        let group = object["spec"]["group"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let accepted = object["status"]["acceptedNames"].clone();
-        self.known.insert(name.to_owned(), Known { group, accepted });
+        let approval = self.known.get(name).and_then(|k| k.approval.clone());
+        let known = Known {
+            group,
+            accepted,
+            approval,
+        };
+        self.known.insert(name.to_owned(), known);
     }
 
     /// Names that others of the group have.
@@ -192,7 +225,10 @@ impl Definitions {
     /// Looks again at the others of the group: names may have become free.
     fn again(&mut self, name: &str, object: &Value) {
         let group = object["spec"]["group"].as_str().unwrap_or_default();
-        let others = self.known.iter().filter(|(other, known)| *other != name && known.group == group);
+        let others = self
+            .known
+            .iter()
+            .filter(|(other, known)| *other != name && known.group == group);
         let others: Vec<String> = others.map(|(other, _)| other.clone()).collect();
         self.waiting.extend(others);
     }
@@ -202,7 +238,10 @@ impl Definitions {
             install::remove(shared, &installed);
         }
         if let Some(known) = self.known.remove(name) {
-            let others = self.known.iter().filter(|(_, other)| other.group == known.group);
+            let others = self
+                .known
+                .iter()
+                .filter(|(_, other)| other.group == known.group);
             let others: Vec<String> = others.map(|(other, _)| other.clone()).collect();
             self.waiting.extend(others);
         }

@@ -25,7 +25,12 @@ pub enum Answer {
 }
 
 /// Sends a request as the server itself.
-pub async fn send(shared: &Arc<Shared>, method: Method, path: &str, object: Option<&Value>) -> Answer {
+pub async fn send(
+    shared: &Arc<Shared>,
+    method: Method,
+    path: &str,
+    object: Option<&Value>,
+) -> Answer {
     let bytes = object.map(Value::to_string).unwrap_or_default();
     let request = Request::builder()
         .method(method)

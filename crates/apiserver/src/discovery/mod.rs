@@ -119,7 +119,10 @@ fn document(call: &Call, path: &str) -> Outcome<Response> {
         }
         ["apis", group, version] => match plain::resources(&registry, group, version) {
             Some(list) => show(&list),
-            None if registry.iter().any(|r| r.group == group && r.custom.is_none()) => {
+            None if registry
+                .iter()
+                .any(|r| r.group == group && r.custom.is_none()) =>
+            {
                 Err(respond::no_such_resource().into())
             }
             None => Ok(respond::page_not_found()),
@@ -211,7 +214,9 @@ pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
     // Subresources of custom resources are listed as they come: status before scale.
     let custom = |e: &Entry| {
         let plural = e.name.split('/').next().unwrap_or_default();
-        registry.get(&e.group, plural).is_some_and(|r| r.custom.is_some())
+        registry
+            .get(&e.group, plural)
+            .is_some_and(|r| r.custom.is_some())
     };
     out.sort_by_cached_key(|e| match e.name.split_once('/') {
         Some((plural, _)) if custom(e) => format!("{plural}/"),

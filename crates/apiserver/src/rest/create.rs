@@ -162,7 +162,9 @@ fn validate(target: &Target, ctx: &knarr_api::strategy::Context, object: &Value)
         return Ok(());
     }
     // An object of another kind is refused as what it says it is.
-    let said = object["kind"].as_str().filter(|_| resource.custom.is_some());
+    let said = object["kind"]
+        .as_str()
+        .filter(|_| resource.custom.is_some());
     Err(Status::invalid(
         resource.error_group(),
         said.unwrap_or(&resource.kind),

@@ -161,8 +161,16 @@ impl Token {
             };
             format!("continue key is not valid: illegal base64 data at input byte {at}")
         })?;
-        let token: Token = serde_json::from_slice(&bytes)
-            .map_err(|e| format!("continue key is not valid: {e}"))?;
+        let token: Token = serde_json::from_slice(&bytes).map_err(|e| {
+            // No token starts with anything but a brace; that is worded as Go words it.
+            match bytes.first() {
+                Some(first) if *first != b'{' => format!(
+                    "continue key is not valid: invalid character {} looking for beginning of value",
+                    quoted(*first)
+                ),
+                _ => format!("continue key is not valid: {e}"),
+            }
+        })?;
         if token.version != "meta.k8s.io/v1" {
             return Err(format!(
                 "continue key is not valid: server does not recognize this encoded version {:?}",
@@ -178,6 +186,16 @@ impl Token {
             return Err("continue key is not valid: encoded start key empty or going outside the collection".into());
         }
         Ok(token)
+    }
+}
+
+/// A byte as Go shows it.
+fn quoted(byte: u8) -> String {
+    match char::from(byte) {
+        shown if shown.is_ascii_graphic() => format!("'{shown}'"),
+        _ if byte < 0x80 => format!("'\\x{byte:02x}'"),
+        shown if shown.is_alphanumeric() => format!("'{shown}'"),
+        _ => format!("'\\u{byte:04x}'"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! managedFields of every write, and what metadata makes worth a warning.
 
+use std::cell::Cell;
+
 use http::header;
 use jiff::Timestamp;
 use knarr_api::{
@@ -27,10 +29,11 @@ pub fn note(
         return;
     }
     let manager = manager(call, options);
-    let noted = scoped(call, target, |scope| {
+    let unfit = Cell::new(false);
+    let noted = scoped(call, target, &unfit, |scope| {
         fields::update(scope, live, object, &manager)
     });
-    if noted.is_none() {
+    if noted.is_none() || unfit.get() {
         meta::of(object).remove("managedFields");
     }
 }
@@ -44,7 +47,7 @@ pub fn apply(
     options: &WriteOptions,
 ) -> Option<Outcome<Value>> {
     let manager = manager(call, options);
-    scoped(call, target, |scope| {
+    scoped(call, target, &Cell::new(false), |scope| {
         fields::apply(scope, live, applied, &manager, options.force)
     })
 }
@@ -81,7 +84,13 @@ fn manager(call: &Call, options: &WriteOptions) -> String {
     fields::manager_name(&options.field_manager, agent)
 }
 
-fn scoped<T>(call: &Call, target: &Target, work: impl FnOnce(&Scope<'_>) -> T) -> Option<T> {
+/// `unfit` is set when a custom resource as another version has it does not fit that version; then the original gives up.
+fn scoped<T>(
+    call: &Call,
+    target: &Target,
+    unfit: &Cell<bool>,
+    work: impl FnOnce(&Scope<'_>) -> T,
+) -> Option<T> {
     let resource = &target.resource;
     let schemas = &call.shared.schemas.load();
     let schema = schemas.by_kind(&resource.group, &target.version, &resource.kind)?;
@@ -95,7 +104,13 @@ fn scoped<T>(call: &Call, target: &Target, work: impl FnOnce(&Scope<'_>) -> T) -
         }
         let mut object = object.clone();
         if resource.custom.is_some() {
-            return custom::convert::one_blocking(&call.shared, resource, object, api_version);
+            let object = custom::convert::one_blocking(&call.shared, resource, object, api_version);
+            let schema = schemas.by_kind(&resource.group, version, &resource.kind);
+            let fits = |o: &Value| schema.is_some_and(|s| fields::fits(&Type::Struct(s), o));
+            if !object.as_ref().is_some_and(fits) {
+                unfit.set(true);
+            }
+            return object;
         }
         let other = Target {
             version: version.to_owned(),

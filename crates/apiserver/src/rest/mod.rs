@@ -148,8 +148,12 @@ impl Target {
     /// What a conversion webhook answers.
     pub async fn to_storage(&self, shared: &Shared, object: &mut Value) -> Outcome<()> {
         let to = self.resource.storage_api_version();
-        if self.resource.custom.is_some() {
-            return custom::convert::one(shared, &self.resource, object, &to).await;
+        if let Some(origin) = &self.resource.custom {
+            if object["apiVersion"] != to {
+                custom::convert::one(shared, &self.resource, object, &to).await?;
+                origin.definition.freshen(object);
+            }
+            return Ok(());
         }
         self.convert(object, to);
         Ok(())

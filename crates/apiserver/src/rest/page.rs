@@ -36,7 +36,7 @@ pub async fn answer(
 ) -> Outcome<Response> {
     let rendering = Rendering {
         api_version: target.shown_api_version(),
-        metadata: metadata(&page),
+        metadata: metadata(target, accept, &page),
         target: target.clone(),
         accept: *accept,
         include: call
@@ -57,9 +57,11 @@ pub async fn answer(
         .map_err(|e| Box::new(Status::internal(e)))?
 }
 
-fn metadata(page: &Page) -> Value {
+fn metadata(target: &Target, accept: &Accept, page: &Page) -> Value {
     let mut out = Map::new();
-    if !page.next.is_empty() {
+    // Lists of custom resources always say it.
+    let always = target.resource.custom.is_some() && accept.shape == Shape::Whole;
+    if always || !page.next.is_empty() {
         out.insert("continue".into(), page.next.as_str().into());
     }
     if let Some(remaining) = page.remaining {
@@ -69,8 +71,11 @@ fn metadata(page: &Page) -> Value {
     out.into()
 }
 
-/// A list of decoded objects; items leave out the type that the list tells.
+/// A list of decoded objects; items leave out the type that the list tells, but for custom resources.
 pub fn whole(target: &Target, api_version: &str, metadata: Value, objects: Vec<Value>) -> Value {
+    if target.resource.custom.is_some() {
+        return serde_json::json!({"apiVersion": api_version, "items": objects, "kind": target.resource.list_kind, "metadata": metadata});
+    }
     let mut objects: Vec<Value> = objects.into_iter().map(|o| target.shown(o)).collect();
     for object in objects.iter_mut().filter_map(Value::as_object_mut) {
         object.remove("apiVersion");
@@ -146,10 +151,13 @@ impl Rendering {
             quoted(&resource.list_kind),
             self.metadata
         );
-        let prefix = format!(
-            "{{\"apiVersion\":{api_version},\"kind\":{},",
-            quoted(&resource.kind)
-        );
+        let prefix = match resource.custom {
+            Some(_) => String::new(),
+            None => format!(
+                "{{\"apiVersion\":{api_version},\"kind\":{},",
+                quoted(&resource.kind)
+            ),
+        };
         let tail = Bytes::from_static(b"]}\n");
         let body = ListBody::new(head.into(), self.items, prefix.into(), tail);
         let mut response = respond::raw(200, respond::JSON, Bytes::new());

@@ -68,7 +68,11 @@ impl Patch {
     ) -> Outcome<Value> {
         let resource = &target.resource;
         let Some(origin) = &resource.custom else {
-            let kind = (resource.group.as_str(), target.version.as_str(), resource.kind.as_str());
+            let kind = (
+                resource.group.as_str(),
+                target.version.as_str(),
+                resource.kind.as_str(),
+            );
             return self.apply(call, object, kind, options);
         };
         let coerce = |object: &mut Value| origin.definition.coerce(&target.version, object);
@@ -107,7 +111,8 @@ fn unsupported() -> knarr_api::Status {
 /// # Errors
 /// 415.
 pub(crate) fn check_custom(call: &Call, target: &Target) -> Outcome<()> {
-    const KNOWN: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    const KNOWN: &str =
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
     let taken = KNOWN.split(", ").any(|known| known == media_type(call));
     if target.resource.custom.is_none() || taken {
         return Ok(());

@@ -228,7 +228,11 @@ fn check_preconditions(
         })?,
     };
     if revision == 0 {
-        if kind == Kind::Update && !target.resource.strategy.unconditional_update() {
+        let scales = target
+            .subresource
+            .as_ref()
+            .is_some_and(|s| s.name == "scale");
+        if kind == Kind::Update && !scales && !target.resource.strategy.unconditional_update() {
             let path = field::Path::new("metadata").child("resourceVersion");
             let error = field::Error::invalid(&path, 0, "must be specified for an update");
             let resource = &target.resource;

@@ -44,6 +44,13 @@ impl Validator {
         node(schema, schema, &declared).map(|root| Validator { root })
     }
 
+    /// The rules of a part of a resource's schema, to be applied to values of that part.
+    pub fn of_part(schema: &Json) -> Option<Validator> {
+        let resource = flag(schema, "x-kubernetes-embedded-resource");
+        let declared = Schema::new(schema, resource, "selfType");
+        node(schema, schema, &declared).map(|root| Validator { root })
+    }
+
     /// What the rules say against `object`. `old` is the object before, if there was one: rules that use `oldSelf` run only then.
     /// The whole costs no more than the budget ([`crate::budget::PER_REQUEST`]).
     /// Violations in parts that have not changed come as the second list: they are warnings.

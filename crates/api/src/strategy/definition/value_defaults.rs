@@ -179,7 +179,7 @@ fn by_schema(default: &At, written: &Value, schema: &Schema, errors: &mut Errors
     found.extend(lists::validate(&default.path, default.v, schema));
     if found.is_empty()
         && has_rules(written)
-        && let Some(rules) = Validator::new(written)
+        && let Some(rules) = Validator::of_part(written)
     {
         let mut budget = Budget::new(budget::PER_REQUEST);
         let (violations, _) = rules.validate(default.path.as_str(), default.v, None, &mut budget);

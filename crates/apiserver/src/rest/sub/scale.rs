@@ -23,8 +23,7 @@ const GROUP: &str = "autoscaling";
 
 pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
-    let show =
-        |object: &Value| Ok(respond::encoded(200, &accept, &scale_of(target, object)));
+    let show = |object: &Value| Ok(respond::encoded(200, &accept, &scale_of(target, object)));
     if call.method == Method::GET {
         let stored = target.load(call)?;
         let object = target.read(&call.shared, &stored).await?;
@@ -35,6 +34,9 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
             return Err(Status::internal(why).into());
         }
         return show(&object);
+    }
+    if call.method == Method::PATCH {
+        patch::check_custom(call, target)?;
     }
     let bytes = body::read(body).await?;
     let stored = if call.method == Method::PUT {
@@ -52,7 +54,12 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
     } else {
         let (patch, options) = patch::Patch::read(call, bytes)?;
         let make = |old: &Value| {
-            let scale = patch.apply(call, &scale_of(target, old), (GROUP, "v1", "Scale"), &options)?;
+            let scale = patch.apply(
+                call,
+                &scale_of(target, old),
+                (GROUP, "v1", "Scale"),
+                &options,
+            )?;
             scaled(target, old, &scale)
         };
         update::change(call, target, &options, update::Kind::Patch, &make).await?
