@@ -236,6 +236,7 @@ impl Real {
             ty: &self.ty,
             api_version: "v1",
             kind: "ConfigMap",
+            replicas: "spec.replicas",
             subresource: "",
             reset: &self.reset,
             now: jiff::Timestamp::from_second(1_800_000_000 + self.second).unwrap(),

@@ -17,11 +17,7 @@ pub(crate) fn decode(
     validation: FieldValidation,
 ) -> Outcome<Value> {
     let resource = &target.resource;
-    if let Some(origin) = resource
-        .custom
-        .as_ref()
-        .filter(|_| kind == resource.kind)
-    {
+    if let Some(origin) = resource.custom.as_ref().filter(|_| kind == resource.kind) {
         let format = accept::body_format(call.header(http::header::CONTENT_TYPE))?;
         let expect = Expect {
             group: &resource.group,
@@ -31,8 +27,7 @@ pub(crate) fn decode(
         };
         let coerce = |object: &mut Value| origin.definition.coerce(&target.version, object);
         let schemas = call.shared.schemas.load();
-        let decoded =
-            decode::decode_with(&schemas, bytes, format, &expect, validation, &coerce)?;
+        let decoded = decode::decode_with(&schemas, bytes, format, &expect, validation, &coerce)?;
         call.warn(decoded.warnings);
         return Ok(decoded.object);
     }
