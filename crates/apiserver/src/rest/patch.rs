@@ -68,12 +68,7 @@ impl Patch {
     ) -> Outcome<Value> {
         let resource = &target.resource;
         let Some(origin) = &resource.custom else {
-            let kind = (
-                resource.group.as_str(),
-                target.version.as_str(),
-                resource.kind.as_str(),
-            );
-            return self.apply(call, object, kind, options);
+            return self.apply(call, object, target.worded_in(), options);
         };
         let coerce = |object: &mut Value| origin.definition.coerce(&target.version, object);
         let validation = options.field_validation;
