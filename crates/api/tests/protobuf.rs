@@ -52,7 +52,7 @@ fn of_field(owner: &Struct, field: &Field, dice: &mut Dice, depth: u32) -> Value
     if !owner.name.ends_with(".JSONSchemaProps") {
         return value(&field.ty, dice, depth);
     }
-    let mut schema = |dice: &mut Dice| Value::Object(object(owner, dice, depth + 4));
+    let schema = |dice: &mut Dice| Value::Object(object(owner, dice, depth + 4));
     match (&*field.name, dice.roll(2)) {
         ("items", 0) => json!([schema(dice), schema(dice)]),
         ("additionalItems" | "additionalProperties", 0) => json!(dice.roll(2) == 0),

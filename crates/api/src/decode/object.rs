@@ -245,16 +245,16 @@ impl<'a> Reader<'a> {
         let reported = self.strict.len();
         let value = match (choice, self.scan.peek()?) {
             (_, Next::Object) => Some(Value::Object(self.object(schema, Map::new())?)),
-            (Choice::OrBool, next @ Next::Bool(yes)) => {
+            (Choice::Boolean, next @ Next::Bool(yes)) => {
                 self.scan.literal(next)?;
                 Some(Value::Bool(yes))
             }
-            (Choice::OrBool, _) => {
+            (Choice::Boolean, _) => {
                 self.scan.skip()?;
                 return Err("boolean or JSON schema expected".into());
             }
-            (Choice::OrStrings, Next::Array) => Some(self.list(&Type::String(None), false)?),
-            (Choice::OrArray, Next::Array) => Some(self.schemas(schema)?),
+            (Choice::Names, Next::Array) => Some(self.list(&Type::String(None), false)?),
+            (Choice::Several, Next::Array) => Some(self.schemas(schema)?),
             _ => {
                 self.scan.skip()?;
                 None

@@ -279,20 +279,20 @@ fn either(schema: &Struct, choice: Choice, message: &[u8], depth: usize) -> Resu
     let (mut one, mut many, mut allows) = (None, Vec::new(), false);
     while let Some((number, wire)) = fields.next()? {
         match (choice, number) {
-            (Choice::OrBool, 1) => allows = wire.number()? != 0,
-            (Choice::OrBool, 2) | (_, 1) => {
+            (Choice::Boolean, 1) => allows = wire.number()? != 0,
+            (Choice::Boolean, 2) | (_, 1) => {
                 one = Some(Value::Object(object(schema, wire.bytes()?, depth + 1)?));
             }
-            (Choice::OrArray, 2) => {
+            (Choice::Several, 2) => {
                 many.push(Value::Object(object(schema, wire.bytes()?, depth + 1)?));
             }
-            (Choice::OrStrings, 2) => many.push(Value::String(wire.text()?)),
+            (Choice::Names, 2) => many.push(Value::String(wire.text()?)),
             _ => {}
         }
     }
     Ok(match (one, choice) {
         (Some(schema), _) => schema,
-        (None, Choice::OrBool) => Value::Bool(allows),
+        (None, Choice::Boolean) => Value::Bool(allows),
         (None, _) => Value::Array(many),
     })
 }

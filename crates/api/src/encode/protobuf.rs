@@ -382,14 +382,14 @@ impl<'a> Encoder<'a, '_> {
     /// A part of a JSON schema that is one of several things. Nothing checked what it is: what fits none is nothing.
     fn choice(&mut self, schema: &Struct, choice: Choice, number: u32) -> Read<()> {
         self.within(number, |e| match (choice, e.json.peek()?) {
-            (Choice::OrBool, b'{') => {
+            (Choice::Boolean, b'{') => {
                 e.number(1, 1);
                 e.within(2, |e| e.object(schema))
             }
-            (Choice::OrBool, b't' | b'f') => e.tagged(1, &Type::Bool),
-            (Choice::OrArray | Choice::OrStrings, b'{') => e.within(1, |e| e.object(schema)),
-            (Choice::OrArray, b'[') => e.those(b'{', |e| e.within(2, |e| e.object(schema))),
-            (Choice::OrStrings, b'[') => e.those(b'"', |e| e.tagged(2, &Type::String(None))),
+            (Choice::Boolean, b't' | b'f') => e.tagged(1, &Type::Bool),
+            (Choice::Several | Choice::Names, b'{') => e.within(1, |e| e.object(schema)),
+            (Choice::Several, b'[') => e.those(b'{', |e| e.within(2, |e| e.object(schema))),
+            (Choice::Names, b'[') => e.those(b'"', |e| e.tagged(2, &Type::String(None))),
             _ => e.json.skip(),
         })
     }
@@ -412,17 +412,17 @@ impl<'a> Encoder<'a, '_> {
 /// Parts of a JSON schema that are a schema or something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Choice {
-    OrBool,
-    OrArray,
-    OrStrings,
+    Boolean,
+    Several,
+    Names,
 }
 
 /// Which choice a field of a JSON schema is.
 pub(crate) fn choice(owner: &Struct, field: &str) -> Option<Choice> {
     let choice = match field {
-        "additionalItems" | "additionalProperties" => Choice::OrBool,
-        "items" => Choice::OrArray,
-        "dependencies" => Choice::OrStrings,
+        "additionalItems" | "additionalProperties" => Choice::Boolean,
+        "items" => Choice::Several,
+        "dependencies" => Choice::Names,
         _ => return None,
     };
     owner.name.ends_with(".JSONSchemaProps").then_some(choice)

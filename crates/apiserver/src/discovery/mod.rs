@@ -18,10 +18,13 @@ use crate::{
     respond, reviews,
 };
 
+/// The documents of core and of all groups, with the registry and the remotes that they were made from.
+type Aggregated = (Arc<Registry>, u64, [Document; 2]);
+
 /// Documents that are made once for a registry and then handed out.
 #[derive(Default)]
 pub(crate) struct Documents {
-    aggregated: parking_lot::Mutex<Option<(Arc<Registry>, u64, [Document; 2])>>,
+    aggregated: parking_lot::Mutex<Option<Aggregated>>,
     pub hashes: openapi::Hashes,
 }
 
