@@ -280,6 +280,11 @@ fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> 
         }
         _ => {}
     }
+    let resource = &spec["resourceAttributes"];
+    for key in ["fieldSelector", "labelSelector"] {
+        let path = root.child("resourceAttributes").child(key);
+        selectors::check(&resource[key], &path, &mut errors);
+    }
     let nobody =
         spec["user"].as_str().unwrap_or_default().is_empty() && texts(&spec["groups"]).is_empty();
     if review != Review::SelfSubjectAccess && nobody {

@@ -18,9 +18,11 @@ pub mod owner;
 pub mod pod;
 pub mod policy_types;
 pub mod replicaset;
+pub mod role_aggregation;
 pub mod root_ca;
 pub mod service_account;
 pub mod template;
+pub mod token_secret;
 pub mod write;
 
 use std::time::Duration;
@@ -33,6 +35,8 @@ use knarr_client::Informers;
 pub struct Config {
     /// PEM of the certificate authority that clients of the API server trust; published in every namespace.
     pub root_ca: String,
+    /// PEM of the key that service account tokens are signed with; without it Secrets of such tokens are not filled.
+    pub service_account_key: String,
     /// Addresses of all pods, at most one range of each family; nodes get a part of each. With none they get none.
     pub cluster_cidrs: Vec<IpNet>,
     /// How long a node may be silent before it counts as lost.
@@ -43,6 +47,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             root_ca: String::new(),
+            service_account_key: String::new(),
             cluster_cidrs: Vec::new(),
             node_monitor_grace_period: Duration::from_secs(40),
         }
@@ -59,6 +64,12 @@ pub async fn run(informers: Informers, config: Config) {
     all.spawn(endpointslice::mirror::run(informers.clone()));
     all.spawn(namespace::run(informers.clone()));
     all.spawn(service_account::run(informers.clone()));
+    all.spawn(role_aggregation::run(informers.clone()));
+    all.spawn(token_secret::run(
+        informers.clone(),
+        config.service_account_key,
+        config.root_ca.clone(),
+    ));
     all.spawn(root_ca::run(informers.clone(), config.root_ca));
     all.spawn(policy_types::run(informers.clone()));
     all.spawn(gc::run(informers.clone()));

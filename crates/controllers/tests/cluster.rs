@@ -8,7 +8,9 @@ use common::{Cluster, eventually};
 use k8s_openapi::api::{
     admissionregistration::v1::ValidatingAdmissionPolicy,
     apps::v1::{Deployment, ReplicaSet},
-    core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount},
+    core::v1::{
+        ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+    },
     discovery::v1::EndpointSlice,
 };
 use knarr_controllers::Config;
@@ -493,4 +495,42 @@ async fn policies_are_told_what_does_not_fit_their_types() {
         status["typeChecking"]["expressionWarnings"],
         json!([{"fieldRef": "spec.validations[1].expression", "warning": warning}])
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_of_account_tokens_are_filled_and_go_with_their_account() {
+    let cluster = Cluster::start(Config {
+        root_ca: "the authority".into(),
+        service_account_key: rcgen::KeyPair::generate().unwrap().serialize_pem(),
+        ..Config::default()
+    })
+    .await;
+    let accounts: Api<ServiceAccount> = cluster.api();
+    let secrets: Api<Secret> = cluster.api();
+    cluster
+        .create(&accounts, json!({"metadata": {"name": "bot"}}))
+        .await;
+    let secret = |name: &str, account: &str| {
+        json!({"metadata": {"name": name, "annotations": {"kubernetes.io/service-account.name": account}},
+            "type": "kubernetes.io/service-account-token"})
+    };
+    cluster.create(&secrets, secret("bot-token", "bot")).await;
+    let filled = |s: &Secret| {
+        let data = s.data.as_ref();
+        ["token", "ca.crt", "namespace"]
+            .iter()
+            .all(|k| data.is_some_and(|d| d.get(*k).is_some_and(|v| !v.0.is_empty())))
+    };
+    let made = cluster.until(&secrets, "bot-token", "filled", filled).await;
+    assert!(
+        made.annotations()
+            .contains_key("kubernetes.io/service-account.uid")
+    );
+    cluster.create(&secrets, secret("lost", "nobody")).await;
+    cluster.until_gone(&secrets, "lost").await;
+    accounts
+        .delete("bot", &DeleteParams::default())
+        .await
+        .unwrap();
+    cluster.until_gone(&secrets, "bot-token").await;
 }

@@ -125,6 +125,7 @@ impl Cluster {
     fn start_controllers(&mut self, options: &Options) {
         let config = knarr_controllers::Config {
             root_ca: self.plane.pki.ca.clone(),
+            service_account_key: self.plane.pki.service_account_key.clone(),
             cluster_cidrs: options.pod_cidr.clone(),
             ..knarr_controllers::Config::default()
         };

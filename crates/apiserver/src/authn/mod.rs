@@ -6,6 +6,7 @@ pub mod config;
 mod front_proxy;
 pub mod impersonate;
 pub mod jwt;
+mod key;
 mod legacy;
 pub mod reload;
 pub mod static_tokens;

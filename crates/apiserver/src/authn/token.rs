@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, jwk};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk};
 use knarr_store::Store;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Known, Verdict, legacy};
+use super::{Known, Verdict, key::Key, legacy};
 use crate::{UserInfo, server::Shared};
 
 /// How tokens are signed.
@@ -49,14 +49,6 @@ pub(crate) struct Tokens {
     pub strict_expiration: bool,
     /// Tokens whose signature was right. What they are bound to is looked up each time.
     checked: RwLock<HashMap<String, Arc<Checked>>>,
-}
-
-/// A public key that signatures are checked with.
-struct Key {
-    id: String,
-    algorithm: Algorithm,
-    decoding: DecodingKey,
-    jwk: Value,
 }
 
 /// What a token with a right signature says.
@@ -274,64 +266,6 @@ impl Tokens {
             nbf: now,
             sub,
         }
-    }
-}
-
-impl Key {
-    fn new(mut jwk: jwk::Jwk, algorithm: Algorithm) -> Result<Self, String> {
-        let id = jwk
-            .thumbprint(jwk::ThumbprintHash::SHA256)
-            .map_err(|e| e.to_string())?;
-        jwk.common.key_id = Some(id.clone());
-        jwk.common.public_key_use = Some(jwk::PublicKeyUse::Signature);
-        let decoding = DecodingKey::from_jwk(&jwk).map_err(|e| e.to_string())?;
-        let jwk = serde_json::to_value(&jwk).map_err(|e| e.to_string())?;
-        Ok(Key {
-            id,
-            algorithm,
-            decoding,
-            jwk,
-        })
-    }
-
-    /// A private or public key.
-    fn from_pem(pem: &str) -> Result<Self, String> {
-        let bytes = pem.as_bytes();
-        let of_private = |key: EncodingKey, algorithm| {
-            let jwk = jwk::Jwk::from_encoding_key(&key, algorithm).map_err(|e| e.to_string())?;
-            Key::new(jwk, algorithm)
-        };
-        let of_public = |key: DecodingKey, algorithm| {
-            let jwk =
-                jwk::Jwk::from_decoding_key(&key, Some(algorithm)).map_err(|e| e.to_string())?;
-            Key::new(jwk, algorithm)
-        };
-        if let Ok(key) = EncodingKey::from_rsa_pem(bytes) {
-            return of_private(key, Algorithm::RS256);
-        }
-        if let Ok(key) = EncodingKey::from_ec_pem(bytes) {
-            return of_private(key, Algorithm::ES256);
-        }
-        if let Ok(key) = DecodingKey::from_rsa_pem(bytes) {
-            return of_public(key, Algorithm::RS256);
-        }
-        let key = DecodingKey::from_ec_pem(bytes)
-            .map_err(|e| format!("neither an RSA nor a P-256 key: {e}"))?;
-        of_public(key, Algorithm::ES256)
-    }
-
-    /// The claims, when the signature is of this key. Times are checked at each use.
-    fn verify(&self, token: &str, legacy: bool) -> Option<Checked> {
-        let mut validation = Validation::new(self.algorithm);
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        if legacy {
-            let claims = jsonwebtoken::decode(token, &self.decoding, &validation).ok()?;
-            return Some(Checked::Legacy(Box::new(claims.claims)));
-        }
-        let claims = jsonwebtoken::decode(token, &self.decoding, &validation).ok()?;
-        Some(Checked::Bound(Box::new(claims.claims)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! order until one has an opinion.
 
 pub mod config;
+mod follow;
 mod node;
 mod rbac;
 pub mod selectors;
@@ -118,7 +119,7 @@ impl Authorizer {
         tasks: &TaskTracker,
     ) -> Result<Self, String> {
         let index = Arc::new(parking_lot::RwLock::new(Index::default()));
-        rbac::follow(store, &index, stop, tasks);
+        follow::follow(store, &index, stop, tasks);
         let mut modes = Vec::new();
         for mode in config.modes {
             modes.push(match mode {
@@ -134,7 +135,7 @@ impl Authorizer {
         Ok(Authorizer { modes, index })
     }
 
-    /// Whether any answer may have to come from elsewhere.
+    /// What the modes say, webhooks included.
     pub async fn decide(&self, ask: &Attributes) -> Decision {
         if ask.user.in_group(MASTERS) {
             return Decision::allow("");

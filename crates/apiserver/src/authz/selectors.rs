@@ -1,5 +1,6 @@
 //! Selectors as authorizers and access reviews see them: a list of terms that must all hold.
 
+use knarr_api::field;
 use serde_json::{Value, json};
 
 /// One term of a selector.
@@ -136,6 +137,47 @@ pub(crate) fn of_review(selector: &Value, parse: fn(&str) -> Vec<Term>) -> Vec<T
     }
 }
 
+/// What is wrong with the `fieldSelector` or `labelSelector` of a review. Operators that are unknown are left to newer servers.
+pub(crate) fn check(selector: &Value, path: &field::Path, errors: &mut Vec<field::Error>) {
+    if !selector.is_object() {
+        return;
+    }
+    let raw = selector["rawSelector"].as_str().unwrap_or_default();
+    let listed = selector["requirements"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    if !raw.is_empty() && !listed.is_empty() {
+        let why = "may not specified at the same time as requirements";
+        errors.push(field::Error::invalid(&path.child("rawSelector"), raw, why));
+    }
+    if raw.is_empty() && listed.is_empty() {
+        let why = format!("when {path} is specified, requirements or rawSelector is required");
+        errors.push(field::Error::required(&path.child("requirements"), why));
+    }
+    for (n, term) in listed.iter().enumerate() {
+        let path = path.child("requirements").index(n);
+        if term["key"].as_str().unwrap_or_default().is_empty() {
+            errors.push(field::Error::required(
+                &path.child("key"),
+                "must be specified",
+            ));
+        }
+        let values = term["values"].as_array().is_some_and(|v| !v.is_empty());
+        let path = path.child("values");
+        match term["operator"].as_str() {
+            Some("In" | "NotIn") if !values => {
+                let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(field::Error::required(&path, why));
+            }
+            Some("Exists" | "DoesNotExist") if values => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(field::Error::forbidden(&path, why));
+            }
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +192,26 @@ mod tests {
         let review = json!({"requirements": [{"key": "k", "operator": "In", "values": ["v"]}, {"key": "k", "operator": "Near"}]});
         assert_eq!(of_review(&review, fields).len(), 1);
         assert!(of_review(&json!({"rawSelector": "k=v"}), fields)[0].is("k", "v"));
+    }
+
+    #[test]
+    fn selectors_of_reviews_are_checked() {
+        let wrong = |selector: Value| {
+            let mut errors = Vec::new();
+            check(&selector, &field::Path::new("s"), &mut errors);
+            errors.len()
+        };
+        assert_eq!(wrong(Value::Null), 0);
+        assert_eq!(wrong(json!({"rawSelector": "a=b"})), 0);
+        assert_eq!(wrong(json!({})), 1);
+        let term = json!({"key": "", "operator": "In"});
+        assert_eq!(
+            wrong(json!({"rawSelector": "a=b", "requirements": [term]})),
+            3
+        );
+        assert_eq!(
+            wrong(json!({"requirements": [{"key": "k", "operator": "Exists", "values": ["v"]}]})),
+            1
+        );
     }
 }
