@@ -21,8 +21,9 @@ pub struct Options {
     /// Domain of cluster names.
     #[arg(long, default_value = "cluster.local")]
     cluster_domain: String,
-    /// Serve API versions that Kubernetes serves no more (extensions/v1beta1, apps/v1beta1, …), with a warning.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
+    /// Serve API versions that Kubernetes serves no more (extensions/v1beta1, apps/v1beta1, …), with a warning. `knarr up`
+    /// does unless told not to; alone, the API server is the original's to the letter unless told so.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "true|false")]
     legacy_api_versions: bool,
     #[command(flatten)]
     etcd: crate::etcd::Flags,
