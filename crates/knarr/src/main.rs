@@ -40,7 +40,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Start a cluster on this machine.
-    Up(up::Options),
+    Up(Box<up::Options>),
     /// Stop the cluster, its pods and its network; keep the data.
     Down,
     /// Stop the cluster and leave nothing of it behind.
@@ -57,7 +57,7 @@ enum Command {
     #[command(subcommand)]
     Image(image::Command),
     /// Run the API server and its store alone.
-    Apiserver(apiserver::Options),
+    Apiserver(Box<apiserver::Options>),
 }
 
 fn main() -> ExitCode {
@@ -86,13 +86,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let paths = paths::Paths::new(&cli.data_dir)?;
     match cli.command {
         Command::Up(options) if options.detach => detach::run(&paths, &options),
-        Command::Up(options) => async_main(up::run(paths, options)),
+        Command::Up(options) => async_main(up::run(paths, *options)),
         Command::Down => async_main(down::down(&paths)),
         Command::Reset { yes } => async_main(down::reset(&paths, yes)),
         Command::Status => async_main(status::run(&paths)),
         Command::Kubeconfig => kubeconfig::print(&paths),
         Command::Image(command) => async_main(image::run(&paths, command)),
-        Command::Apiserver(options) => async_main(apiserver::run(paths, options)),
+        Command::Apiserver(options) => async_main(apiserver::run(paths, *options)),
     }
 }
 

@@ -8,8 +8,10 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use regex::Regex;
 
+type Check = fn(&str) -> bool;
+
 /// Formats checked, by their names without dashes.
-const CHECKED: &[(&str, fn(&str) -> bool)] = &[
+const CHECKED: &[(&str, Check)] = &[
     ("bsonobjectid", |s| {
         s.len() == 24 && s.bytes().all(|b| b.is_ascii_hexdigit())
     }),
@@ -195,7 +197,7 @@ fn credit_card(text: &str) -> bool {
             }
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn isbn10(text: &str) -> bool {

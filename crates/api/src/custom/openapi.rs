@@ -61,14 +61,14 @@ pub fn list(
 ) -> Value {
     let described = |of: &str, text: &str| with_description(link(of), text);
     json!({
-        "description": format!("{list_kind} is a list of {}", definition.kind),
+        "description": format!("A list of {}.", plural_of(definition)),
         "type": "object",
         "required": ["items"],
         "properties": {
             "apiVersion": {"description": API_VERSION, "type": "string"},
-            "items": {"description": format!("List of {}. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md", plural_of(definition)), "type": "array", "items": item},
+            "items": {"description": format!("The {} of this list.", plural_of(definition)), "type": "array", "items": item},
             "kind": {"description": KIND, "type": "string"},
-            "metadata": described("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds"),
+            "metadata": described("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", "Revision of the list, and how it goes on."),
         },
         "x-kubernetes-group-version-kind": [{"group": definition.group, "kind": list_kind, "version": version.name}],
     })
@@ -78,9 +78,9 @@ fn plural_of(definition: &Definition) -> &str {
     definition.name.split('.').next().unwrap_or_default()
 }
 
-const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
-const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
-const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+const API_VERSION: &str = "Group and version of the schema that this object is written in.";
+const KIND: &str = "What this object is; cannot be changed.";
+const METADATA: &str = "Name, namespace, labels and what else every object has.";
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 fn with_description(link: Value, text: &str) -> Value {

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::Flavor;
-use crate::schema::{Field, ListKind, Presence, Schemas, Struct, StructRef, Type};
+use crate::{
+    Resource, custom,
+    schema::{Field, ListKind, Presence, Schemas, Struct, StructRef, Type},
+};
 
 /// Types that Go knows by name and JSON as a scalar.
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
@@ -17,6 +20,9 @@ const RAW: &str = "io.k8s.apimachinery.pkg.runtime.RawExtension";
 const JSON: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON";
 pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
+
 /// Definitions by name, collected with everything that they refer to.
 pub(super) struct Definitions<'a> {
     flavor: Flavor,
@@ -26,6 +32,8 @@ pub(super) struct Definitions<'a> {
     scalars: BTreeSet<&'static str>,
     /// Groups and versions that options and watch events are kinds of.
     groups: BTreeSet<(String, String)>,
+    /// Names of custom resources' types, by group, version and kind.
+    custom: BTreeMap<(String, String, String), String>,
 }
 
 /// Kinds that belong to every group and version.
@@ -102,6 +110,7 @@ impl<'a> Definitions<'a> {
             waiting: Vec::new(),
             scalars: BTreeSet::new(),
             groups: BTreeSet::new(),
+            custom: BTreeMap::new(),
         }
     }
 
@@ -123,8 +132,49 @@ impl<'a> Definitions<'a> {
         }
     }
 
+    /// Adds the types of a custom resource and its list, as its definition has them. Does nothing for other resources.
+    pub fn custom(&mut self, resource: &Resource, version: &str) {
+        let definition = resource.custom.as_ref().map(|o| o.definition.clone());
+        let Some((definition, of)) = definition.as_ref().and_then(|d| {
+            let of = d.versions.iter().find(|v| v.name == version)?;
+            Some((d, of))
+        }) else {
+            return;
+        };
+        let (object, list) = (self.full(OBJECT_META), self.full(LIST_META));
+        let link = |name: &str| match name {
+            LIST_META => list.clone(),
+            _ => object.clone(),
+        };
+        let flavor = match self.flavor {
+            Flavor::V2 => custom::openapi::Flavor::V2,
+            Flavor::V3 => custom::openapi::Flavor::V3,
+        };
+        let name = |kind: &str| custom::openapi::name(&resource.group, version, kind);
+        let item = self.link(&name(&resource.kind));
+        let kinds = [
+            (
+                &resource.kind,
+                custom::openapi::kind(definition, of, flavor, &link),
+            ),
+            (
+                &resource.list_kind,
+                custom::openapi::list(definition, of, &resource.list_kind, item, &link),
+            ),
+        ];
+        for (kind, schema) in kinds {
+            let key = (resource.group.clone(), version.to_owned(), kind.clone());
+            self.custom.insert(key, name(kind));
+            self.done.insert(name(kind), schema);
+        }
+    }
+
     /// A reference to a kind's type; a plain object when there is no such type.
     pub fn kind(&mut self, group: &str, version: &str, kind: &str) -> Value {
+        let key = (group.to_owned(), version.to_owned(), kind.to_owned());
+        if let Some(name) = self.custom.get(&key) {
+            return self.link(name);
+        }
         match self.schemas.by_kind(group, version, kind) {
             Some(schema) => self.reference(&schema),
             None => json!({"type": "object"}),

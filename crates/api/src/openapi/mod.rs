@@ -98,6 +98,9 @@ fn hash_resource(resource: &Resource, hasher: &mut DefaultHasher) {
     )
         .hash(hasher);
     (resource.namespaced, &resource.verbs).hash(hasher);
+    for version in resource.custom.iter().flat_map(|o| &o.definition.versions) {
+        (&version.name, &version.written).hash(hasher);
+    }
     for sub in &resource.subresources {
         (sub.name, &sub.kind, sub.group_version, &sub.verbs).hash(hasher);
     }
@@ -131,6 +134,7 @@ pub fn v3(registry: &Registry, schemas: &Schemas, group: &str, version: &str) ->
     let mut definitions = Definitions::new(Flavor::V3, schemas).of(group, version);
     let mut paths = Map::new();
     for resource in served(registry, group, version) {
+        definitions.custom(&resource, version);
         Paths {
             flavor: Flavor::V3,
             group,
@@ -166,6 +170,7 @@ pub fn v2(registry: &Registry, schemas: &Schemas) -> Value {
     let mut paths = Map::new();
     for (group, version) in &all {
         for resource in served(registry, group, version) {
+            definitions.custom(&resource, version);
             Paths {
                 flavor: Flavor::V2,
                 group,

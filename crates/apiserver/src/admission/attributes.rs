@@ -86,7 +86,7 @@ impl<'a> Attributes<'a> {
                     version,
                     kind: &sub.kind,
                 };
-                (kind, &*sub.name)
+                (kind, sub.name)
             }
         };
         Attributes {
@@ -110,11 +110,6 @@ impl<'a> Attributes<'a> {
 
     pub fn dry_run(self, dry_run: bool) -> Self {
         Attributes { dry_run, ..self }
-    }
-
-    /// The same for an object of another kind.
-    pub fn of_kind(self, kind: Gvk<'a>) -> Self {
-        Attributes { kind, ..self }
     }
 
     pub fn group(&self) -> &'a str {

@@ -173,7 +173,7 @@ fn legacy(event: &Value) -> String {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|g| quoted(g))
+        .map(quoted)
         .collect();
     let groups = if groups.is_empty() {
         "\"<none>\"".to_owned()

@@ -15,11 +15,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How many answers are kept.
 const KEPT: usize = 4096;
 
+/// A token and the audiences it was asked for.
+type Asked = (String, Vec<String>);
+
 pub struct Webhook {
     service: outbound::Webhook,
     version: String,
     hold: Duration,
-    answers: Mutex<HashMap<(String, Vec<String>), (Instant, Option<Known>)>>,
+    answers: Mutex<HashMap<Asked, (Instant, Option<Known>)>>,
 }
 
 impl Webhook {

@@ -136,7 +136,8 @@ mod tests {
             most,
         };
         // bounds and need of each, what each gets
-        let table: [(&[(Bounds, u32)], &[u32]); 4] = [
+        type Wanted<'a> = &'a [(Bounds, u32)];
+        let table: [(Wanted<'_>, &[u32]); 4] = [
             (&[(b(50, 25, 100), 0), (b(50, 50, 100), 0)], &[50, 50]),
             (&[(b(50, 25, 100), 0), (b(50, 50, 100), 90)], &[25, 75]),
             (&[(b(50, 25, 100), 40), (b(50, 50, 100), 90)], &[40, 60]),

@@ -518,6 +518,7 @@ mod tests {
                 vec!["https://mirror.example/".to_owned()],
             )]
             .into(),
+            certs: None,
         };
         let urls = |registry: &str| {
             config

@@ -94,7 +94,7 @@ impl<'l> Walk<'l> {
                     .forbidden("type cannot be set to null, use nullable as an alternative"),
             );
         }
-        if list(&schema.v["items"]).first().is_some() {
+        if !list(&schema.v["items"]).is_empty() {
             errors.push(
                 schema
                     .get("items")

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn labels_make_a_policy() {
-        let table: [(&[(&str, &str)], &str, usize); 6] = [
+        type Labels<'a> = &'a [(&'a str, &'a str)];
+        let table: [(Labels<'_>, &str, usize); 6] = [
             (
                 &[],
                 "privileged:latest privileged:latest privileged:latest",

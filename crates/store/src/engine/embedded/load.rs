@@ -59,7 +59,7 @@ fn histories(
         let events: Vec<_> = group
             .steps
             .iter()
-            .filter_map(|step| event(step, &state_of))
+            .filter_map(|step| event(step, state_of))
             .collect();
         let history = History::new(group.floor, *limits);
         drop(history.push(&events));

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::policy::{Level, Rule, Version};
+use super::policy::{Level, Rule};
 
 /// What a pod does that it may not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,6 +195,7 @@ fn seccomp_set_wrong(pod: Pod<'_>) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::podsecurity::policy::Version;
     use serde_json::json;
 
     fn told(level: Level, version: Version, spec: Value) -> String {
