@@ -6,6 +6,7 @@ use clap::Args;
 use knarr_store::EtcdOptions;
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     /// Keep objects in this etcd cluster instead of the data directory (scheme://ip:port, comma separated).
     #[arg(long, value_delimiter = ',')]

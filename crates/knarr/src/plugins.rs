@@ -4,6 +4,7 @@ use clap::Args;
 use knarr_apiserver::AdmissionConfig;
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     /// Admission plugins to turn on beyond the default ones, comma separated: AlwaysPullImages, PodNodeSelector,
     /// PodTolerationRestriction, EventRateLimit, ExtendedResourceToleration, DenyServiceExternalIPs,

@@ -7,6 +7,7 @@ use clap::Args;
 use knarr_runtime::images::RegistryConfig;
 
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Registries {
     /// Registry to speak to without TLS. May be repeated.
     #[arg(long, value_name = "HOST[:PORT]")]

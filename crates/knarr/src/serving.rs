@@ -13,6 +13,7 @@ use crate::{
 };
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     /// Certificate that requests to servers of other API groups are sent with, PEM.
     #[arg(long, value_name = "FILE", requires = "proxy_client_key_file")]

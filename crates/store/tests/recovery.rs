@@ -151,10 +151,10 @@ async fn run(plan: Plan) {
     let found = state(&list(&store, PODS));
     let last = match plan.damage {
         Damage::None | Damage::Append(_) => states.len() - 1,
-        // The newest moment that looks like this.
+        // The oldest moment that looks like this: more than it cannot be held to know of the past.
         _ => states
             .iter()
-            .rposition(|(_, was)| *was == found)
+            .position(|(_, was)| *was == found)
             .expect("it was so once"),
     };
     assert_eq!(

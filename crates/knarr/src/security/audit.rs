@@ -9,6 +9,7 @@ use knarr_apiserver::{Config, LogConfig, WebhookConfig, parse_audit_policy};
 use super::{duration, read};
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     /// Policy (audit.k8s.io/v1) that says which requests are told of. Without it none are.
     #[arg(long, value_name = "FILE")]

@@ -12,6 +12,7 @@ use knarr_apiserver::{
 use super::{certificates, duration, read};
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     /// Take requests without credentials for those of system:anonymous.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -12,6 +12,7 @@ use knarr_apiserver::{
 use super::{duration, read};
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     /// Who is asked, in order: AlwaysAllow, AlwaysDeny, Webhook, RBAC, Node.
     #[arg(long, value_name = "MODES", value_delimiter = ',')]

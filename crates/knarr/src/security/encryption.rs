@@ -13,6 +13,7 @@ use super::read;
 const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     /// EncryptionConfiguration (apiserver.config.k8s.io/v1): what is kept encrypted, and with which keys.
     #[arg(long, value_name = "FILE")]

@@ -14,6 +14,7 @@ use knarr_apiserver::Config;
 pub use encryption::{Encryption, follow};
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     #[command(flatten)]
     authentication: authentication::Flags,

@@ -10,6 +10,7 @@ use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use super::certificates;
 
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub struct Flags {
     /// Serving certificate, in place of Knarr's own; read again when it changes.
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
