@@ -99,7 +99,7 @@ def pods(core):
     failed.run_forever(timeout=20)
     assert failed.returncode == 3, failed.returncode
     assert core.read_namespaced_pod_log("p", NS) == "demo: p serves on port 8080\n"
-    core.delete_namespaced_pod("p", NS, grace_period_seconds=0)
+    core.delete_namespaced_pod("p", NS)
     refused(404, "NotFound", lambda: eventually("the pod is gone", lambda: core.read_namespaced_pod("p", NS) and False))
 
 
