@@ -198,7 +198,8 @@ proptest! {
         let ours = json::apply(&object, &operations);
         let mut theirs = object.clone();
         let patch: json_patch::Patch = serde_json::from_value(json!(operations)).unwrap();
-        let done = json_patch::patch(&mut theirs, &patch);
+        // Without undoing what was done before a failure: that can fail in itself, and panics then.
+        let done = json_patch::patch_unsafe(&mut theirs, &patch);
         if let Ok(ours) = &ours && done.is_ok() {
             prop_assert_eq!(ours, &theirs);
         }
