@@ -211,7 +211,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Real {
     schemas: Schemas,
     ty: Type,
-    reset: fields::Set,
+    reset: &'static fields::Set,
     live: Option<Value>,
     second: i64,
 }
@@ -238,7 +238,7 @@ impl Real {
             kind: "ConfigMap",
             replicas: "spec.replicas",
             subresource: "",
-            reset: &self.reset,
+            reset: self.reset,
             now: jiff::Timestamp::from_second(1_800_000_000 + self.second).unwrap(),
             convert: &|_, _| None,
         }

@@ -172,7 +172,7 @@ fn scope_and<T>(
         kind,
         subresource,
         replicas: "spec.replicas",
-        reset: &reset,
+        reset,
         now: "2026-01-02T03:04:05Z".parse().unwrap(),
         convert: &|object, version| {
             let mut object = object.clone();

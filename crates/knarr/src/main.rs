@@ -26,6 +26,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+/// Writes make and drop thousands of small things each: with this allocator they take a fifth less time than with the C
+/// library's, and memory that was needed for a moment goes back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Kubernetes in one binary.
 #[derive(Parser)]
 #[command(name = "knarr", version, about)]

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Operation, Scope, Set,
+    Operation, STRIPPED, Scope, Set,
     managed::{self, Entry, Identity, Managed},
     merge::{Conflicts, prune, settle},
-    stripped, typed,
+    typed,
     update::{changed, fresh},
 };
 use crate::{schema::Type, status::Status};
@@ -161,7 +161,7 @@ fn merged(
     let object = prune(scope, object, &entries, last.as_ref());
     settle(scope, old, &object, &mut entries, &own, force)?;
     if let Some(entry) = entries.0.get_mut(&own) {
-        entry.set = entry.set.difference(&stripped());
+        entry.set = entry.set.difference(&STRIPPED);
         if entry.set.is_empty() {
             entries.0.remove(&own);
         }

@@ -86,9 +86,8 @@ pub(super) fn settle(
     own: &Identity,
     force: bool,
 ) -> Result<Comparison, Conflicts> {
-    let comparison = typed::compare(scope.ty, old, new);
-    let comparison = comparison.without(scope.reset);
-    let mut versions = BTreeMap::from([(scope.api_version.to_owned(), Some(comparison.clone()))]);
+    let comparison = typed::compare(scope.ty, old, new).without(scope.reset);
+    let mut others = BTreeMap::new();
     let mut conflicts = Conflicts::default();
     let mut left = Managed::default();
     for (id, entry) in &managed.0 {
@@ -96,11 +95,16 @@ pub(super) fn settle(
             left.0.insert(id.clone(), entry.clone());
             continue;
         }
-        let version = versions
-            .entry(entry.api_version.clone())
-            .or_insert_with(|| at_version(scope, old, new, &entry.api_version));
-        // An entry of a version that is no longer served says nothing any more.
-        let Some(comparison) = version else { continue };
+        let comparison = if entry.api_version == scope.api_version {
+            &comparison
+        } else {
+            let version = others
+                .entry(entry.api_version.clone())
+                .or_insert_with(|| at_version(scope, old, new, &entry.api_version));
+            // An entry of a version that is no longer served says nothing any more.
+            let Some(comparison) = version else { continue };
+            comparison
+        };
         let taken = entry
             .set
             .intersection(&comparison.modified.union(&comparison.added));

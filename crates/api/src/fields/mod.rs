@@ -26,6 +26,8 @@ pub use managed::{Managed, Operation};
 pub use set::Set;
 pub use update::{keep_times, update};
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use crate::schema::{Schemas, Type};
@@ -70,7 +72,7 @@ pub fn fits(ty: &Type, value: &Value) -> bool {
 }
 
 /// What never belongs to anybody: identity and what the server decides.
-fn stripped() -> Set {
+static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
     Set::of_fields([
         "apiVersion",
         "kind",
@@ -85,23 +87,32 @@ fn stripped() -> Set {
         "metadata.managedFields",
         "metadata.resourceVersion",
     ])
-}
+});
 
 /// The fields that a write to the object (`subresource` empty) or to one of its subresources leaves as they are.
 /// `has_status` tells whether the kind has a status subresource.
-pub fn reset_fields(kind: &str, subresource: &str, has_status: bool, custom: bool) -> Set {
-    match (subresource, kind) {
-        ("status", _) if custom => Set::of_fields(["metadata", "spec"]),
-        ("status", "Pod") => Set::of_fields([
+pub fn reset_fields(kind: &str, subresource: &str, has_status: bool, custom: bool) -> &'static Set {
+    static NONE: LazyLock<Set> = LazyLock::new(Set::default);
+    static STATUS: LazyLock<Set> = LazyLock::new(|| Set::of_fields(["status"]));
+    static SPEC: LazyLock<Set> = LazyLock::new(|| Set::of_fields(["spec"]));
+    static ALL_BUT_STATUS: LazyLock<Set> = LazyLock::new(|| Set::of_fields(["metadata", "spec"]));
+    static OF_PODS: LazyLock<Set> = LazyLock::new(|| {
+        Set::of_fields([
             "spec",
             "metadata.deletionTimestamp",
             "metadata.ownerReferences",
-        ]),
-        ("status", "ResourceClaim" | "VolumeAttachment") => Set::of_fields(["metadata", "spec"]),
-        ("status", "Deployment") => Set::of_fields(["spec", "metadata.labels"]),
-        ("status", _) => Set::of_fields(["spec"]),
-        _ if has_status => Set::of_fields(["status"]),
-        _ => Set::default(),
+        ])
+    });
+    static OF_DEPLOYMENTS: LazyLock<Set> =
+        LazyLock::new(|| Set::of_fields(["spec", "metadata.labels"]));
+    match (subresource, kind) {
+        ("status", _) if custom => &ALL_BUT_STATUS,
+        ("status", "Pod") => &OF_PODS,
+        ("status", "ResourceClaim" | "VolumeAttachment") => &ALL_BUT_STATUS,
+        ("status", "Deployment") => &OF_DEPLOYMENTS,
+        ("status", _) => &SPEC,
+        _ if has_status => &STATUS,
+        _ => &NONE,
     }
 }
 

@@ -43,14 +43,60 @@ impl Set {
 
     /// Adds a path; the empty one is never a member.
     pub fn insert(&mut self, path: &[Element]) {
-        let Some((first, rest)) = path.split_first() else {
+        if let Some(node) = self.node(path) {
+            node.member = true;
+        }
+    }
+
+    /// Adds a path, when it is not the empty one, and below it all that `below` has.
+    pub(super) fn insert_with(&mut self, path: &[Element], below: Set) {
+        match self.node(path) {
+            Some(node) => {
+                node.member = true;
+                node.below.extend(below);
+            }
+            None => self.extend(below),
+        }
+    }
+
+    /// The node at a path, made when it is not there; `None` for the empty path.
+    fn node(&mut self, path: &[Element]) -> Option<&mut Node> {
+        let (first, rest) = path.split_first()?;
+        // Most paths share their beginning with others: looking twice is cheaper than a copy of the element.
+        if !self.nodes.contains_key(first) {
+            self.nodes.insert(first.clone(), Node::default());
+        }
+        let node = self.nodes.get_mut(first)?;
+        match rest {
+            [] => Some(node),
+            rest => node.below.node(rest),
+        }
+    }
+
+    /// Adds all that `other` has.
+    pub(super) fn extend(&mut self, other: Set) {
+        if self.nodes.is_empty() {
+            *self = other;
             return;
+        }
+        for (element, node) in other.nodes {
+            let mine = self.nodes.entry(element).or_default();
+            mine.member |= node.member;
+            mine.below.extend(node.below);
+        }
+    }
+
+    /// The set of these elements, each with what is below it.
+    pub(super) fn of_elements(elements: impl IntoIterator<Item = (Element, Set)>) -> Set {
+        let node = |below| Node {
+            member: true,
+            below,
         };
-        let node = self.nodes.entry(first.clone()).or_default();
-        if rest.is_empty() {
-            node.member = true
-        } else {
-            node.below.insert(rest)
+        let nodes = elements
+            .into_iter()
+            .map(|(element, below)| (element, node(below)));
+        Set {
+            nodes: nodes.collect(),
         }
     }
 
@@ -80,11 +126,7 @@ impl Set {
 
     pub fn union(&self, other: &Set) -> Set {
         let mut out = self.clone();
-        for (element, node) in &other.nodes {
-            let mine = out.nodes.entry(element.clone()).or_default();
-            mine.member |= node.member;
-            mine.below = mine.below.union(&node.below);
-        }
+        out.extend(other.clone());
         out
     }
 
@@ -101,6 +143,9 @@ impl Set {
 
     /// The paths of this set that are not in `other`.
     pub fn difference(&self, other: &Set) -> Set {
+        if other.is_empty() {
+            return self.clone();
+        }
         self.rebuilt(|element, a| match other.nodes.get(element) {
             None => Some(a.clone()),
             Some(b) => Some(Node {
@@ -112,6 +157,9 @@ impl Set {
 
     /// The paths of this set that neither are in `other` nor lie below a path in it.
     pub fn recursive_difference(&self, other: &Set) -> Set {
+        if other.is_empty() {
+            return self.clone();
+        }
         self.rebuilt(|element, a| match other.nodes.get(element) {
             None => Some(a.clone()),
             Some(b) if b.member => None,

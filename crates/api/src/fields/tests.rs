@@ -7,7 +7,7 @@ use super::*;
 struct Case {
     schemas: Schemas,
     ty: Type,
-    reset: Set,
+    reset: &'static Set,
     api_version: &'static str,
     kind: &'static str,
 }
@@ -38,7 +38,7 @@ impl Case {
             kind: self.kind,
             subresource: "",
             replicas: "spec.replicas",
-            reset: &self.reset,
+            reset: self.reset,
             now: format!("2026-01-01T00:00:{second:02}Z").parse().unwrap(),
             convert: &|_, _| None,
         }

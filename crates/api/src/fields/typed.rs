@@ -24,7 +24,10 @@ pub struct Comparison {
 
 impl Comparison {
     /// Without what lies in or below `ignored`.
-    pub fn without(&self, ignored: &Set) -> Comparison {
+    pub fn without(self, ignored: &Set) -> Comparison {
+        if ignored.is_empty() {
+            return self;
+        }
         Comparison {
             added: self.added.recursive_difference(ignored),
             modified: self.modified.recursive_difference(ignored),
@@ -141,6 +144,30 @@ pub fn compare(ty: &Type, old: &Value, new: &Value) -> Comparison {
     out
 }
 
+/// All paths below `value`, as those that come or go with it.
+fn all_below(used: Use<'_>, value: &Value) -> Set {
+    match used.shape(value) {
+        Shape::Map(fields) => {
+            let fields_of = object(Some(value)).into_iter().flatten();
+            Set::of_elements(fields_of.map(|(key, child)| {
+                let below = all_below(fields.get_or_any(key), child);
+                (Element::field(key), below)
+            }))
+        }
+        Shape::List(list) => {
+            let elements = indexed(list, items(Some(value))).in_order();
+            Set::of_elements(elements.map(|(element, found)| {
+                let below = match found[..] {
+                    [one] => all_below(Use::plain(&list.elem), one),
+                    _ => Set::default(),
+                };
+                (element, below)
+            }))
+        }
+        Shape::Scalar | Shape::Atomic => Set::default(),
+    }
+}
+
 fn compare_at(
     used: Use<'_>,
     old: Option<&Value>,
@@ -148,9 +175,12 @@ fn compare_at(
     path: &mut Vec<Element>,
     out: &mut Comparison,
 ) {
-    // Most of an object does not change, and looking for that is cheaper than walking it.
-    if old == new {
-        return;
+    match (old, new) {
+        (None, Some(new)) => return out.added.insert_with(path, all_below(used, new)),
+        (Some(old), None) => return out.removed.insert_with(path, all_below(used, old)),
+        // Most of an object does not change, and looking for that is cheaper than walking it.
+        _ if old == new => return,
+        _ => {}
     }
     let shape = used.shape(new.or(old).unwrap_or(&NOTHING));
     if let (Some(was), Some(_), Shape::Atomic | Shape::Scalar) = (old, new, shape)
@@ -179,11 +209,6 @@ fn compare_at(
                 out.modified.insert(path);
             }
         }
-    }
-    match (old, new) {
-        (None, Some(_)) => out.added.insert(path),
-        (Some(_), None) => out.removed.insert(path),
-        _ => {}
     }
 }
 

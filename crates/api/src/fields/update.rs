@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{
-    Element, Operation, Scope,
+    Element, Operation, STRIPPED, Scope,
     managed::{self, Entry, Identity, Managed},
     merge::settle,
-    stripped,
 };
 use crate::{decode, schema::Type};
 
@@ -17,9 +16,8 @@ use crate::{decode, schema::Type};
 /// A client may send managedFields of its own, also `[]` or `[{}]` to clear them; what cannot be read counts as not sent.
 pub fn update(scope: &Scope<'_>, live: Option<&Value>, new: &mut Value, manager: &str) {
     let sent = managed::take(new);
-    let mut old = live.cloned();
-    let before = old.as_mut().map(managed::take).unwrap_or_default();
-    let entries = starting(scope, &before, &sent);
+    let before = live.map_or(&Value::Null, |live| &live["metadata"]["managedFields"]);
+    let entries = starting(scope, before, &sent);
     // An object without entries gets none by updates: they were cleared, or it is older than they are.
     if live.is_some() && entries.is_empty() {
         return;
@@ -30,7 +28,8 @@ pub fn update(scope: &Scope<'_>, live: Option<&Value>, new: &mut Value, manager:
         managed::put(new, &entries);
         return;
     }
-    let old = old.unwrap_or_else(|| fresh(scope.ty));
+    // That the entries themselves are in one and not in the other is no matter: nobody owns them.
+    let old = live.map_or_else(|| Cow::Owned(fresh(scope.ty)), Cow::Borrowed);
     let mut entries = changed(scope, &old, new, entries, manager);
     entries.cap();
     managed::put(new, &entries);
@@ -82,10 +81,9 @@ pub(super) fn changed(
     let Ok(comparison) = settle(scope, &old, &new, &mut entries, &nobody, true) else {
         return entries;
     };
-    let set = comparison
-        .added
-        .union(&comparison.modified)
-        .difference(&stripped());
+    let mut set = comparison.added;
+    set.extend(comparison.modified);
+    let set = set.difference(&STRIPPED);
     if !set.is_empty() {
         let earlier = entries.0.get(&own);
         let set = earlier.map_or(set.clone(), |earlier| earlier.set.union(&set));

@@ -2,6 +2,7 @@
 
 use knarr_api::Status;
 use knarr_store::Range;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Attributes, Operation};
@@ -31,21 +32,24 @@ impl Class {
     }
 }
 
-fn classes(call: &Call) -> impl Iterator<Item = Value> {
+/// Whether a class is the default: all that is read of most classes, for each pod that names none.
+#[derive(Deserialize)]
+struct Rank {
+    #[serde(default, rename = "globalDefault")]
+    default: bool,
+}
+
+fn default_class(call: &Call) -> Option<Value> {
     let listing = call.shared.store.list(Range {
         prefix: CLASSES,
         ..Range::default()
     });
-    listing
-        .map(|l| l.items)
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|s| serde_json::from_slice(&s.json).ok())
-}
-
-fn default_class(call: &Call) -> Option<Value> {
-    classes(call)
-        .filter(|c| c["globalDefault"] == true)
+    let items = listing.map(|l| l.items).unwrap_or_default();
+    let defaults = items
+        .iter()
+        .filter(|s| serde_json::from_slice(&s.json).is_ok_and(|rank: Rank| rank.default));
+    defaults
+        .filter_map(|s| serde_json::from_slice::<Value>(&s.json).ok())
         .min_by_key(|c| c["value"].as_i64())
 }
 

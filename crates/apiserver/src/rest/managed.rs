@@ -72,7 +72,7 @@ pub fn note_answer(
         kind: name,
         subresource,
         replicas: "spec.replicas",
-        reset: &fields::reset_fields(name, subresource, true, false),
+        reset: fields::reset_fields(name, subresource, true, false),
         now: Timestamp::now(),
         convert: &|_, _| None,
     };
@@ -131,7 +131,7 @@ fn scoped<T>(
         kind: &resource.kind,
         subresource,
         replicas,
-        reset: &fields::reset_fields(
+        reset: fields::reset_fields(
             &resource.kind,
             subresource,
             has_status,
