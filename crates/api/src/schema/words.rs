@@ -266,6 +266,13 @@ mod tests {
     }
 
     #[test]
+    fn every_file_is_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/schema/words");
+        let files = std::fs::read_dir(folder).unwrap().count();
+        assert_eq!(files, FILES.len() + 1);
+    }
+
+    #[test]
     fn words_are_short_sentences() {
         let all = texts();
         assert!(all.len() > 2000, "{} texts", all.len());
