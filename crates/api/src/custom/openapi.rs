@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Definition, Version};
+use crate::schema::words::of_every_kind;
 
 /// Which document a schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +66,9 @@ pub fn list(
         "type": "object",
         "required": ["items"],
         "properties": {
-            "apiVersion": {"description": API_VERSION, "type": "string"},
+            "apiVersion": {"description": of_every_kind("apiVersion"), "type": "string"},
             "items": {"description": format!("The {} of this list.", plural_of(definition)), "type": "array", "items": item},
-            "kind": {"description": KIND, "type": "string"},
+            "kind": {"description": of_every_kind("kind"), "type": "string"},
             "metadata": described("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", "Revision of the list, and how it goes on."),
         },
         "x-kubernetes-group-version-kind": [{"group": definition.group, "kind": list_kind, "version": version.name}],
@@ -78,9 +79,6 @@ fn plural_of(definition: &Definition) -> &str {
     definition.name.split('.').next().unwrap_or_default()
 }
 
-const API_VERSION: &str = "Group and version of the schema that this object is written in.";
-const KIND: &str = "What this object is; cannot be changed.";
-const METADATA: &str = "Name, namespace, labels and what else every object has.";
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 fn with_description(link: Value, text: &str) -> Value {
@@ -99,15 +97,16 @@ fn type_and_metadata(schema: &mut Value, flavor: Flavor, link: &dyn Fn(&str) -> 
     let properties = properties(schema);
     properties.insert(
         "apiVersion".into(),
-        json!({"description": API_VERSION, "type": "string"}),
+        json!({"description": of_every_kind("apiVersion"), "type": "string"}),
     );
     properties.insert(
         "kind".into(),
-        json!({"description": KIND, "type": "string"}),
+        json!({"description": of_every_kind("kind"), "type": "string"}),
     );
+    let words = of_every_kind("metadata");
     let metadata = match flavor {
-        Flavor::V2 => with_description(link(OBJECT_META), METADATA),
-        Flavor::V3 => json!({"allOf": [link(OBJECT_META)], "description": METADATA}),
+        Flavor::V2 => with_description(link(OBJECT_META), words),
+        Flavor::V3 => json!({"allOf": [link(OBJECT_META)], "description": words}),
     };
     properties.insert("metadata".into(), metadata);
 }

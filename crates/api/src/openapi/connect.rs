@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Flavor, group_word,
-    paths::{Params, Paths, capital, tag},
+    Flavor, describe, group_word,
+    paths::{Paths, capital, tag},
+    verbs::Params,
 };
 use crate::registry::{Resource, Subresource};
 
@@ -79,6 +80,7 @@ impl Paths<'_, '_> {
             let text = json!({"type": "string"});
             let mut operation = json!({
                 "operationId": id,
+                "description": describe::connection(method, &resource.kind, sub.name),
                 "tags": [tag(self.group, self.version)],
                 "x-kubernetes-action": "connect",
                 "x-kubernetes-group-version-kind": {"group": self.group, "kind": sub.kind, "version": self.version},

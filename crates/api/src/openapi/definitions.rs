@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Flavor;
 use crate::{
     Resource, custom,
-    schema::{Field, ListKind, Presence, Schemas, Struct, StructRef, Type},
+    schema::{Field, ListKind, Presence, Schemas, Struct, StructRef, Type, words, words::Words},
 };
 
 /// Types that Go knows by name and JSON as a scalar.
@@ -210,7 +210,10 @@ impl<'a> Definitions<'a> {
             self.done.insert(schema.name.to_string(), definition);
         }
         for name in std::mem::take(&mut self.scalars) {
-            let definition = self.scalar_definition(name);
+            let mut definition = self.scalar_definition(name);
+            if let Some(words) = words::scalar(name) {
+                definition["description"] = words.into();
+            }
             self.done.insert(name.to_owned(), definition);
         }
         Value::Object(self.done.into_iter().collect())
@@ -254,11 +257,15 @@ impl<'a> Definitions<'a> {
 
     fn object(&mut self, schema: &Struct) -> Value {
         let mut out = Map::new();
+        let words = Words::of(&schema.name);
+        if let Some(own) = words.own() {
+            out.insert("description".into(), own.into());
+        }
         out.insert("type".into(), "object".into());
         let properties: Map<String, Value> = schema
             .fields
             .iter()
-            .map(|f| (f.name.to_string(), self.property(schema, f)))
+            .map(|f| (f.name.to_string(), self.property(schema, f, &words)))
             .collect();
         if !properties.is_empty() {
             out.insert("properties".into(), Value::Object(properties));
@@ -287,8 +294,8 @@ impl<'a> Definitions<'a> {
         Value::Object(out)
     }
 
-    /// A field with the marks that depend on whose it is.
-    fn property(&mut self, owner: &Struct, field: &Field) -> Value {
+    /// A field with the marks and words that depend on whose it is.
+    fn property(&mut self, owner: &Struct, field: &Field, words: &Words<'_>) -> Value {
         let mut out = self.field(field);
         if let Some(name) = several(&owner.name, &field.name) {
             let link = self.scalar(name);
@@ -304,10 +311,12 @@ impl<'a> Definitions<'a> {
             map.remove("x-kubernetes-list-type");
         }
         if let Some((mark, value)) = said_anyway(&owner.name, &field.name) {
-            if self.flavor == Flavor::V3 && out.get("$ref").is_some() {
-                out = json!({"allOf": [out]});
-            }
+            out = self.beside(out);
             out[mark] = value.into();
+        }
+        if let Some(words) = words.field(&field.name) {
+            out = self.beside(out);
+            out["description"] = words.into();
         }
         out
     }
@@ -322,14 +331,12 @@ impl<'a> Definitions<'a> {
             (None, Type::Bool, Presence::Always) => Some(json!(false)),
             _ => None,
         };
-        // Only OpenAPI 3 gives defaults, and there nothing may stand beside a reference.
-        if self.flavor == Flavor::V3 {
-            if out.get("$ref").is_some() {
-                out = json!({"allOf": [out]});
-            }
-            if let Some(default) = default {
-                out["default"] = default;
-            }
+        out = self.beside(out);
+        // Only OpenAPI 3 gives defaults.
+        if self.flavor == Flavor::V3
+            && let Some(default) = default
+        {
+            out["default"] = default;
         }
         if field.atomic {
             out["x-kubernetes-map-type"] = "atomic".into();
@@ -350,6 +357,15 @@ impl<'a> Definitions<'a> {
             out["x-kubernetes-patch-merge-key"] = key.to_string().into();
         }
         out
+    }
+
+    /// The schema, so that more can be said of it: in OpenAPI 3 nothing may stand beside a reference.
+    fn beside(&self, schema: Value) -> Value {
+        if self.flavor == Flavor::V3 && schema.get("$ref").is_some() {
+            json!({"allOf": [schema]})
+        } else {
+            schema
+        }
     }
 
     fn ty(&mut self, ty: &Type) -> Value {

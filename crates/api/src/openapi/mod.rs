@@ -2,8 +2,10 @@
 
 mod connect;
 mod definitions;
+mod describe;
 mod paths;
 mod roots;
+mod verbs;
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -61,7 +63,7 @@ pub fn path(group: &str, version: &str) -> String {
 }
 
 /// Raised when documents of the same registry and schemas come out differently than before.
-const EDITION: u32 = 2;
+const EDITION: u32 = 3;
 
 /// A tag that changes when the document of a group and version does; without making the document.
 pub fn tag(registry: &Registry, schemas: &Schemas, group: &str, version: &str) -> String {
@@ -255,6 +257,57 @@ mod tests {
             Value::Array(list) => list.iter().for_each(|v| check_links(document, v)),
             _ => {}
         }
+    }
+
+    /// Places of a document that nothing is said of.
+    fn silent(document: &Value, definitions: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut check = |place: String, value: &Value| {
+            if value["description"].as_str().is_none_or(str::is_empty) {
+                out.push(place);
+            }
+        };
+        let all = document.pointer(definitions).and_then(Value::as_object);
+        for (name, definition) in all.unwrap() {
+            check(name.clone(), definition);
+            for (field, property) in definition["properties"].as_object().into_iter().flatten() {
+                check(format!("{name}.{field}"), property);
+            }
+        }
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let own = operation.get("parameters").unwrap_or(operation);
+                for parameter in own.as_array().into_iter().flatten() {
+                    if parameter["in"] != "body" {
+                        check(format!("{path} {}", parameter["name"]), parameter);
+                    }
+                }
+                if method != "parameters" {
+                    check(format!("{path} {method}"), operation);
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn documents_say_what_everything_is_for() {
+        let (registry, schemas) = (crate::builtin::registry(), Schemas::default());
+        let whole = v2(&registry, &schemas);
+        assert_eq!(silent(&whole, "/definitions"), [""; 0]);
+        for (group, version) in group_versions(&registry) {
+            let document = v3(&registry, &schemas, &group, &version).unwrap();
+            assert_eq!(silent(&document, "/components/schemas"), [""; 0]);
+        }
+        // Beside a reference there are words in one version only.
+        let place = "io.k8s.api.core.v1.Pod/properties/spec";
+        let v2 = whole.pointer(&format!("/definitions/{place}")).unwrap();
+        assert!(v2["$ref"].is_string() && v2["description"].is_string());
+        let core = v3(&registry, &schemas, "", "v1").unwrap();
+        let v3 = core
+            .pointer(&format!("/components/schemas/{place}"))
+            .unwrap();
+        assert!(v3["allOf"][0]["$ref"].is_string() && v3["description"] == v2["description"]);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use super::{
     Flavor, PRODUCES,
     connect::{LOG, connects},
     definitions::{Definitions, PATCH},
+    describe::{self, Target},
+    verbs::{COLLECTION, CREATE_BELOW, ITEM, LIST, Verb, verb},
 };
 use crate::registry::{Resource, Subresource};
 
@@ -23,107 +25,6 @@ const PATCHES: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
-
-/// Query parameters, name and type.
-pub(super) type Params = &'static [(&'static str, &'static str)];
-
-const LIST: Params = &[
-    ("allowWatchBookmarks", "boolean"),
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("shardSelector", "string"),
-    ("timeoutSeconds", "integer"),
-    ("watch", "boolean"),
-];
-const WRITE: Params = &[
-    ("dryRun", "string"),
-    ("fieldManager", "string"),
-    ("fieldValidation", "string"),
-];
-const PATCHING: Params = &[
-    ("dryRun", "string"),
-    ("fieldManager", "string"),
-    ("fieldValidation", "string"),
-    ("force", "boolean"),
-];
-const DELETE: Params = &[
-    ("dryRun", "string"),
-    ("gracePeriodSeconds", "integer"),
-    (
-        "ignoreStoreReadErrorWithClusterBreakingPotential",
-        "boolean",
-    ),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
-];
-const DELETE_COLLECTION: Params = &[
-    ("continue", "string"),
-    ("dryRun", "string"),
-    ("fieldSelector", "string"),
-    ("gracePeriodSeconds", "integer"),
-    (
-        "ignoreStoreReadErrorWithClusterBreakingPotential",
-        "boolean",
-    ),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("shardSelector", "string"),
-    ("timeoutSeconds", "integer"),
-];
-
-/// What a verb of the registry is in OpenAPI: method, action, first word of the operation's id, parameters.
-struct Verb {
-    name: &'static str,
-    method: &'static str,
-    action: &'static str,
-    word: &'static str,
-    params: Params,
-}
-
-const fn verb(
-    name: &'static str,
-    method: &'static str,
-    action: &'static str,
-    word: &'static str,
-    params: Params,
-) -> Verb {
-    Verb {
-        name,
-        method,
-        action,
-        word,
-        params,
-    }
-}
-
-const COLLECTION: [Verb; 3] = [
-    verb("list", "get", "list", "list", LIST),
-    verb("create", "post", "post", "create", WRITE),
-    verb(
-        "deletecollection",
-        "delete",
-        "deletecollection",
-        "delete",
-        DELETE_COLLECTION,
-    ),
-];
-const ITEM: [Verb; 4] = [
-    verb("get", "get", "get", "read", &[]),
-    verb("update", "put", "put", "replace", WRITE),
-    verb("patch", "patch", "patch", "patch", PATCHING),
-    verb("delete", "delete", "delete", "delete", DELETE),
-];
-const CREATE_BELOW: Verb = verb("create", "post", "post", "create", WRITE);
 
 /// Writes the operations of one group and version.
 pub(super) struct Paths<'d, 'a> {
@@ -174,28 +75,24 @@ impl Paths<'_, '_> {
                 ""
             };
             let id = format!("{}{}{middle}{scope}{}", verb.word, self.id(), resource.kind);
-            at.insert(
-                verb.method.into(),
-                self.operation(verb, &id, &own, resource),
-            );
+            let target = Target::Collection;
+            let operation = self.operation(verb, &id, &own, resource, target);
+            at.insert(verb.method.into(), operation);
         }
         add(out, base.clone(), at);
         if resource.namespaced && resource.verbs.contains(&"list") {
             let mut at = self.place(false, false);
             let id = format!("list{}{}ForAllNamespaces", self.id(), resource.kind);
-            at.insert(
-                "get".into(),
-                self.operation(&COLLECTION[0], &id, &own, resource),
-            );
+            let target = Target::Everywhere;
+            let operation = self.operation(&COLLECTION[0], &id, &own, resource, target);
+            at.insert("get".into(), operation);
             add(out, format!("{root}/{plural}"), at);
         }
         let mut at = self.place(resource.namespaced, true);
         for verb in ITEM.iter().filter(has) {
             let id = format!("{}{}{scope}{}", verb.word, self.id(), resource.kind);
-            at.insert(
-                verb.method.into(),
-                self.operation(verb, &id, &own, resource),
-            );
+            let operation = self.operation(verb, &id, &own, resource, Target::Object);
+            at.insert(verb.method.into(), operation);
         }
         add(out, format!("{base}/{{name}}"), at);
         for sub in &resource.subresources {
@@ -253,7 +150,13 @@ impl Paths<'_, '_> {
                 kind,
             };
             let mut at = self.place(namespaced, named);
-            at.insert("get".into(), self.operation(&verb, &id, &own, resource));
+            let target = match (named, namespaced == resource.namespaced) {
+                (true, _) => Target::Object,
+                (false, true) => Target::Collection,
+                (false, false) => Target::Everywhere,
+            };
+            let operation = self.operation(&verb, &id, &own, resource, target);
+            at.insert("get".into(), operation);
             add(out, path, at);
         }
     }
@@ -284,10 +187,9 @@ impl Paths<'_, '_> {
                 resource.kind,
                 capital(sub.name)
             );
-            at.insert(
-                verb.method.into(),
-                self.operation(verb, &id, &kind, resource),
-            );
+            let target = Target::Subresource(sub.name);
+            let operation = self.operation(verb, &id, &kind, resource, target);
+            at.insert(verb.method.into(), operation);
         }
         at
     }
@@ -319,10 +221,20 @@ impl Paths<'_, '_> {
         if place == "path" {
             out["required"] = true.into();
         }
+        if let Some(words) = describe::parameter(name) {
+            out["description"] = words.into();
+        }
         out
     }
 
-    fn operation(&mut self, verb: &Verb, id: &str, kind: &Kind, resource: &Resource) -> Value {
+    fn operation(
+        &mut self,
+        verb: &Verb,
+        id: &str,
+        kind: &Kind,
+        resource: &Resource,
+        target: Target,
+    ) -> Value {
         let own = self.definitions.kind(kind.group, kind.version, kind.kind);
         let answer = match verb.action {
             "list" => self
@@ -348,6 +260,7 @@ impl Paths<'_, '_> {
         };
         let mut out = json!({
             "operationId": id,
+            "description": describe::operation(verb.action, &resource.kind, target),
             "tags": [tag(self.group, self.version)],
             "x-kubernetes-action": verb.action,
             "x-kubernetes-group-version-kind": {"group": kind.group, "kind": kind.kind, "version": kind.version},

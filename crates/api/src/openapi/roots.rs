@@ -78,7 +78,7 @@ pub(super) fn resources(
         format!("/{}/", super::path(group, version)),
         format!("get{word}{capital}APIResources"),
         super::paths::tag(group, version),
-        "get available resources",
+        "Lists the resources of this group and version.",
         "APIResourceList",
     );
     let operation = root.operation(definitions);
@@ -95,7 +95,10 @@ fn lower(word: &str) -> String {
 
 /// All paths above groups and versions, by the name of the document that each is in: `api`, `apis`, `apis/apps`, `version`.
 fn all(registry: &Registry) -> BTreeMap<String, Root> {
-    let versions = "get available API versions";
+    let (groups, versions) = (
+        "Lists the API groups.",
+        "Lists the versions of the core group.",
+    );
     let mut out = BTreeMap::new();
     let mut add = |document: &str, root: Root| {
         out.insert(document.to_owned(), root);
@@ -108,7 +111,7 @@ fn all(registry: &Registry) -> BTreeMap<String, Root> {
     let apis = ("/apis/".into(), "getAPIVersions".into(), "apis".into());
     add(
         "apis",
-        discovery(apis.0, apis.1, apis.2, versions, "APIGroupList"),
+        discovery(apis.0, apis.1, apis.2, groups, "APIGroupList"),
     );
     for (group, _) in group_versions(registry) {
         if group.is_empty() {
@@ -118,7 +121,7 @@ fn all(registry: &Registry) -> BTreeMap<String, Root> {
         let document = format!("apis/{group}");
         let path = format!("/{document}/");
         let id = format!("get{word}APIGroup");
-        let words = "get information of a group";
+        let words = "Tells the versions of this group.";
         add(
             &document,
             discovery(path, id, lower(&word), words, "APIGroup"),
@@ -138,7 +141,7 @@ fn all(registry: &Registry) -> BTreeMap<String, Root> {
             "/version/",
             "getCodeVersion",
             "version",
-            "get the version of this server",
+            "Tells the version of this server.",
             INFO,
             &["application/json"],
         ),
@@ -149,7 +152,7 @@ fn all(registry: &Registry) -> BTreeMap<String, Root> {
             "/openid/v1/jwks/",
             "getServiceAccountIssuerOpenIDKeyset",
             "openid",
-            "get the public keys that tokens of service accounts are checked with",
+            "Lists the public keys that tokens of service accounts are checked with.",
             "",
             &["application/jwk-set+json"],
         ),
@@ -160,7 +163,7 @@ fn all(registry: &Registry) -> BTreeMap<String, Root> {
             "/.well-known/openid-configuration/",
             "getServiceAccountIssuerOpenIDConfiguration",
             "WellKnown",
-            "get what tokens of service accounts are checked by",
+            "Tells who issues tokens of service accounts, and where its keys are.",
             "",
             &["application/json"],
         ),

@@ -10,6 +10,7 @@ use super::{
     Gvk,
     text::{self, Entry, Package},
     types::{Struct, StructRef, Type},
+    words,
 };
 
 /// One per group and version.
@@ -88,11 +89,12 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     table
 });
 
-/// Changes when the text of the built-in types does.
+/// Changes when the text of the built-in types does, or what is said of them.
 pub(crate) fn text_hash() -> u64 {
     static HASH: LazyLock<u64> = LazyLock::new(|| {
         let mut hasher = DefaultHasher::new();
         FILES.hash(&mut hasher);
+        words::hash(&mut hasher);
         hasher.finish()
     });
     *HASH

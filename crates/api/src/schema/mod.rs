@@ -7,6 +7,7 @@
 mod builtin;
 mod text;
 mod types;
+pub(crate) mod words;
 
 pub(crate) use builtin::text_hash;
 pub use types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, StructRef, Type};

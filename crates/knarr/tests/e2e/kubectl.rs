@@ -224,7 +224,11 @@ fn the_api_explains_itself() {
         assert!(resources.contains(name), "{name}");
     }
     assert!(k(&["api-versions"]).contains("networking.k8s.io/v1"));
-    assert!(k(&["explain", "deployment.spec.strategy"]).contains("rollingUpdate"));
+    let strategy = k(&["explain", "deployment.spec.strategy"]);
+    assert!(
+        strategy.contains("rollingUpdate\t<RollingUpdateDeployment>\n    Settings for type"),
+        "{strategy}"
+    );
     assert_eq!(k(&["auth", "can-i", "create", "pods"]), "yes\n");
     let other = cluster.try_kubectl(&[
         "auth",
