@@ -20,12 +20,16 @@ impl Element {
     /// The element of an associative list whose key fields have these values.
     pub fn keys<'a>(keys: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let sorted: BTreeMap<&str, Value> = keys.into_iter().collect();
-        Element(format!("k:{}", canonical_map(sorted.iter().map(|(k, v)| (*k, v)))).into())
+        let mut text = "k:".to_owned();
+        canonical_map(sorted.iter().map(|(k, v)| (*k, v)), &mut text);
+        Element(text.into())
     }
 
     /// The element of a set list with this value.
     pub fn value(value: &Value) -> Self {
-        Element(format!("v:{}", canonical(value)).into())
+        let mut text = "v:".to_owned();
+        canonical(value, &mut text);
+        Element(text.into())
     }
 
     /// Reads the form it has in `fieldsV1`. `None` when it is none.
@@ -72,7 +76,11 @@ impl fmt::Display for Element {
                 let keys: BTreeMap<String, Value> = serde_json::from_str(rest).unwrap_or_default();
                 let shown: Vec<String> = keys
                     .iter()
-                    .map(|(k, v)| format!("{k}={}", canonical(v)))
+                    .map(|(k, v)| {
+                        let mut shown = format!("{k}=");
+                        canonical(v, &mut shown);
+                        shown
+                    })
                     .collect();
                 write!(f, "[{}]", shown.join(","))
             }
@@ -86,26 +94,48 @@ pub fn show(path: &[Element]) -> String {
     path.iter().map(Element::to_string).collect()
 }
 
-/// JSON with sorted keys and without spaces.
-fn canonical(value: &Value) -> String {
+/// Writes JSON with sorted keys and without spaces.
+fn canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<&str, &Value> = map.iter().map(|(k, v)| (k.as_str(), v)).collect();
-            canonical_map(sorted.into_iter())
+            canonical_map(sorted.into_iter(), out);
         }
-        Value::Array(items) => format!(
-            "[{}]",
-            items.iter().map(canonical).collect::<Vec<_>>().join(",")
-        ),
-        other => other.to_string(),
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                out.push(if i == 0 { '[' } else { ',' });
+                canonical(item, out);
+            }
+            out.push_str(if items.is_empty() { "[]" } else { "]" });
+        }
+        Value::String(text) => quoted(text, out),
+        other => out.push_str(&other.to_string()),
     }
 }
 
-fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
-    let parts: Vec<String> = sorted
-        .map(|(k, v)| format!("{}:{}", Value::from(k), canonical(v)))
-        .collect();
-    format!("{{{}}}", parts.join(","))
+fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>, out: &mut String) {
+    out.push('{');
+    for (i, (key, value)) in sorted.enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        quoted(key, out);
+        out.push(':');
+        canonical(value, out);
+    }
+    out.push('}');
+}
+
+fn quoted(text: &str, out: &mut String) {
+    // Names, mostly: nothing in them needs to be escaped.
+    let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&Value::from(text).to_string());
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +153,13 @@ mod tests {
                 r#"[port=80,protocol="TCP"]"#,
             ),
             (r#"v:"a""#, r#"v:"a""#, r#"[="a"]"#),
+            (r#"v:"a\"\u000a b""#, r#"v:"a\"\n b""#, r#"[="a\"\n b"]"#),
+            ("v:[ ]", "v:[]", "[=[]]"),
+            (
+                r#"v:[1, {"b":2,"a":null}]"#,
+                r#"v:[1,{"a":null,"b":2}]"#,
+                r#"[=[1,{"a":null,"b":2}]]"#,
+            ),
             ("i:3", "i:3", "[3]"),
         ] {
             let element = Element::parse(given).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::set::Set;
 
@@ -190,25 +190,21 @@ impl Managed {
 }
 
 fn encode_entry(id: &Identity, entry: &Entry) -> Value {
-    let mut out = json!({
-        "manager": id.manager,
-        "operation": id.operation.as_str(),
-        "apiVersion": entry.api_version,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": entry.set.encode(),
-    });
-    if let Some(time) = &entry.time {
-        out["time"] = time.as_str().into();
-    }
-    if !id.subresource.is_empty() {
-        out["subresource"] = id.subresource.as_str().into();
-    }
-    if id.manager.is_empty()
-        && let Value::Object(map) = &mut out
-    {
-        map.remove("manager");
-    }
-    out
+    let mut out = Map::new();
+    let mut text = |key: &str, value: &str| {
+        if !value.is_empty() {
+            out.insert(key.into(), value.into());
+        }
+    };
+    text("manager", &id.manager);
+    text("operation", id.operation.as_str());
+    text("apiVersion", &entry.api_version);
+    text("time", entry.time.as_deref().unwrap_or_default());
+    text("fieldsType", "FieldsV1");
+    text("subresource", &id.subresource);
+    // Moved in: the set of a pod is hundreds of small maps.
+    out.insert("fieldsV1".into(), entry.set.encode());
+    Value::Object(out)
 }
 
 fn seconds(entry: &Entry) -> i64 {
@@ -248,6 +244,8 @@ pub(super) fn set(object: &mut Value, list: Value) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn updater(n: usize) -> Value {
