@@ -24,12 +24,12 @@ pub struct Flags {
     /// How long requests are still taken after /readyz has begun to fail at the end, such as 20s.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     shutdown_delay_duration: Duration,
-    /// How long events stay.
-    #[arg(long, value_name = "DURATION", default_value = "1h0m0s", value_parser = knarr_apiserver::authorization::duration)]
-    event_ttl: Duration,
-    /// Ports that Services of type NodePort get: 30000-32767, or 30000+2767.
-    #[arg(long, value_name = "RANGE", default_value = "30000-32767", value_parser = ports)]
-    service_node_port_range: RangeInclusive<u16>,
+    /// How long events stay; 1h unless given.
+    #[arg(long, value_name = "DURATION", value_parser = knarr_apiserver::authorization::duration)]
+    event_ttl: Option<Duration>,
+    /// Ports that Services of type NodePort get: 30000-32767 unless given; also 30000+2767.
+    #[arg(long, value_name = "RANGE", value_parser = ports)]
+    service_node_port_range: Option<RangeInclusive<u16>>,
 }
 
 /// A range of ports: `LOW-HIGH`, `LOW+MORE`, or one port.
@@ -70,8 +70,10 @@ impl Flags {
             });
         }
         config.shutdown_delay = self.shutdown_delay_duration;
-        config.event_ttl = self.event_ttl;
-        config.node_ports = self.service_node_port_range.clone();
+        config.event_ttl = self.event_ttl.unwrap_or(config.event_ttl);
+        if let Some(range) = &self.service_node_port_range {
+            config.node_ports = range.clone();
+        }
         Ok(())
     }
 }
