@@ -22,6 +22,8 @@ pub enum Shape {
     Table,
     Partial,
     PartialList,
+    /// All groups with their versions and resources: aggregated discovery.
+    Groups,
 }
 
 /// The form agreed on.
@@ -38,20 +40,22 @@ const KNOWN: &str = "application/json, application/yaml, application/vnd.kuberne
 const STREAMS: &str =
     "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
-struct Clause<'a> {
-    media: &'a str,
+/// One of the things that a client takes.
+pub struct Clause<'a> {
+    pub media: &'a str,
     params: Vec<(&'a str, &'a str)>,
     /// Thousandths.
     quality: u32,
 }
 
 impl Clause<'_> {
-    fn param(&self, key: &str) -> Option<&str> {
+    pub fn param(&self, key: &str) -> Option<&str> {
         self.params.iter().find(|(k, _)| *k == key).map(|(_, v)| *v)
     }
 }
 
-fn clauses(header: &str) -> Vec<Clause<'_>> {
+/// What a client takes, best liked first.
+pub fn clauses(header: &str) -> Vec<Clause<'_>> {
     let mut out: Vec<Clause> = header
         .split(',')
         .map(|text| {
@@ -73,8 +77,29 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
             }
         })
         .collect();
-    out.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
+    // Of those liked the same, exact ones come before wildcards.
+    out.sort_by_key(|clause| {
+        let (kind, sub) = clause.media.split_once('/').unwrap_or((clause.media, ""));
+        (std::cmp::Reverse(clause.quality), kind == "*", sub == "*")
+    });
     out
+}
+
+/// The first of `offered` (type of media, and what stands for it) that a client takes, by its own order and wildcards. No
+/// header means that it takes anything.
+pub fn first<T: Copy>(header: &str, offered: &[(&str, T)]) -> Option<T> {
+    let header = if header.is_empty() { "*/*" } else { header };
+    let fits = |asked: &str, media: &str| {
+        let (a, b) = (asked.split_once('/'), media.split_once('/'));
+        let (Some((kind, sub)), Some((own, own_sub))) = (a, b) else {
+            return false;
+        };
+        (kind == "*" || kind == own) && (sub == "*" || sub == own_sub)
+    };
+    clauses(header).iter().find_map(|clause| {
+        let found = offered.iter().find(|(media, _)| fits(clause.media, media));
+        found.map(|(_, what)| *what)
+    })
 }
 
 /// What an endpoint can give.
@@ -102,15 +127,18 @@ impl Offer<'_> {
         if shape == Shape::Whole {
             return format != Format::Protobuf || self.messages;
         }
-        self.shapes.contains(&shape)
-            && clause.param("g") == Some("meta.k8s.io")
-            && matches!(clause.param("v"), Some("v1" | "v1beta1"))
+        let (group, version) = (clause.param("g"), clause.param("v"));
+        let known = match shape {
+            Shape::Groups => group == Some("apidiscovery.k8s.io") && version == Some("v2"),
+            _ => group == Some("meta.k8s.io") && matches!(version, Some("v1" | "v1beta1")),
+        };
+        known && self.shapes.contains(&shape)
     }
 }
 
 fn format_of(media: &str) -> Option<Format> {
     match media {
-        "application/json" | "*/*" => Some(Format::Json),
+        "application/json" | "application/*" | "*/*" => Some(Format::Json),
         "application/yaml" => Some(Format::Yaml),
         "application/vnd.kubernetes.protobuf" => Some(Format::Protobuf),
         _ => None,
@@ -130,6 +158,7 @@ pub fn choose(header: Option<&str>, offer: &Offer) -> Option<Accept> {
             Some("Table") => Shape::Table,
             Some("PartialObjectMetadata") => Shape::Partial,
             Some("PartialObjectMetadataList") => Shape::PartialList,
+            Some("APIGroupDiscoveryList") => Shape::Groups,
             Some(_) => return None,
         };
         offer.fits(format, shape, clause).then_some(Accept {
@@ -147,25 +176,29 @@ pub fn choose(header: Option<&str>, offer: &Offer) -> Option<Accept> {
 /// # Errors
 /// 406.
 pub fn negotiate(header: Option<&str>, offer: &Offer, route: Option<Route>) -> Outcome<Accept> {
-    if let Some(accept) = choose(header, offer) {
-        return Ok(accept);
+    let asked = header.unwrap_or_default();
+    let known = |clause: &Clause| {
+        // Paths know no wildcard but the widest.
+        clause.media != "application/*" && format_of(clause.media).is_some()
+    };
+    if let Some(route) = route
+        && !asked.trim().is_empty()
+        && !clauses(asked).iter().any(known)
+    {
+        let more = match route {
+            Route::Collection => format!(", {STREAMS}"),
+            Route::Object => String::new(),
+        };
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {KNOWN}{more}");
+        let mut status = Status::failure(406, "NotAcceptable", message);
+        status.details = Some(Details::default());
+        return Err(status.into());
     }
-    let known = clauses(header.unwrap_or_default())
-        .iter()
-        .any(|clause| format_of(clause.media).is_some());
-    let Some(route) = route.filter(|_| !known) else {
+    choose(header, offer).ok_or_else(|| {
         let listed = if offer.watch { STREAMS } else { KNOWN };
         let message = format!("only the following media types are accepted: {listed}");
-        return Err(Status::failure(406, "NotAcceptable", message).into());
-    };
-    let more = match route {
-        Route::Collection => format!(", {STREAMS}"),
-        Route::Object => String::new(),
-    };
-    let message = format!("406: Not Acceptable\n\nAvailable representations: {KNOWN}{more}");
-    let mut status = Status::failure(406, "NotAcceptable", message);
-    status.details = Some(Details::default());
-    Err(status.into())
+        Status::failure(406, "NotAcceptable", message).into()
+    })
 }
 
 /// What a path leads to.
@@ -238,6 +271,8 @@ mod tests {
             (protobuf, &ALL, Format::Protobuf),
             (protobuf, &custom, Format::Json),
             (partial, &custom, Format::Protobuf),
+            ("*/*, application/yaml", &ALL, Format::Yaml),
+            ("application/*, application/yaml;q=0.9", &ALL, Format::Json),
         ] {
             assert_eq!(
                 choose(Some(header), offer).unwrap().format,
@@ -248,10 +283,27 @@ mod tests {
         assert_eq!(choose(None, &ALL), Some(Accept::default()));
         for bad in [
             "text/plain",
-            "application/*",
+            "application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io",
             "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
         ] {
             assert_eq!(choose(Some(bad), &ALL), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_that_is_liked_best_is_found() {
+        let offered = [("application/json", 1), ("application/b+protobuf", 2)];
+        for (header, want) in [
+            ("", Some(1)),
+            ("*/*", Some(1)),
+            ("application/*;q=0.3", Some(1)),
+            ("application/b+protobuf", Some(2)),
+            ("application/json;q=0.5, application/b+protobuf", Some(2)),
+            ("*/*, application/b+protobuf", Some(2)),
+            ("text/html", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(first(header, &offered), want, "{header}");
         }
     }
 
@@ -262,6 +314,13 @@ mod tests {
         let object = Some(Route::Object);
         let by_route = refused("text/plain", &ALL, object);
         assert!(by_route.message.starts_with("406: Not Acceptable") && by_route.details.is_some());
+        // What the path does not know itself may still be chosen where there are no such paths.
+        let any = "application/*, image/*";
+        assert_eq!(refused(any, &ALL, object).message, by_route.message);
+        assert_eq!(
+            negotiate(Some(any), &ALL, None).unwrap().format,
+            Format::Json
+        );
         let table = "application/json;as=Table;v=v9;g=meta.k8s.io";
         for (header, route) in [(table, object), ("text/html", None)] {
             assert_eq!(

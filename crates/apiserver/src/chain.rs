@@ -61,6 +61,8 @@ pub(crate) struct Call {
     pub warnings: Mutex<Vec<String>>,
     /// What stages note about the request for its audit event. The first note of a key stays.
     pub annotations: Mutex<BTreeMap<String, String>>,
+    /// Metadata of the object that the request brings, for its audit event.
+    pub brought: Mutex<Option<serde_json::Value>>,
     /// The connection to take over, for exec and its kin.
     pub upgrade: Mutex<Option<hyper::upgrade::OnUpgrade>>,
 }
@@ -81,6 +83,13 @@ impl Call {
     /// Whether anybody will read what is noted for the audit event of this request.
     pub fn audited(&self) -> bool {
         self.audit.is_some()
+    }
+
+    /// Notes which object the request brings, for its audit event.
+    pub fn brings(&self, object: &serde_json::Value) {
+        if self.audited() {
+            *self.brought.lock() = Some(object["metadata"].clone());
+        }
     }
 
     /// Notes something for the audit event of this request.
@@ -122,7 +131,7 @@ impl Call {
         accept
     }
 
-    fn pretty(&self) -> bool {
+    pub fn pretty(&self) -> bool {
         match self.query.get("pretty") {
             Some(text) => !matches!(text, "0" | "false" | "f" | "F" | "False" | "FALSE"),
             // People at a terminal or in a browser get lines.
@@ -203,6 +212,7 @@ async fn stages(
         audit: None,
         warnings: Mutex::default(),
         annotations: Mutex::default(),
+        brought: Mutex::default(),
         upgrade: Mutex::new(upgrade),
     };
     let long = long_running(&call.info);
@@ -218,6 +228,10 @@ async fn stages(
     if let Some(record) = call.audit.take() {
         let notes = std::mem::take(&mut *call.annotations.lock());
         let notes = notes.into_iter().map(|(k, v)| (k, v.into())).collect();
+        let mut record = record;
+        if let Some(metadata) = call.brought.lock().take() {
+            record.brought(&metadata);
+        }
         response = record.answered(response, notes, long).await;
     }
     compress::answer(&call, observed.answered(response))

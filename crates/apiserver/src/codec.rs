@@ -16,6 +16,18 @@ pub(crate) fn decode(
     bytes: &[u8],
     validation: FieldValidation,
 ) -> Outcome<Value> {
+    let object = decode_for(call, target, kind, bytes, validation)?;
+    call.brings(&object);
+    Ok(object)
+}
+
+fn decode_for(
+    call: &Call,
+    target: &Target,
+    kind: &str,
+    bytes: &[u8],
+    validation: FieldValidation,
+) -> Outcome<Value> {
     let resource = &target.resource;
     if let Some(origin) = resource.custom.as_ref().filter(|_| kind == resource.kind) {
         let format = accept::body_format(call.header(http::header::CONTENT_TYPE))?;

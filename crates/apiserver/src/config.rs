@@ -1,6 +1,6 @@
 //! What an API server needs to be told.
 
-use std::{net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use knarr_api::Registry;
@@ -51,6 +51,10 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// Whether versions are served that Kubernetes serves no more: `extensions/v1beta1` and the like.
     pub old_versions: bool,
+    /// What the process was started with, for those who look at `/flagz`.
+    pub flags: BTreeMap<String, String>,
+    /// How long events stay after they were written last.
+    pub event_ttl: Duration,
     /// After this time a request that is no watch, log or proxy is answered 504.
     pub request_timeout: Duration,
     /// How long requests are still taken after `/readyz` has begun to fail, when the server stops.
@@ -64,7 +68,7 @@ pub struct AdmissionConfig {
     pub enable: Vec<String>,
     /// `--disable-admission-plugins`
     pub disable: Vec<String>,
-    /// `--admission-control-config-file`: settings of PodSecurity and EventRateLimit.
+    /// `--admission-control-config-file`: settings of PodSecurity, EventRateLimit and ResourceQuota.
     pub config_file: Option<std::path::PathBuf>,
 }
 
@@ -110,6 +114,8 @@ impl Config {
             kubelet: None,
             admission: AdmissionConfig::default(),
             old_versions: true,
+            flags: BTreeMap::new(),
+            event_ttl: Duration::from_secs(3600),
             request_timeout: Duration::from_secs(60),
             shutdown_delay: Duration::ZERO,
         }

@@ -30,6 +30,7 @@ mod outbound;
 mod poststart;
 mod proxy;
 mod query;
+mod reload;
 mod request;
 mod respond;
 mod rest;
@@ -41,6 +42,7 @@ mod server;
 mod tls;
 mod user;
 mod webhook;
+mod zpages;
 
 pub use aggregation::ProxyClient;
 pub use audit::{

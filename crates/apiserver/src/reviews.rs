@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Outcome, UserInfo,
+    admission::{self, Attributes, Operation},
     authn::Known,
-    authz::{Attributes, selectors},
+    authz::{self, selectors},
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -15,7 +16,7 @@ use crate::{
     query::{OptionsKind, WriteOptions},
     request::RequestInfo,
     respond,
-    rest::{managed, meta},
+    rest::{Target, managed, meta},
 };
 
 /// A kind of review.
@@ -93,18 +94,25 @@ pub(crate) fn entries() -> Vec<Entry> {
         short_names: Vec::new(),
         categories: Vec::new(),
         kind_of: None,
+        storage_hash: None,
     };
     ALL.iter().map(entry).collect()
 }
 
 impl Review {
     fn kind(self) -> (&'static str, &'static str) {
-        let (_, group, _, kind) = ALL
-            .iter()
-            .find(|(r, ..)| *r == self)
-            .copied()
-            .unwrap_or(ALL[0]);
+        let (_, group, _, kind) = self.row();
         (group, kind)
+    }
+
+    fn resource(self) -> (&'static str, &'static str) {
+        let (_, group, plural, _) = self.row();
+        (group, plural)
+    }
+
+    fn row(self) -> (Review, &'static str, &'static str, &'static str) {
+        let row = ALL.iter().find(|(r, ..)| *r == self);
+        row.copied().unwrap_or(ALL[0])
     }
 }
 
@@ -124,17 +132,57 @@ pub(crate) async fn answer(call: &Call, review: Review, body: RequestBody) -> Ou
     let (group, kind) = review.kind();
     let mut object = codec::decode_as(call, group, "v1", kind, &bytes, options.field_validation)?;
     managed::note_answer(call, (group, "v1", kind), "", &mut object, &options);
-    check_metadata(review, &object)?;
+    let target = target(call, review);
+    let attributes = target
+        .as_ref()
+        .map(|target| Attributes::new(call, target, Operation::Create).dry_run(options.dry_run));
+    if let Some(attributes) = &attributes {
+        admission::mutate(attributes, &mut object).await?;
+    }
+    check(call, review, &mut object)?;
+    if let Some(attributes) = &attributes {
+        admission::validate(attributes, &object).await?;
+    }
     match review {
-        Review::Token => token(call, &mut object).await?,
+        Review::Token => token(call, &mut object).await,
         Review::SelfSubject => {
             object["metadata"] = json!({"creationTimestamp": meta::time(Timestamp::now())});
             object["status"] = json!({"userInfo": call.user.to_json()});
         }
-        Review::SelfSubjectRules => rules(call, &mut object)?,
-        _ => access(call, review, &mut object).await?,
+        Review::SelfSubjectRules => rules(call, &mut object),
+        _ => access(call, review, &mut object).await,
     }
     Ok(respond::encoded(201, &accept, &object))
+}
+
+/// What admission looks at; none when the registry knows nothing of reviews.
+fn target(call: &Call, review: Review) -> Option<Target> {
+    let (group, plural) = review.resource();
+    let registry = call.shared.registry.load();
+    Some(Target {
+        resource: registry.get(group, plural)?.clone(),
+        version: "v1".into(),
+        namespace: call.info.namespace.clone(),
+        name: String::new(),
+        subresource: None,
+        old: None,
+    })
+}
+
+/// # Errors
+/// 400 and 422 for what cannot be answered.
+fn check(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
+    check_metadata(review, object)?;
+    let text = |key: &str| object["spec"][key].as_str().unwrap_or_default();
+    let missing = match review {
+        Review::Token if text("token").is_empty() => {
+            "token is required for TokenReview in authentication"
+        }
+        Review::SelfSubjectRules if text("namespace").is_empty() => "no namespace on request",
+        Review::Token | Review::SelfSubject | Review::SelfSubjectRules => return Ok(()),
+        _ => return check_access(call, review, object),
+    };
+    Err(Status::bad_request(missing).into())
 }
 
 fn check_metadata(review: Review, object: &Value) -> Outcome<()> {
@@ -169,16 +217,11 @@ fn invalid(review: Review, errors: &[field::Error]) -> Box<Status> {
     Status::invalid(group, kind, "", errors).into()
 }
 
-async fn token(call: &Call, object: &mut Value) -> Outcome<()> {
+async fn token(call: &Call, object: &mut Value) {
     let token = object["spec"]["token"]
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    if token.is_empty() {
-        return Err(
-            Status::bad_request("token is required for TokenReview in authentication").into(),
-        );
-    }
     let shared = &call.shared;
     let mut asked: Vec<String> = texts(&object["spec"]["audiences"]);
     if asked.is_empty() {
@@ -193,7 +236,6 @@ async fn token(call: &Call, object: &mut Value) -> Outcome<()> {
         Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
         Err(error) => json!({"user": {}, "error": format!("[invalid bearer token, {error}]")}),
     };
-    Ok(())
 }
 
 fn texts(value: &Value) -> Vec<String> {
@@ -205,8 +247,7 @@ fn texts(value: &Value) -> Vec<String> {
         .collect()
 }
 
-async fn access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
-    check_access(call, review, object)?;
+async fn access(call: &Call, review: Review, object: &mut Value) {
     let user = match review {
         Review::SelfSubjectAccess => call.user.clone(),
         _ => subject(&object["spec"]),
@@ -226,7 +267,6 @@ async fn access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> 
         }
     }
     object["status"] = status;
-    Ok(())
 }
 
 fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
@@ -308,11 +348,11 @@ fn subject(spec: &Value) -> UserInfo {
     }
 }
 
-fn attributes(user: UserInfo, spec: &Value) -> Attributes {
+fn attributes(user: UserInfo, spec: &Value) -> authz::Attributes {
     let of = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     if resource.is_object() {
-        return Attributes {
+        return authz::Attributes {
             user,
             verb: of(resource, "verb"),
             group: of(resource, "group"),
@@ -324,25 +364,22 @@ fn attributes(user: UserInfo, spec: &Value) -> Attributes {
             is_resource: true,
             fields: selectors::of_review(&resource["fieldSelector"], selectors::fields),
             labels: selectors::of_review(&resource["labelSelector"], selectors::labels),
-            ..Attributes::default()
+            ..authz::Attributes::default()
         };
     }
-    Attributes {
+    authz::Attributes {
         user,
         verb: of(other, "verb"),
         path: of(other, "path"),
-        ..Attributes::default()
+        ..authz::Attributes::default()
     }
 }
 
-fn rules(call: &Call, object: &mut Value) -> Outcome<()> {
+fn rules(call: &Call, object: &mut Value) {
     let namespace = object["spec"]["namespace"]
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    if namespace.is_empty() {
-        return Err(Status::bad_request("no namespace on request").into());
-    }
     let (mut resource, mut other) = (Vec::new(), Vec::new());
     let (held, error) = call.shared.authorizer.rules(&call.user, &namespace);
     for rule in held {
@@ -362,5 +399,4 @@ fn rules(call: &Call, object: &mut Value) -> Outcome<()> {
     if !error.is_empty() {
         object["status"]["evaluationError"] = error.into();
     }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use crate::{
     chain::Call,
     custom, discovery, health, respond,
     rest::{self, Target},
-    reviews,
+    reviews, zpages,
 };
 
 /// What users of the old kind are told.
@@ -28,7 +28,7 @@ pub(crate) fn to(call: &Call, body: RequestBody) -> BoxFuture<'_, Outcome<Respon
     if call.info.is_resource {
         return Box::pin(resource(call, body));
     }
-    match health::answer(call) {
+    match health::answer(call).or_else(|| zpages::answer(call)) {
         Some(answer) => Box::pin(std::future::ready(Ok(answer))),
         None => Box::pin(discovery::answer(call)),
     }

@@ -1,6 +1,7 @@
 //! The server itself: what every stage shares, and the ways in.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -23,18 +24,19 @@ use crate::{
     admission::{Addresses, Admission, Enabled, Settings},
     aggregation::{self, Aggregator},
     audit::Audit,
-    authn::{Authenticators, reload, token::Tokens, x509::Authorities},
+    authn::{Authenticators, jwt, token::Tokens, x509::Authorities},
     authz::Authorizer,
     body::Response,
     chain::{self, Peer},
     custom,
     discovery::Documents,
     expire,
-    flow::Flow,
+    flow::{Flow, dangling},
     health::Health,
     metrics::Metrics,
     poststart,
     proxy::Kubelets,
+    reload::{self, Followed},
     serve,
     webhook::Clients,
 };
@@ -86,6 +88,8 @@ pub(crate) struct Shared {
     pub service_cidrs: Vec<IpNet>,
     pub advertise: Option<std::net::SocketAddr>,
     pub client_cas: Vec<rustls_pki_types::CertificateDer<'static>>,
+    pub flags: BTreeMap<String, String>,
+    pub event_ttl: Duration,
     pub request_timeout: Duration,
     pub tls: TlsOptions,
     pub goaway_chance: f64,
@@ -141,6 +145,9 @@ impl ApiServer {
         let settings = settings.map_err(StartError::Admission)?.unwrap_or_default();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let modes = config.authorization.file.clone();
+        let modes = modes.map(|file| Followed::read("authorization", file));
+        let modes = modes.transpose().map_err(StartError::Authorization)?;
         let authorizer = Authorizer::new(config.authorization, &config.store, &stop, &tasks)
             .await
             .map_err(StartError::Authorization)?;
@@ -157,15 +164,15 @@ impl ApiServer {
             .map_err(StartError::Audit)?;
         let flow = Arc::new(Flow::new(&config.flow, &config.store));
         Flow::follow(&flow, &config.store, &stop, &tasks);
-        let file = match file {
-            Some(file) => {
-                let (text, parsed) = reload::first(&file).map_err(StartError::Authentication)?;
-                let taken = authenticators.reconfigure(parsed);
-                taken.map_err(StartError::Authentication)?;
-                Some((file, text))
-            }
-            None => None,
-        };
+        let issuers = file.map(|file| Followed::read("authentication", file));
+        let issuers = issuers.transpose().map_err(StartError::Authentication)?;
+        if let Some(issuers) = &issuers {
+            let taken = jwt::config::parse(&issuers.text);
+            let taken = taken.and_then(|parsed| authenticators.reconfigure(parsed));
+            taken.map_err(|why| {
+                StartError::Authentication(format!("{}: {why}", issuers.file.display()))
+            })?;
+        }
         let admission = Admission::new(plugins, settings, &config.store, &stop, &tasks);
         let webhooks = Clients::new(config.store.clone());
         let addresses = Addresses::new(config.service_cidrs.clone(), config.node_ports);
@@ -192,6 +199,8 @@ impl ApiServer {
             service_cidrs: config.service_cidrs,
             advertise: config.advertise,
             client_cas: config.client_cas,
+            flags: config.flags,
+            event_ttl: config.event_ttl,
             request_timeout: config.request_timeout,
             tls: config.tls,
             goaway_chance: config.goaway_chance,
@@ -208,9 +217,19 @@ impl ApiServer {
             .await
             .map_err(StartError::Defaults)?;
         custom::start(&shared, definitions);
+        dangling::start(&shared);
         expire::start(&shared);
-        if let Some((file, text)) = file {
-            reload::follow(&shared, file, text);
+        if let Some(issuers) = issuers {
+            reload::follow(&shared, issuers, |shared, text| {
+                let taken = jwt::config::parse(text);
+                let taken = taken.and_then(|parsed| shared.authenticators.reconfigure(parsed));
+                Box::pin(std::future::ready(taken))
+            });
+        }
+        if let Some(modes) = modes {
+            reload::follow(&shared, modes, |shared, text| {
+                Box::pin(shared.authorizer.reconfigure(text))
+            });
         }
         aggregation::start(&shared);
         Ok(ApiServer(shared))

@@ -341,3 +341,61 @@ async fn socket(server: &Server, path: &str, accept: &str) -> Socket {
         .unwrap();
     socket
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_tell_of_the_server_and_its_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = [("event-ttl", "1h"), ("modes", "[Node,RBAC]")].map(|(k, v)| (k.into(), v.into()));
+    let server = Server::start_with(dir.path(), |c| c.flags = flags.into()).await;
+    let client = server.admin().await;
+    let page = get(&client, "/statusz", &[]).await;
+    assert_eq!(page.header("content-type"), "text/plain; charset=utf-8");
+    let text = page.text();
+    for part in [
+        "\napiserver statusz\nWarning: This endpoint is not meant to be machine parseable",
+        "\nUp: 0 hr 0",
+        "\nBinary version: 1.36.2\nEmulation version: 1.36\n",
+        "\nPaths: /flagz /healthz /livez /metrics /readyz /statusz /version\n",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let structured = |kind: &str| format!("application/json;v=v1beta1;g=config.k8s.io;as={kind}");
+    let object = get(&client, "/statusz", &[("accept", &structured("Statusz"))]).await;
+    let object: Value = serde_json::from_str(&object.text()).unwrap();
+    assert_eq!(
+        (
+            &object["apiVersion"],
+            &object["kind"],
+            &object["metadata"]["name"]
+        ),
+        (
+            &json!("config.k8s.io/v1beta1"),
+            &json!("Statusz"),
+            &json!("apiserver")
+        )
+    );
+    assert!(
+        object["startTime"].is_string() && object["uptimeSeconds"].is_i64(),
+        "{object}"
+    );
+    let flags = get(&client, "/flagz", &[("accept", &structured("Flagz"))]).await;
+    let flags: Value = serde_json::from_str(&flags.text()).unwrap();
+    assert_eq!(
+        flags["flags"],
+        json!({"event-ttl": "1h", "modes": "[Node,RBAC]"})
+    );
+    let text = get(&client, "/flagz", &[]).await.text();
+    assert!(
+        text.ends_with("\n\nevent-ttl=1h\nmodes=[Node,RBAC]\n"),
+        "{text}"
+    );
+    let json = [("accept", "application/json")];
+    assert_eq!(get(&client, "/statusz", &json).await.code, 406);
+
+    // Who watches over the cluster may look, others may not.
+    let watcher = server.client("w", &["system:monitoring"]).await;
+    assert_eq!(get(&watcher, "/flagz", &[]).await.code, 200);
+    let other = server.client("o", &[]).await;
+    assert_eq!(get(&other, "/statusz", &[]).await.code, 403);
+    server.stop().await;
+}

@@ -4,6 +4,7 @@ mod common;
 
 use std::{path::Path, process::Stdio, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use common::Server;
 use tokio::process::Command;
 
@@ -76,7 +77,55 @@ spec:
   scope: Namespaced
   names: {plural: boats, kind: Boat}
   additionalPrinterColumns: [{name: Sails, type: integer, JSONPath: .spec.sails}]
+---
+apiVersion: discovery.k8s.io/v1beta1
+kind: EndpointSlice
+metadata: {name: slice, namespace: default, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints: [{addresses: [10.1.2.3], topology: {topology.kubernetes.io/zone: z}}]
+ports: [{name: http, port: 80, protocol: TCP}]
+---
+apiVersion: admissionregistration.k8s.io/v1beta1
+kind: ValidatingWebhookConfiguration
+metadata: {name: hook}
+webhooks:
+- name: hook.example.com
+  clientConfig: {service: {name: none, namespace: default, path: /}}
+  rules: [{apiGroups: [nothing.example.com], apiVersions: [v1], operations: [CREATE], resources: [nothing]}]
+---
+apiVersion: certificates.k8s.io/v1beta1
+kind: CertificateSigningRequest
+metadata: {name: signing}
+spec: {request: REQUEST, usages: [client auth]}
+---
+apiVersion: apiregistration.k8s.io/v1beta1
+kind: APIService
+metadata: {name: v1.x.example.com}
+spec: {group: x.example.com, version: v1, groupPriorityMinimum: 100, versionPriority: 10, insecureSkipTLSVerify: true, service: {name: none, namespace: default}}
+---
+apiVersion: batch/v2alpha1
+kind: CronJob
+metadata: {name: older, namespace: default}
+spec:
+  schedule: "* * * * *"
+  suspend: true
+  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1beta3
+kind: PriorityLevelConfiguration
+metadata: {name: level}
+spec: {type: Limited, limited: {nominalConcurrencyShares: 5, limitResponse: {type: Reject}}}
 "#;
+
+/// The manifests, with a request of a user to be signed.
+fn manifests() -> String {
+    let mut params = rcgen::CertificateParams::default();
+    let name = rcgen::DnType::CommonName;
+    params.distinguished_name.push(name, "ada");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = params.serialize_request(&key).unwrap().pem().unwrap();
+    MANIFESTS.replace("REQUEST", &STANDARD.encode(request))
+}
 
 async fn kubectl(dir: &Path, words: &[&str]) -> (bool, String, String) {
     let run = Command::new("kubectl")
@@ -122,12 +171,13 @@ async fn manifests_of_old_are_applied() {
     let kubeconfig = server.kubeconfig("admin", &["system:masters"]);
     std::fs::write(dir.path().join("kubeconfig"), kubeconfig).unwrap();
     let file = dir.path().join("old.yaml");
-    std::fs::write(&file, MANIFESTS).unwrap();
+    let manifests = manifests();
+    std::fs::write(&file, &manifests).unwrap();
     let file = file.to_str().unwrap();
 
     let (fine, out, err) = kubectl(dir.path(), &["apply", "-f", file]).await;
     assert!(fine, "{out}{err}");
-    assert_eq!(out.lines().count(), 9, "{out}");
+    assert_eq!(out.lines().count(), 15, "{out}");
     let warning = "extensions/v1beta1 Ingress is deprecated in v1.14+, unavailable in v1.22+; use networking.k8s.io/v1 Ingress";
     assert!(err.contains(warning), "{err}");
 
@@ -170,11 +220,46 @@ async fn manifests_of_old_are_applied() {
             "{.spec.versions[0].additionalPrinterColumns[0].jsonPath}",
             ".spec.sails",
         ),
+        (
+            "endpointslice/slice",
+            "{.apiVersion} {.endpoints[0].zone}",
+            "discovery.k8s.io/v1 z",
+        ),
+        (
+            "endpointslices.v1beta1.discovery.k8s.io/slice",
+            "{.endpoints[0].topology.topology\\.kubernetes\\.io/zone}",
+            "z",
+        ),
+        (
+            "validatingwebhookconfiguration/hook",
+            "{.webhooks[0].failurePolicy} {.webhooks[0].timeoutSeconds} {.webhooks[0].matchPolicy}",
+            "Ignore 30 Exact",
+        ),
+        (
+            "csr/signing",
+            "{.apiVersion} {.spec.signerName}",
+            "certificates.k8s.io/v1 kubernetes.io/kube-apiserver-client",
+        ),
+        (
+            "apiservice/v1.x.example.com",
+            "{.apiVersion} {.spec.service.name}",
+            "apiregistration.k8s.io/v1 none",
+        ),
+        (
+            "cronjob/older",
+            "{.apiVersion} {.spec.suspend}",
+            "batch/v1 true",
+        ),
+        (
+            "prioritylevelconfiguration/level",
+            "{.apiVersion} {.spec.limited.nominalConcurrencyShares}",
+            "flowcontrol.apiserver.k8s.io/v1 5",
+        ),
     ] {
         assert_eq!(value(dir.path(), resource, path).await, want, "{resource}");
     }
 
-    let changed = MANIFESTS
+    let changed = manifests
         .replace("servicePort: 80}", "servicePort: 81}")
         .replace("replicas: 2", "replicas: 5");
     std::fs::write(file, changed).unwrap();

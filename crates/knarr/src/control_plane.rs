@@ -86,6 +86,7 @@ impl ControlPlane {
         let port = listener.local_addr()?.port();
         let mut config = config(options, &pki, store.clone(), registry, port)?;
         config.encryption = keyring;
+        config.flags = crate::flags::shown();
         let api = ApiServer::new(config).await?;
         let tls = match options.security.serving()? {
             Some(tls) => tls,

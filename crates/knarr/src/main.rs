@@ -9,6 +9,7 @@ mod demo;
 mod detach;
 mod down;
 mod etcd;
+mod flags;
 mod image;
 mod kubeconfig;
 mod node;
@@ -24,7 +25,7 @@ mod up;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Writes make and drop thousands of small things each: with this allocator they take a fifth less time than with the C
 /// library's, and memory that was needed for a moment goes back.
@@ -71,7 +72,10 @@ fn main() -> ExitCode {
     if args.next_if_eq("shim").is_some() {
         return knarr_runtime::shim_main(args);
     }
-    let cli = Cli::parse();
+    let command = Cli::command();
+    let matches = command.clone().get_matches();
+    flags::note(&command, &matches);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     init_tracing(matches!(
         cli.command,
         Command::Up(_) | Command::Apiserver(_)

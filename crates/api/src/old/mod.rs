@@ -4,8 +4,10 @@
 //! soon as they are read, answers back from it as they are written; in between nobody knows that old words were used.
 
 mod autoscaler;
+mod configuration;
 mod definition;
 mod ingress;
+mod slice;
 mod workload;
 
 use serde_json::Value;
@@ -94,6 +96,7 @@ const APPS: (&str, &str) = ("apps", "v1");
 const NETWORKING: (&str, &str) = ("networking.k8s.io", "v1");
 const RBAC: (&str, &str) = ("rbac.authorization.k8s.io", "v1");
 const STORAGE: (&str, &str) = ("storage.k8s.io", "v1");
+const FLOWCONTROL: (&str, &str) = ("flowcontrol.apiserver.k8s.io", "v1");
 const AUTOSCALING: (&str, &str) = ("autoscaling", "v2");
 
 const fn ingress(group: &'static str, since: (u32, u32)) -> Old {
@@ -116,6 +119,20 @@ const fn workload(
     Old {
         fill,
         ..same(group, version, kind, plural, APPS, (9, 16))
+    }
+}
+
+const fn webhooks(kind: &'static str, plural: &'static str) -> Old {
+    Old {
+        fill: configuration::webhooks,
+        ..same(
+            "admissionregistration.k8s.io",
+            "v1beta1",
+            kind,
+            plural,
+            ("admissionregistration.k8s.io", "v1"),
+            (16, 22),
+        )
     }
 }
 
@@ -302,6 +319,86 @@ static ALL: &[Old] = &[
             "customresourcedefinitions",
             ("apiextensions.k8s.io", "v1"),
             (16, 22),
+        )
+    },
+    same(
+        "storage.k8s.io",
+        "v1beta1",
+        "CSIStorageCapacity",
+        "csistoragecapacities",
+        STORAGE,
+        (24, 27),
+    ),
+    same(
+        "batch",
+        "v2alpha1",
+        "CronJob",
+        "cronjobs",
+        ("batch", "v1"),
+        (8, 21),
+    ),
+    same(
+        "events.k8s.io",
+        "v1beta1",
+        "Event",
+        "events",
+        ("events.k8s.io", "v1"),
+        (19, 25),
+    ),
+    same(
+        "apiregistration.k8s.io",
+        "v1beta1",
+        "APIService",
+        "apiservices",
+        ("apiregistration.k8s.io", "v1"),
+        (19, 22),
+    ),
+    same(
+        "flowcontrol.apiserver.k8s.io",
+        "v1beta3",
+        "FlowSchema",
+        "flowschemas",
+        FLOWCONTROL,
+        (29, 32),
+    ),
+    same(
+        "flowcontrol.apiserver.k8s.io",
+        "v1beta3",
+        "PriorityLevelConfiguration",
+        "prioritylevelconfigurations",
+        FLOWCONTROL,
+        (29, 32),
+    ),
+    webhooks(
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+    ),
+    webhooks(
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+    ),
+    Old {
+        fill: configuration::signing_request,
+        ..same(
+            "certificates.k8s.io",
+            "v1beta1",
+            "CertificateSigningRequest",
+            "certificatesigningrequests",
+            ("certificates.k8s.io", "v1"),
+            (19, 22),
+        )
+    },
+    Old {
+        up: slice::up,
+        down: slice::down,
+        same_fields: false,
+        ..same(
+            "discovery.k8s.io",
+            "v1beta1",
+            "EndpointSlice",
+            "endpointslices",
+            ("discovery.k8s.io", "v1"),
+            (21, 25),
         )
     },
     ingress("extensions", (14, 22)),

@@ -148,6 +148,11 @@ impl<'a> Attributes<'a> {
         self.subresource.is_empty() && self.is_of(group, resource)
     }
 
+    /// Whether it is asked who somebody is or what he may: policies are not asked about that, as the cluster would break.
+    pub fn is_review(&self) -> bool {
+        self.is_access_review() || self.group() == "authentication.k8s.io"
+    }
+
     /// Reviews of access are always let in.
     pub fn is_access_review(&self) -> bool {
         self.group() == "authorization.k8s.io"

@@ -5,13 +5,15 @@ use std::path::Path;
 use knarr_api::decode::yaml;
 use serde_json::Value;
 
-use super::{events, podsecurity};
+use super::{events, podsecurity, quota};
 
 /// Settings of the plugins that have some.
 #[derive(Default)]
 pub(crate) struct Settings {
     pub pod_security: podsecurity::Settings,
     pub events: Option<events::Limits>,
+    /// What nobody gets without a quota.
+    pub limited: Vec<quota::Limited>,
 }
 
 impl Settings {
@@ -46,6 +48,7 @@ impl Settings {
         match plugin {
             "PodSecurity" => self.pod_security = podsecurity::Settings::of(own)?,
             "EventRateLimit" => self.events = Some(events::Limits::of(own)?),
+            "ResourceQuota" => self.limited = quota::Limited::of(own)?,
             _ if own.is_null() => {}
             _ => return Err("has no settings here".to_owned()),
         }
@@ -75,6 +78,8 @@ mod tests {
         std::fs::write(dir.path().join("events.yaml"), limits).unwrap();
         let settings = read("apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n- name: EventRateLimit\n  path: events.yaml\n- name: PodSecurity\n  configuration: {defaults: {enforce: baseline}, exemptions: {namespaces: [kube-system]}}\n").unwrap();
         assert!(settings.events.is_some());
+        let limited = read("kind: AdmissionConfiguration\nplugins:\n- name: ResourceQuota\n  configuration: {kind: ResourceQuotaConfiguration, limitedResources: [{resource: pods, matchContains: [cpu]}]}\n").unwrap();
+        assert_eq!(limited.limited.len(), 1);
         for bad in [
             "kind: Pod",
             "kind: AdmissionConfiguration\nplugins: [{name: PodSecurity, configuration: {defaults: {enforce: much}}}]",

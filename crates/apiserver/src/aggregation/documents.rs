@@ -31,7 +31,7 @@ async fn resources(shared: &Shared, remote: &Remote) -> Option<Value> {
     let list: Value = serde_json::from_slice(&bytes).ok()?;
     Some(json!({
         "version": remote.version,
-        "resources": converted(&list, &remote.group, &remote.version),
+        "resources": converted(&list),
         "freshness": "Current",
     }))
 }
@@ -50,19 +50,13 @@ fn version_of(document: &Value, remote: &Remote) -> Option<Value> {
     Some(version)
 }
 
-/// A plain list of resources as aggregated discovery shows them. Pure.
-fn converted(list: &Value, group: &str, version: &str) -> Vec<Value> {
+/// A plain list of resources as aggregated discovery shows them, kinds of the group version itself without its name. Pure.
+fn converted(list: &Value) -> Vec<Value> {
     let all: Vec<&Value> = list["resources"].as_array().into_iter().flatten().collect();
     let name = |r: &Value| r["name"].as_str().unwrap_or_default().to_owned();
     let kind = |r: &Value| {
-        let or = |key: &str, default: &str| {
-            r[key]
-                .as_str()
-                .filter(|t| !t.is_empty())
-                .unwrap_or(default)
-                .to_owned()
-        };
-        json!({"group": or("group", group), "version": or("version", version), "kind": r["kind"]})
+        let text = |key: &str| r[key].as_str().unwrap_or_default();
+        json!({"group": text("group"), "version": text("version"), "kind": r["kind"]})
     };
     let subresources = |parent: &str| -> Vec<Value> {
         let subs = all.iter().filter_map(|r| {
@@ -173,12 +167,12 @@ mod tests {
         let list = json!({"resources": [
             {"name": "pods", "singularName": "", "namespaced": true, "kind": "PodMetrics", "verbs": ["get", "list"]},
             {"name": "pods/status", "namespaced": true, "kind": "Other", "group": "y.io", "version": "v2", "verbs": ["get"]}]});
-        let got = converted(&list, "metrics.k8s.io", "v1beta1");
+        let got = converted(&list);
         assert_eq!(
             got,
             [
                 json!({"resource": "pods", "singularResource": "", "scope": "Namespaced", "verbs": ["get", "list"],
-            "responseKind": {"group": "metrics.k8s.io", "version": "v1beta1", "kind": "PodMetrics"},
+            "responseKind": {"group": "", "version": "", "kind": "PodMetrics"},
             "subresources": [{"subresource": "status", "verbs": ["get"], "responseKind": {"group": "y.io", "version": "v2", "kind": "Other"}}]})
             ]
         );

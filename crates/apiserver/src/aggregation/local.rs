@@ -10,13 +10,11 @@ use super::{PREFIX, priority};
 use crate::{discovery, poststart::Client, server::Shared};
 
 const COLLECTION: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
-const LABEL: &str = "kube-aggregator.kubernetes.io/automanaged";
+pub(super) const LABEL: &str = "kube-aggregator.kubernetes.io/automanaged";
 /// Where definitions of custom resources are kept.
 const DEFINITIONS: &str = "/registry/customresourcedefinitions/";
 /// Changes that come together are looked at together.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Groups of custom resources come behind all that is built in.
-const CUSTOM: (i32, i32) = (1000, 100);
 
 /// Makes the APIServices of what is built in.
 ///
@@ -32,7 +30,8 @@ pub(crate) async fn register(client: &Client, shared: &Shared) -> Result<(), Str
         versions
             .into_iter()
             .filter_map(move |version| {
-                let priority = priority::of(&group, &version)?;
+                let (of_group, of_version) = priority::of(&group, &version)?;
+                let priority = (of_group.into(), of_version.into());
                 Some(object(&group, &version, priority, "onstart"))
             })
             .collect::<Vec<_>>()
@@ -42,7 +41,7 @@ pub(crate) async fn register(client: &Client, shared: &Shared) -> Result<(), Str
 }
 
 /// An APIService that is served here.
-fn object(group: &str, version: &str, priority: (i32, i32), managed: &str) -> Value {
+fn object(group: &str, version: &str, priority: (i64, i64), managed: &str) -> Value {
     let mut spec = json!({
         "version": version,
         "groupPriorityMinimum": priority.0,
@@ -121,7 +120,7 @@ async fn settle(shared: &Shared, client: &Client) {
         there.insert(key);
     }
     for (group, version) in wanted.difference(&there) {
-        let object = object(group, version, CUSTOM, "true");
+        let object = object(group, version, priority::CUSTOM, "true");
         writes.push((Method::POST, COLLECTION.to_owned(), object));
     }
     for (method, path, object) in writes {

@@ -1,13 +1,12 @@
 //! The aggregation layer: API groups that others serve, named by APIService objects.
 //!
 //! Every group version has such an object: [`local`] keeps those of what is served here, [`available`] says whether the
-//! others can be reached, [`proxy`] sends requests on to them, and [`discovery`] puts them among what is here.
+//! others can be reached, [`proxy`] sends requests on to them, and [`documents`] asks them what they serve.
 
 mod available;
-mod discovery;
 mod documents;
 mod local;
-mod priority;
+pub(crate) mod priority;
 mod proxy;
 mod remote;
 
@@ -22,21 +21,22 @@ use std::{
 use arc_swap::ArcSwap;
 use knarr_store::Range;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-pub(crate) use discovery::{insert, merge_group, merge_groups};
 pub(crate) use documents::{openapi_index, openapi_of, openapi_v2};
 pub(crate) use local::register;
 pub(crate) use proxy::{answer, find};
 pub use remote::ProxyClient;
 pub(crate) use remote::Remote;
 
-use crate::server::Shared;
+use crate::{discovery::Place, server::Shared};
 
 const PREFIX: &str = "/registry/apiservices/";
 
 /// Who serves what is not served here.
 pub(crate) struct Aggregator {
+    /// Where group versions stand among others, by the APIServices there are.
+    services: ArcSwap<Vec<Service>>,
     /// By group and version.
     remotes: ArcSwap<HashMap<(String, String), Arc<Remote>>>,
     identity: Option<Arc<ProxyClient>>,
@@ -44,6 +44,32 @@ pub(crate) struct Aggregator {
     told: Mutex<HashMap<String, Told>>,
     /// Changes when `told` or `remotes` do.
     generation: AtomicU64,
+}
+
+/// What an APIService says of its group version.
+pub(crate) struct Service {
+    pub place: Place,
+    /// Servers made it and take it away again.
+    pub managed: bool,
+    /// Others serve the group version.
+    pub remote: bool,
+}
+
+impl Service {
+    fn of(object: &Value) -> Self {
+        let spec = &object["spec"];
+        let text = |key: &str| spec[key].as_str().unwrap_or_default().to_owned();
+        Service {
+            place: Place {
+                group: text("group"),
+                version: text("version"),
+                group_priority: spec["groupPriorityMinimum"].as_i64().unwrap_or(0),
+                version_priority: spec["versionPriority"].as_i64().unwrap_or(0),
+            },
+            managed: object["metadata"]["labels"][local::LABEL].is_string(),
+            remote: spec["service"].is_object(),
+        }
+    }
 }
 
 /// What a remote server says it serves.
@@ -58,6 +84,7 @@ pub(crate) struct Told {
 impl Aggregator {
     pub fn new(identity: Option<ProxyClient>) -> Self {
         Aggregator {
+            services: ArcSwap::default(),
             remotes: ArcSwap::default(),
             identity: identity.map(Arc::new),
             told: Mutex::default(),
@@ -68,6 +95,26 @@ impl Aggregator {
     /// Changes when documents that name remote groups are out of date.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// All APIServices.
+    pub fn services(&self) -> Arc<Vec<Service>> {
+        self.services.load_full()
+    }
+
+    /// A version of another server as aggregated discovery shows it: what it told last, or its name alone.
+    pub fn shown(&self, group: &str, version: &str) -> Option<Value> {
+        let remote = self.get(group, version)?;
+        let told = self.told.lock();
+        let known = told.get(&remote.name).map(|t| t.discovery.clone());
+        drop(told);
+        let mut shown = known
+            .filter(Value::is_object)
+            .unwrap_or_else(|| json!({"version": version, "freshness": "Stale"}));
+        if !remote.available {
+            shown["freshness"] = "Stale".into();
+        }
+        Some(shown)
     }
 
     /// The remote that serves a group version.
@@ -98,15 +145,20 @@ impl Aggregator {
             return;
         };
         let objects = listing.items.iter();
-        let objects = objects.filter_map(|s| serde_json::from_slice::<Value>(&s.json).ok());
+        let objects: Vec<Value> = objects
+            .filter_map(|s| serde_json::from_slice(&s.json).ok())
+            .collect();
         let identity = self.identity.as_deref();
         let remotes: HashMap<_, _> = objects
-            .filter_map(|object| Remote::new(&object, identity))
+            .iter()
+            .filter_map(|object| Remote::new(object, identity))
             .map(|r| ((r.group.clone(), r.version.clone()), Arc::new(r)))
             .collect();
         let names: Vec<String> = remotes.values().map(|r| r.name.clone()).collect();
         self.told.lock().retain(|name, _| names.contains(name));
         self.remotes.store(Arc::new(remotes));
+        let services = objects.iter().map(Service::of).collect();
+        self.services.store(Arc::new(services));
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -130,6 +130,22 @@ impl Record {
         }
     }
 
+    /// The request's object says what its path does not: its name, when it is created.
+    pub fn brought(&mut self, metadata: &Value) {
+        let Some(reference) = self
+            .event
+            .get_mut("objectRef")
+            .and_then(Value::as_object_mut)
+        else {
+            return;
+        };
+        for key in ["namespace", "name", "uid", "resourceVersion"] {
+            if let Some(text) = metadata[key].as_str().filter(|t| !t.is_empty()) {
+                reference.entry(key).or_insert_with(|| text.into());
+            }
+        }
+    }
+
     pub fn impersonated(&mut self, user: &UserInfo) {
         self.event.insert("impersonatedUser".into(), user.to_json());
     }

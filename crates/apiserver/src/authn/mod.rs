@@ -8,7 +8,6 @@ pub mod impersonate;
 pub mod jwt;
 mod key;
 mod legacy;
-pub mod reload;
 pub mod static_tokens;
 pub mod token;
 mod webhook;

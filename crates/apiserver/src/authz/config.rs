@@ -1,19 +1,27 @@
 //! How requests are authorized: `--authorization-mode`, or `--authorization-config`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
+
+pub use super::abac::Policies;
 
 /// Who is asked, in order. [`Default`] is `Node,RBAC`.
 #[derive(Debug, Clone)]
 pub struct AuthorizationConfig {
     pub modes: Vec<Mode>,
+    /// Where the modes come from (`--authorization-config`), to be read again when it changes.
+    pub file: Option<PathBuf>,
+    /// `--authorization-policy-file`, for the mode ABAC.
+    pub policies: Option<Arc<Policies>>,
 }
 
 impl Default for AuthorizationConfig {
     fn default() -> Self {
         AuthorizationConfig {
             modes: vec![Mode::Node, Mode::Rbac],
+            file: None,
+            policies: None,
         }
     }
 }
@@ -24,7 +32,22 @@ pub enum Mode {
     AlwaysDeny,
     Node,
     Rbac,
+    Abac(Arc<Policies>),
     Webhook(Box<Webhook>),
+}
+
+impl Mode {
+    /// The name of its kind.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mode::AlwaysAllow => "AlwaysAllow",
+            Mode::AlwaysDeny => "AlwaysDeny",
+            Mode::Node => "Node",
+            Mode::Rbac => "RBAC",
+            Mode::Abac(_) => "ABAC",
+            Mode::Webhook(_) => "Webhook",
+        }
+    }
 }
 
 /// A service that is asked by SubjectAccessReview.
@@ -64,8 +87,21 @@ impl Webhook {
 /// The modes that `--authorization-mode` names.
 ///
 /// # Errors
-/// Names that are none, twice the same, a webhook without its kubeconfig.
-pub fn modes(names: &[String], webhook: Option<Webhook>) -> Result<Vec<Mode>, String> {
+/// Names that are none, twice the same, a webhook without its kubeconfig or the reverse; policies likewise.
+pub fn modes(
+    names: &[String],
+    webhook: Option<Webhook>,
+    policies: Option<Arc<Policies>>,
+) -> Result<Vec<Mode>, String> {
+    let has = |mode: &str| names.iter().any(|n| n == mode);
+    if webhook.is_some() && !has("Webhook") {
+        return Err(
+            "cannot specify --authorization-webhook-config-file without mode Webhook".into(),
+        );
+    }
+    if policies.is_some() && !has("ABAC") {
+        return Err("cannot specify --authorization-policy-file without mode ABAC".into());
+    }
     let mut modes = Vec::new();
     for (n, name) in names.iter().enumerate() {
         if names[..n].contains(name) {
@@ -78,6 +114,11 @@ pub fn modes(names: &[String], webhook: Option<Webhook>) -> Result<Vec<Mode>, St
             "AlwaysDeny" => Mode::AlwaysDeny,
             "Node" => Mode::Node,
             "RBAC" => Mode::Rbac,
+            "ABAC" => Mode::Abac(
+                policies
+                    .clone()
+                    .ok_or("authorization-mode ABAC's authorization policy file not passed")?,
+            ),
             "Webhook" => {
                 let webhook = webhook
                     .clone()
@@ -152,11 +193,11 @@ struct Condition {
     expression: String,
 }
 
-/// Reads an `AuthorizationConfiguration`.
+/// Reads an `AuthorizationConfiguration`; the mode ABAC goes by `policies`.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub fn parse(text: &str) -> Result<Vec<Mode>, String> {
+pub fn parse(text: &str, policies: Option<&Arc<Policies>>) -> Result<Vec<Mode>, String> {
     let file: File = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
     let versions = ["v1", "v1beta1", "v1alpha1"].map(|v| format!("apiserver.config.k8s.io/{v}"));
     if file.kind != "AuthorizationConfiguration" || !versions.contains(&file.api_version) {
@@ -187,6 +228,11 @@ pub fn parse(text: &str) -> Result<Vec<Mode>, String> {
             ("AlwaysDeny", None) => Mode::AlwaysDeny,
             ("Node", None) => Mode::Node,
             ("RBAC", None) => Mode::Rbac,
+            ("ABAC", None) => Mode::Abac(
+                policies
+                    .cloned()
+                    .ok_or("authorization-mode ABAC's authorization policy file not passed")?,
+            ),
             ("Webhook", Some(described)) => Mode::Webhook(Box::new(
                 webhook(&entry.name, described)
                     .map_err(|why| format!("authorizers[{n}].webhook.{why}"))?,
@@ -337,16 +383,28 @@ mod tests {
     #[test]
     fn modes_have_names() {
         let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        assert_eq!(modes(&names(&["Node", "RBAC"]), None).unwrap().len(), 2);
-        for bad in [vec!["Rbac"], vec![], vec!["RBAC", "RBAC"], vec!["Webhook"]] {
-            assert!(modes(&names(&bad), None).is_err(), "{bad:?}");
+        let policies = Arc::new(Policies::default());
+        let abac = modes(&names(&["Node", "ABAC"]), None, Some(policies.clone())).unwrap();
+        assert_eq!([abac[0].name(), abac[1].name()], ["Node", "ABAC"]);
+        for bad in [
+            vec!["Rbac"],
+            vec![],
+            vec!["RBAC", "RBAC"],
+            vec!["Webhook"],
+            vec!["ABAC"],
+        ] {
+            assert!(modes(&names(&bad), None, None).is_err(), "{bad:?}");
         }
+        assert_eq!(
+            modes(&names(&["RBAC"]), None, Some(policies)).unwrap_err(),
+            "cannot specify --authorization-policy-file without mode ABAC"
+        );
     }
 
     #[test]
     fn files_are_read() {
         let text = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n- type: Webhook\n  name: w\n  webhook:\n    timeout: 3s\n    subjectAccessReviewVersion: v1\n    matchConditionSubjectAccessReviewVersion: v1\n    failurePolicy: Deny\n    unauthorizedTTL: 7s\n    connectionInfo: {type: KubeConfigFile, kubeConfigFile: /x}\n    matchConditions: [{expression: 'true'}]\n- {type: RBAC, name: rbac}\n";
-        let modes = parse(text).unwrap();
+        let modes = parse(text, None).unwrap();
         let Mode::Webhook(webhook) = &modes[0] else {
             panic!("a webhook")
         };
@@ -360,8 +418,9 @@ mod tests {
             ("timeout: 3s", "timeout: 90s"),
             ("type: RBAC", "type: Rbac"),
             ("kind: A", "kind: X"),
+            ("type: RBAC", "type: ABAC"),
         ] {
-            assert!(parse(&text.replace(from, to)).is_err(), "{to}");
+            assert!(parse(&text.replace(from, to), None).is_err(), "{to}");
         }
     }
 }

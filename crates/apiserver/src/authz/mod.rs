@@ -1,6 +1,7 @@
 //! Authorization: may this user do this? Members of `system:masters` may everything; then the configured modes are asked in
 //! order until one has an opinion.
 
+mod abac;
 pub mod config;
 mod follow;
 mod node;
@@ -8,8 +9,9 @@ mod rbac;
 pub mod selectors;
 mod webhook;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use arc_swap::ArcSwap;
 use knarr_api::{Status, status::Details};
 use knarr_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,7 +20,7 @@ pub use config::AuthorizationConfig;
 pub(crate) use rbac::{Index, Rule};
 
 use crate::{Outcome, UserInfo, chain::Call, user::MASTERS};
-use config::Mode;
+use config::{Mode, Policies};
 use selectors::Term;
 
 /// One question to the authorizer.
@@ -95,15 +97,21 @@ impl Decision {
 
 /// Asks the modes in order.
 pub(crate) struct Authorizer {
-    modes: Vec<Asked>,
+    modes: ArcSwap<Vec<Asked>>,
+    /// Remembers across changes of the modes what it learned.
+    nodes: Arc<node::Nodes>,
     index: Arc<parking_lot::RwLock<Index>>,
+    /// Kinds of the modes at start, apart from webhooks. Others do not come later, and these do not go.
+    fixed: BTreeSet<&'static str>,
+    policies: Option<Arc<Policies>>,
 }
 
 enum Asked {
     AlwaysAllow,
     AlwaysDeny,
-    Node(node::Nodes),
+    Node(Arc<node::Nodes>),
     Rbac,
+    Abac(Arc<Policies>),
     Webhook(Box<webhook::Webhook>),
 }
 
@@ -120,19 +128,39 @@ impl Authorizer {
     ) -> Result<Self, String> {
         let index = Arc::new(parking_lot::RwLock::new(Index::default()));
         follow::follow(store, &index, stop, tasks);
-        let mut modes = Vec::new();
-        for mode in config.modes {
-            modes.push(match mode {
-                Mode::AlwaysAllow => Asked::AlwaysAllow,
-                Mode::AlwaysDeny => Asked::AlwaysDeny,
-                Mode::Node => Asked::Node(node::Nodes::new(store.clone())),
-                Mode::Rbac => Asked::Rbac,
-                Mode::Webhook(config) => {
-                    Asked::Webhook(Box::new(webhook::Webhook::new(*config).await?))
-                }
-            });
+        let nodes = Arc::new(node::Nodes::new(store.clone()));
+        let fixed = fixed(&config.modes);
+        let modes = ArcSwap::from_pointee(asked(config.modes, &nodes).await?);
+        Ok(Authorizer {
+            modes,
+            nodes,
+            index,
+            fixed,
+            policies: config.policies,
+        })
+    }
+
+    /// Takes the modes of a changed configuration file; requests that are being decided go on with those of before.
+    ///
+    /// # Errors
+    /// What is wrong with it; then all stays as it was.
+    pub async fn reconfigure(&self, text: &str) -> Result<(), String> {
+        let modes = config::parse(text, self.policies.as_ref())?;
+        let kinds = fixed(&modes);
+        if let Some(missing) = self.fixed.difference(&kinds).next() {
+            return Err(format!(
+                "authorizers: Required value: type {missing} must remain in the configuration"
+            ));
         }
-        Ok(Authorizer { modes, index })
+        let later = |kind: &&&str| matches!(**kind, "Node" | "RBAC" | "ABAC");
+        if let Some(new) = kinds.difference(&self.fixed).find(later) {
+            return Err(format!(
+                "authorizer type {new} is not allowed if it was not enabled at initial server startup"
+            ));
+        }
+        let asked = asked(modes, &self.nodes).await?;
+        self.modes.store(Arc::new(asked));
+        Ok(())
     }
 
     /// What the modes say, webhooks included.
@@ -141,7 +169,8 @@ impl Authorizer {
             return Decision::allow("");
         }
         let mut sum = Sum::default();
-        for mode in &self.modes {
+        let modes = self.modes.load_full();
+        for mode in modes.iter() {
             let said = match (mode, self.local(mode, ask)) {
                 (_, Some(said)) => said,
                 (Asked::Webhook(webhook), None) => webhook.decide(ask).await,
@@ -156,7 +185,8 @@ impl Authorizer {
 
     /// Whether an answer may have to come from elsewhere.
     pub fn asks_elsewhere(&self) -> bool {
-        self.modes.iter().any(|m| matches!(m, Asked::Webhook(_)))
+        let modes = self.modes.load();
+        modes.iter().any(|m| matches!(m, Asked::Webhook(_)))
     }
 
     /// As [`Authorizer::decide`], but without asking anybody elsewhere: webhooks have no opinion.
@@ -165,7 +195,7 @@ impl Authorizer {
             return Decision::allow("");
         }
         let mut sum = Sum::default();
-        for mode in &self.modes {
+        for mode in self.modes.load().iter() {
             if let Some(done) = self.local(mode, ask).and_then(|said| sum.add(said)) {
                 return done;
             }
@@ -179,6 +209,7 @@ impl Authorizer {
             Asked::AlwaysDeny => Decision::no_opinion("Everything is forbidden."),
             Asked::Node(nodes) => nodes.decide(ask),
             Asked::Rbac => self.index.read().decide(ask),
+            Asked::Abac(policies) => policies.decide(ask),
             Asked::Webhook(_) => return None,
         })
     }
@@ -190,7 +221,7 @@ impl Authorizer {
         if user.in_group(MASTERS) {
             rules.extend(Rule::everything().map(Arc::new));
         }
-        for mode in &self.modes {
+        for mode in self.modes.load().iter() {
             match mode {
                 Asked::AlwaysAllow => rules.extend(Rule::everything().map(Arc::new)),
                 Asked::AlwaysDeny => {}
@@ -198,6 +229,9 @@ impl Authorizer {
                     if node::is_node(user) {
                         errors.push("node authorizer does not support user rule resolution".into());
                     }
+                }
+                Asked::Abac(policies) => {
+                    rules.extend(policies.rules(user, namespace).into_iter().map(Arc::new));
                 }
                 Asked::Rbac => {
                     let (held, error) = self.index.read().rules(user, namespace);
@@ -238,6 +272,29 @@ impl Authorizer {
             Err(refusal(ask, &decision).into())
         }
     }
+}
+
+/// Kinds of modes, apart from webhooks.
+fn fixed(modes: &[Mode]) -> BTreeSet<&'static str> {
+    let kinds = modes.iter().map(Mode::name);
+    kinds.filter(|kind| *kind != "Webhook").collect()
+}
+
+async fn asked(modes: Vec<Mode>, nodes: &Arc<node::Nodes>) -> Result<Vec<Asked>, String> {
+    let mut out = Vec::new();
+    for mode in modes {
+        out.push(match mode {
+            Mode::AlwaysAllow => Asked::AlwaysAllow,
+            Mode::AlwaysDeny => Asked::AlwaysDeny,
+            Mode::Node => Asked::Node(nodes.clone()),
+            Mode::Rbac => Asked::Rbac,
+            Mode::Abac(policies) => Asked::Abac(policies),
+            Mode::Webhook(config) => {
+                Asked::Webhook(Box::new(webhook::Webhook::new(*config).await?))
+            }
+        });
+    }
+    Ok(out)
 }
 
 fn note(call: &Call, allowed: bool, reason: &str) {

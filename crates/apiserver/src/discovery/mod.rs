@@ -2,17 +2,22 @@
 
 mod aggregated;
 mod openapi;
+mod order;
 mod plain;
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Method, StatusCode, header};
-use knarr_api::{Registry, Resource};
+use knarr_api::{Registry, Resource, custom::compare_versions};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub(crate) use order::Place;
+
 use crate::{
-    Outcome, aggregation,
+    Outcome,
+    accept::{self, Accept, Offer, Shape},
     body::{self, Response},
     chain::Call,
     respond, reviews,
@@ -55,10 +60,14 @@ impl Document {
 
     /// The document, or 304 when the client has it.
     pub fn answer(&self, call: &Call, content_type: &'static str) -> Response {
+        let response = respond::raw(200, content_type, self.json.clone());
+        self.tagged(call, response)
+    }
+
+    /// An answer that shows the document in some form, or 304 when the client has it.
+    pub fn tagged(&self, call: &Call, mut response: Response) -> Response {
         let tag = format!("\"{}\"", self.etag);
-        let has = self.is_held(call);
-        let mut response = respond::raw(200, content_type, self.json.clone());
-        if has {
+        if self.is_held(call) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = body::empty();
         }
@@ -73,7 +82,7 @@ impl Document {
 }
 
 /// # Errors
-/// 404 for versions that are not served, 405 for writes.
+/// 404 for versions that are not served, 405 for writes, 406.
 pub(crate) async fn answer(call: &Call) -> Outcome<Response> {
     let path = call.info.path.trim_end_matches('/');
     if let Some(response) = openapi::answer(call, path).await {
@@ -95,7 +104,7 @@ pub(crate) async fn answer(call: &Call) -> Outcome<Response> {
 
 fn document(call: &Call, path: &str) -> Outcome<Response> {
     let registry = call.shared.registry.load_full();
-    let show = |value: &Value| Ok(respond::encoded(200, &call.error_form(), value));
+    let aggregator = &call.shared.aggregator;
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match parts[..] {
         // Always in JSON, on lines of its own.
@@ -103,58 +112,83 @@ fn document(call: &Call, path: &str) -> Outcome<Response> {
             let text = serde_json::to_string_pretty(&plain::paths(&registry)).unwrap_or_default();
             Ok(respond::raw(200, respond::JSON, text))
         }
-        ["api"] | ["apis"] if aggregated::wanted(call) => Ok(aggregate(call, &registry, parts[0])),
-        ["api"] => show(&plain::core_versions(call)),
-        ["apis"] => {
-            let mut groups = plain::groups(&registry);
-            aggregation::merge_groups(&call.shared, &mut groups);
-            show(&groups)
-        }
+        [root @ ("api" | "apis")] => match aggregated_form(call) {
+            Some(accept) => Ok(aggregate(call, &registry, root == "apis", &accept)),
+            None if root == "api" => show(call, &plain::core_versions(call), ROUTED),
+            None => show(call, &plain::groups(&registry, aggregator), None),
+        },
         ["api", version] => match plain::resources(&registry, "", version) {
-            Some(list) => show(&list),
+            Some(list) => show(call, &list, ROUTED),
             None => Err(respond::no_such_resource().into()),
         },
-        ["apis", group] => {
-            match aggregation::merge_group(&call.shared, group, plain::group(&registry, group)) {
-                Some(found) => show(&found),
+        ["apis", group] => match plain::group(&registry, aggregator, group) {
+            Some(found) => show(call, &found, None),
+            None => Ok(respond::page_not_found()),
+        },
+        ["apis", group, version] => {
+            let built_in = registry
+                .iter()
+                .any(|r| r.group == group && r.custom.is_none());
+            match plain::resources(&registry, group, version) {
+                Some(list) => show(call, &list, ROUTED.filter(|_| built_in)),
+                None if built_in => Err(respond::no_such_resource().into()),
                 None => Ok(respond::page_not_found()),
             }
         }
-        ["apis", group, version] => match plain::resources(&registry, group, version) {
-            Some(list) => show(&list),
-            None if registry
-                .iter()
-                .any(|r| r.group == group && r.custom.is_none()) =>
-            {
-                Err(respond::no_such_resource().into())
-            }
-            None => Ok(respond::page_not_found()),
-        },
         _ => Ok(respond::page_not_found()),
     }
 }
 
-fn aggregate(call: &Call, registry: &Arc<Registry>, root: &str) -> Response {
-    let generation = call.shared.aggregator.generation();
+/// Paths of built-in group versions say themselves what they give (see [`accept::negotiate`]).
+const ROUTED: Option<accept::Route> = Some(accept::Route::Object);
+
+fn show(call: &Call, value: &Value, route: Option<accept::Route>) -> Outcome<Response> {
+    let mut form = accept::negotiate(call.accept_header(), &Offer::STATUS, route)?;
+    form.pretty = call.pretty();
+    Ok(respond::encoded(200, &form, value))
+}
+
+/// The form of the aggregated document, when the client prefers that one.
+fn aggregated_form(call: &Call) -> Option<Accept> {
+    let offer = Offer {
+        shapes: &[Shape::Groups],
+        ..Offer::STATUS
+    };
+    let mut form = accept::choose(call.accept_header(), &offer)?;
+    form.pretty = call.pretty();
+    (form.shape == Shape::Groups).then_some(form)
+}
+
+fn aggregate(call: &Call, registry: &Arc<Registry>, groups: bool, form: &Accept) -> Response {
+    let document = aggregated_document(call, registry, groups);
+    let mut response = respond::stored(200, form, &document.json);
+    let headers = response.headers_mut();
+    let media = headers.get(header::CONTENT_TYPE);
+    let media = media.and_then(|m| m.to_str().ok()).unwrap_or_default();
+    let content_type = aggregated::content_type(media);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    document.tagged(call, response)
+}
+
+/// Made once for a registry and what is known of other servers.
+fn aggregated_document(call: &Call, registry: &Arc<Registry>, groups: bool) -> Document {
+    let aggregator = &call.shared.aggregator;
+    let generation = aggregator.generation();
     let mut cache = call.shared.documents.aggregated.lock();
-    let stale = cache
+    let kept = cache
         .as_ref()
-        .is_none_or(|(of, with, _)| !Arc::ptr_eq(of, registry) || *with != generation);
-    if stale {
-        let core = aggregated::document(registry, true);
-        let mut groups = aggregated::document(registry, false);
-        aggregation::insert(&call.shared, &mut groups);
-        let documents = [core, groups].map(|d| Document::new(d.to_string()));
-        *cache = Some((registry.clone(), generation, documents));
+        .filter(|(of, with, _)| Arc::ptr_eq(of, registry) && *with == generation);
+    if let Some((_, _, documents)) = kept {
+        return documents[usize::from(groups)].clone();
     }
-    let found = cache
-        .as_ref()
-        .map(|(_, _, documents)| documents[usize::from(root == "apis")].clone());
-    drop(cache);
-    match found {
-        Some(document) => document.answer(call, aggregated::CONTENT_TYPE),
-        None => respond::page_not_found(),
-    }
+    let documents = [
+        aggregated::core(registry),
+        aggregated::groups(registry, aggregator),
+    ];
+    let documents = documents.map(|d| Document::new(d.to_string()));
+    let wanted = documents[usize::from(groups)].clone();
+    *cache = Some((registry.clone(), generation, documents));
+    wanted
 }
 
 /// A resource or subresource as discovery shows it.
@@ -170,6 +204,8 @@ pub(crate) struct Entry {
     pub categories: Vec<String>,
     /// Group and version of the kind, when they are not the resource's.
     pub kind_of: Option<(String, String)>,
+    /// Changes when objects are stored at another version.
+    pub storage_hash: Option<String>,
 }
 
 /// Everything discovery shows: registered resources, their subresources, and the reviews, by name within their group.
@@ -189,6 +225,7 @@ pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
             short_names: resource.short_names.clone(),
             categories: resource.categories.clone(),
             kind_of: None,
+            storage_hash: storage_hash(resource),
         });
         for sub in &resource.subresources {
             out.push(Entry {
@@ -206,6 +243,7 @@ pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
                 short_names: Vec::new(),
                 categories: Vec::new(),
                 kind_of: sub.group_version.map(|(g, v)| (g.to_owned(), v.to_owned())),
+                storage_hash: None,
             });
         }
     }
@@ -226,6 +264,22 @@ pub(crate) fn entries(registry: &Registry) -> Vec<Entry> {
         _ => e.name.clone(),
     });
     out
+}
+
+/// None for what is not stored, and for custom resources whose stored version is not served.
+fn storage_hash(resource: &Resource) -> Option<String> {
+    if !resource.verbs.contains(&"watch") && !resource.verbs.contains(&"update") {
+        return None;
+    }
+    let stored_at = resource.stored_at.as_ref();
+    if stored_at.is_some_and(|version| !resource.versions.contains(version)) {
+        return None;
+    }
+    let api_version = resource.storage_api_version();
+    // The core group has no name, and a slash all the same.
+    let core = if api_version.contains('/') { "" } else { "/" };
+    let digest = Sha256::digest(format!("{core}{api_version}/{}", resource.kind));
+    Some(STANDARD.encode(&digest[..8]))
 }
 
 /// Verbs in the order in which they are listed: that of custom resources is their own.
@@ -269,23 +323,9 @@ pub(crate) fn group_versions(registry: &Registry) -> Vec<(String, Vec<String>)> 
         }
     }
     for (_, versions) in &mut out {
-        versions.sort_by_key(|v| rank(v));
+        versions.sort_by(|a, b| compare_versions(a, b));
     }
     out
-}
-
-/// Stable versions first, newer before older.
-fn rank(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32>) {
-    let text = version.trim_start_matches('v');
-    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-    let rest = &text[digits.len()..];
-    let number = |s: &str| std::cmp::Reverse(s.parse().unwrap_or(0));
-    match rest {
-        "" => (0, number(&digits), number("0")),
-        _ if rest.starts_with("beta") => (1, number(&digits), number(&rest[4..])),
-        _ if rest.starts_with("alpha") => (2, number(&digits), number(&rest[5..])),
-        _ => (3, number("0"), number("0")),
-    }
 }
 
 #[cfg(test)]
@@ -293,12 +333,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stable_versions_come_first() {
-        let mut versions = ["v1alpha1", "v2beta1", "v1", "v2", "v1beta2", "v1beta1"];
-        versions.sort_by_key(|v| rank(v));
-        assert_eq!(
-            versions,
-            ["v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha1"]
-        );
+    fn hashes_are_of_the_version_that_is_stored() {
+        let registry = knarr_api::builtin::registry();
+        for (group, plural, want) in [
+            ("", "pods", Some("xPOwRZ+Yhw8=")),
+            ("", "events", Some("r2yiGXH7wu8=")),
+            ("events.k8s.io", "events", Some("r2yiGXH7wu8=")),
+            ("apps", "deployments", Some("8aSe+NMegvE=")),
+            (
+                "autoscaling",
+                "horizontalpodautoscalers",
+                Some("qwQve8ut294="),
+            ),
+            ("resource.k8s.io", "deviceclasses", Some("Yk2PTc1Ybxk=")),
+            ("", "bindings", None),
+            ("", "componentstatuses", None),
+            ("authorization.k8s.io", "subjectaccessreviews", None),
+        ] {
+            let hash = storage_hash(registry.get(group, plural).unwrap());
+            assert_eq!(hash.as_deref(), want, "{plural}");
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use jiff::Timestamp;
 use knarr_api::{Registry, Schemas, encode, openapi};
 use parking_lot::Mutex;
@@ -14,11 +14,17 @@ use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use super::Document;
-use crate::{aggregation, body::Response, chain::Call, respond, server::Shared};
+use crate::{accept, aggregation, body::Response, chain::Call, respond, server::Shared};
 
-/// The binary form of the one document, under both of its names.
-const BINARY: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-const BINARY_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Binary forms, under the names that they are given and asked for by.
+const BINARY_V2: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+];
+const BINARY_V3: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+];
 /// Hashes that are kept at most; all are let go beyond it.
 const MOST: usize = 2000;
 /// A path with its hash says the same for ever, which is a year.
@@ -132,43 +138,64 @@ fn root(call: &Call, path: &str) -> Option<Document> {
     })
 }
 
-/// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
-async fn part(call: &Call, path: &str) -> Option<Response> {
-    if let Some(remote) = aggregation::openapi_of(call, path) {
-        return Some(aggregation::answer(call, &remote, crate::body::empty()).await);
-    }
-    if let Some(document) = root(call, path) {
-        return Some(document.answer(call, respond::JSON));
-    }
-    let parts: Vec<&str> = path.split('/').collect();
-    let (group, version) = match parts[..] {
-        ["api", version] => ("", version),
-        ["apis", group, version] => (group, version),
-        _ => return None,
-    };
+/// The document of a group version: without its content when the client has it already.
+async fn of_version(call: &Call, group: &str, version: &str) -> Option<Document> {
     let source = Source::new(call);
     let served = openapi::group_versions(&source.registry);
     if !served.iter().any(|(g, v)| g == group && v == version) {
         return None;
     }
     let tag = source.tag(group, version);
+    let hashes = &call.shared.documents.hashes;
     let mut document = Document {
         json: Bytes::new(),
-        etag: call.shared.documents.hashes.get(&tag).unwrap_or_default(),
+        etag: hashes.get(&tag).unwrap_or_default(),
     };
     if document.etag.is_empty() || !document.is_held(call) {
         let (group, version) = (group.to_owned(), version.to_owned());
         let json = aside(move || source.part(&group, &version)).await?;
         document.etag = hash(&json);
         document.json = json.into();
-        let hashes = &call.shared.documents.hashes;
         hashes.put(tag, document.etag.clone());
     }
-    let mut response = match call.query.get("hash") {
-        Some(asked) if asked != document.etag => return moved(path, &document.etag),
-        _ => document.answer(call, respond::JSON),
+    Some(document)
+}
+
+/// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`, in JSON or in its binary form; both have the same hash.
+async fn part(call: &Call, path: &str) -> Option<Response> {
+    if let Some(remote) = aggregation::openapi_of(call, path) {
+        return Some(aggregation::answer(call, &remote, crate::body::empty()).await);
+    }
+    let document = match root(call, path) {
+        Some(document) => document,
+        None => {
+            let parts: Vec<&str> = path.split('/').collect();
+            match parts[..] {
+                ["api", version] => of_version(call, "", version).await?,
+                ["apis", group, version] => of_version(call, group, version).await?,
+                _ => return None,
+            }
+        }
     };
-    if call.query.get("hash").is_some() {
+    let Some(binary) = form(call, BINARY_V3) else {
+        return Some(refused());
+    };
+    let asked = call.query.get("hash");
+    if asked.is_some_and(|hash| hash != document.etag) {
+        return moved(path, &document.etag);
+    }
+    let mut response = if binary {
+        let json = document.json.clone();
+        let bytes = aside(move || {
+            let value = serde_json::from_slice(&json).unwrap_or_default();
+            encode::openapi::v3(&value)
+        });
+        let response = respond::raw(200, BINARY_V3[0], bytes.await?);
+        document.tagged(call, response)
+    } else {
+        document.answer(call, respond::JSON)
+    };
+    if asked.is_some() {
         for_ever(&mut response);
     } else {
         response.headers_mut().remove(header::CACHE_CONTROL);
@@ -178,8 +205,7 @@ async fn part(call: &Call, path: &str) -> Option<Response> {
 
 /// The document has another hash by now.
 fn moved(path: &str, hash: &str) -> Option<Response> {
-    let mut response = respond::text(301, "");
-    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    let mut response = respond::raw(301, respond::JSON, "");
     let to = HeaderValue::from_str(&format!("/openapi/v3/{path}?hash={hash}")).ok()?;
     response.headers_mut().insert(header::LOCATION, to);
     Some(response)
@@ -198,10 +224,8 @@ fn for_ever(response: &mut Response) {
 
 /// `/openapi/v2`, in JSON or in its binary form.
 async fn whole(call: &Call) -> Response {
-    let Some(binary) = form(call.accept_header().unwrap_or_default()) else {
-        let mut response = respond::text(406, "");
-        response.headers_mut().remove(header::CONTENT_TYPE);
-        return response;
+    let Some(binary) = form(call, BINARY_V2) else {
+        return refused();
     };
     let source = Source::new(call);
     let tag = format!(
@@ -209,7 +233,7 @@ async fn whole(call: &Call) -> Response {
         openapi::tag_v2(&source.registry, &source.schemas),
         call.shared.aggregator.generation()
     );
-    let content_type = if binary { BINARY } else { respond::JSON };
+    let content_type = if binary { BINARY_V2[0] } else { respond::JSON };
     let mut document = Document {
         json: Bytes::new(),
         etag: call.shared.documents.hashes.get(&tag).unwrap_or_default(),
@@ -220,7 +244,7 @@ async fn whole(call: &Call) -> Response {
         aggregation::openapi_v2(&call.shared, &mut value).await;
         let bytes = aside(move || {
             if binary {
-                encode::openapi::document(&value)
+                encode::openapi::v2(&value)
             } else {
                 value.to_string().into_bytes()
             }
@@ -236,28 +260,14 @@ async fn whole(call: &Call) -> Response {
 }
 
 /// Whether the binary form is wanted; none when neither is.
-fn form(accept: &str) -> Option<bool> {
-    if accept.is_empty() {
-        return Some(false);
-    }
-    accept.split(',').find_map(
-        |clause| match clause.split(';').next().unwrap_or_default().trim() {
-            respond::JSON | "*/*" | "application/*" => Some(false),
-            BINARY | BINARY_OLD => Some(true),
-            _ => None,
-        },
-    )
+fn form(call: &Call, binary: [&str; 2]) -> Option<bool> {
+    let offered = [(respond::JSON, false), (binary[0], true), (binary[1], true)];
+    accept::first(call.accept_header().unwrap_or_default(), &offered)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forms_are_chosen() {
-        assert_eq!(form(""), Some(false));
-        assert_eq!(form("application/xml, application/json;q=0.5"), Some(false));
-        assert_eq!(form(BINARY_OLD), Some(true));
-        assert_eq!(form("text/html"), None);
-    }
+/// 406, without a word.
+fn refused() -> Response {
+    let mut response = respond::text(406, "");
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response
 }

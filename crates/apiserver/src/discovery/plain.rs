@@ -3,8 +3,8 @@
 use knarr_api::Registry;
 use serde_json::{Map, Value, json};
 
-use super::{Entry, entries, group_versions};
-use crate::{chain::Call, health};
+use super::{Entry, entries, group_versions, order};
+use crate::{aggregation::Aggregator, chain::Call, health};
 
 /// `/`: the paths there are.
 pub fn paths(registry: &Registry) -> Value {
@@ -16,12 +16,14 @@ pub fn paths(registry: &Registry) -> Value {
     paths.extend(health::paths());
     for path in [
         "/.well-known/openid-configuration",
+        "/flagz",
         "/metrics",
         "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/openapi/v3/",
         "/openid/v1/jwks",
+        "/statusz",
         "/version",
     ] {
         paths.push(path.into());
@@ -30,7 +32,7 @@ pub fn paths(registry: &Registry) -> Value {
     json!({"paths": paths})
 }
 
-/// `/api`.
+/// `/api`. Like the list of the core group's resources it tells no version of its own, as it did before there were groups.
 pub fn core_versions(call: &Call) -> Value {
     let host = call
         .header(http::header::HOST)
@@ -54,8 +56,8 @@ fn group_value(group: &str, versions: &[String]) -> Value {
 }
 
 /// `/apis`.
-pub fn groups(registry: &Registry) -> Value {
-    let all: Vec<Value> = group_versions(registry)
+pub fn groups(registry: &Registry, aggregator: &Aggregator) -> Value {
+    let all: Vec<Value> = order::listed(registry, aggregator)
         .iter()
         .map(|(g, v)| group_value(g, v))
         .collect();
@@ -63,8 +65,8 @@ pub fn groups(registry: &Registry) -> Value {
 }
 
 /// `/apis/GROUP`.
-pub fn group(registry: &Registry, name: &str) -> Option<Value> {
-    let (group, versions) = group_versions(registry)
+pub fn group(registry: &Registry, aggregator: &Aggregator, name: &str) -> Option<Value> {
+    let (group, versions) = order::listed(registry, aggregator)
         .into_iter()
         .find(|(g, _)| g == name)?;
     let mut value = group_value(&group, &versions);
@@ -89,9 +91,12 @@ pub fn resources(registry: &Registry, group: &str, version: &str) -> Option<Valu
     } else {
         format!("{group}/{version}")
     };
-    Some(
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": all}),
-    )
+    let mut list =
+        json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": all});
+    if !group.is_empty() {
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
 }
 
 fn resource(entry: Entry) -> Value {
@@ -110,6 +115,9 @@ fn resource(entry: Entry) -> Value {
     }
     if !entry.categories.is_empty() {
         out.insert("categories".into(), entry.categories.into());
+    }
+    if let Some(hash) = entry.storage_hash {
+        out.insert("storageVersionHash".into(), hash.into());
     }
     out.into()
 }

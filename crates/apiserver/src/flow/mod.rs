@@ -4,6 +4,7 @@
 //! nobody waits for one, entering it is a few comparisons and one atomic step.
 
 mod config;
+pub(crate) mod dangling;
 mod level;
 mod matching;
 mod queues;

@@ -44,6 +44,10 @@ impl Value for Counter {
 pub struct Gauge(AtomicI64);
 
 impl Gauge {
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
     pub fn add(&self, by: i64) {
         self.0.fetch_add(by, Relaxed);
     }

@@ -12,7 +12,7 @@ pub use family::{Counter, Family, Gauge, Histogram, Seconds, Sizes};
 pub use process::STARTED;
 pub use record::Observed;
 
-use crate::{KUBERNETES_VERSION, health, server::Shared};
+use crate::{KUBERNETES_VERSION, health, reload::Reloads, server::Shared};
 use family::{head, labels, single};
 
 /// Everything that is counted while requests are served.
@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     pub long_running: Family<Gauge>,
     pub inflight: Family<Gauge>,
     pub terminations: Family<Counter>,
+    pub reloads: Reloads,
 }
 
 impl Default for Metrics {
@@ -102,6 +103,7 @@ impl Default for Metrics {
                     "version",
                 ],
             ),
+            reloads: Reloads::default(),
         }
     }
 }
@@ -116,6 +118,7 @@ pub(crate) fn render(shared: &Shared) -> String {
     metrics.terminations.write(&mut out);
     metrics.requests.write(&mut out);
     metrics.sizes.write(&mut out);
+    metrics.reloads.write(&mut out);
     objects(shared, &mut out);
     build_info(&mut out);
     single(

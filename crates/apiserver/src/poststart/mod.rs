@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     UserInfo, aggregation, body,
     chain::{self, Peer},
+    respond,
     server::Shared,
     user::MASTERS,
 };
@@ -226,6 +227,19 @@ impl Client {
         Err(format!("{path} {name}: {}", answer.trim()))
     }
 
+    /// Applies a configuration; `path` has the query that says on whose behalf.
+    ///
+    /// # Errors
+    /// The answer, when it is a refusal. What is not there is left alone.
+    pub async fn apply(&self, path: &str, object: &Value) -> Result<(), String> {
+        const APPLY: &str = "application/apply-patch+yaml";
+        let (code, answer) = self.send_as(Method::PATCH, path, APPLY, object).await?;
+        if code.is_success() || code == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        Err(format!("{path}: {}", answer.trim()))
+    }
+
     /// Sends a body, and gives the code and text of the answer.
     ///
     /// # Errors
@@ -236,10 +250,20 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<(StatusCode, String), String> {
+        self.send_as(method, path, respond::JSON, body).await
+    }
+
+    async fn send_as(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: &Value,
+    ) -> Result<(StatusCode, String), String> {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, content_type)
             .header(header::USER_AGENT, "kube-apiserver")
             .body(body::full(body.to_string()))
             .map_err(|e| e.to_string())?;

@@ -34,7 +34,11 @@ const ROLES: &[Role] = &[
     ),
     role(
         "system:monitoring",
-        &["get; /metrics /metrics/slis /livez /readyz /healthz /livez/* /readyz/* /healthz/*"],
+        &[
+            "get; /metrics /metrics/slis /livez /readyz /healthz /livez/* /readyz/* /healthz/*",
+            "get; /flagz",
+            "get; /statusz",
+        ],
     ),
     role(
         "system:service-account-issuer-discovery",

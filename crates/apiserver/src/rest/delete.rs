@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
-use knarr_api::{Status, decode::FieldValidation, field, head::Encoded, status::Details};
-use knarr_store::{Stored, Write, WriteError};
+use knarr_api::{Status, decode::FieldValidation, field, status::Details};
+use knarr_store::Stored;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{MODIFIED, Target, engine_failure, meta, parse, present, update::TRIES};
+use super::{MODIFIED, Target, meta, parse, present, remove::carry_out, update::TRIES};
 use crate::{
     Outcome,
     accept::Shape,
-    admission::ipaddress,
     admission::{self, Attributes, Operation, Options},
     body::{self, RequestBody, Response},
     chain::Call,
@@ -235,7 +234,7 @@ fn check_preconditions(target: &Target, options: &DeleteOptions, current: &Store
 
 /// What a delete does to an object. Pure.
 #[derive(Debug, PartialEq)]
-enum Plan {
+pub(super) enum Plan {
     /// Nothing: it is being deleted already, and this request does not hasten it.
     Leave,
     /// Write this; the object stays for a while.
@@ -389,115 +388,4 @@ fn wanted_finalizers(target: &Target, options: &DeleteOptions, object: &Value) -
     }
     let same = wanted.len() == current.len() && wanted.iter().all(|f| current.contains(f));
     if same { current } else { wanted }
-}
-
-/// None when someone else was faster.
-async fn carry_out(
-    call: &Call,
-    target: &Target,
-    options: &DeleteOptions,
-    current: Arc<Stored>,
-    plan: Plan,
-) -> Outcome<Option<Deleted>> {
-    let (key, expect) = (current.key.to_string(), current.revision);
-    match plan {
-        Plan::Leave => Ok(Some(Deleted::Pending(current))),
-        Plan::Mark(object) => {
-            let head = meta::head(target, &object);
-            let value = Encoded::new(&object).map_err(engine_failure)?;
-            if value.at_revision(expect) == current.json {
-                return Ok(Some(Deleted::Pending(current)));
-            }
-            if options.is_dry_run() {
-                return Ok(Some(Deleted::Pending(shown(&current, &value, head))));
-            }
-            settle(
-                call.shared
-                    .store
-                    .write(Write::Update {
-                        key,
-                        expect,
-                        value,
-                        head,
-                    })
-                    .await,
-                target,
-                Deleted::Pending,
-            )
-        }
-        Plan::Remove(object) => remove(call, target, options, current, object).await,
-    }
-}
-
-/// Removes an object. One that was changed on the way, to be deleted without grace, is first written so for its watchers.
-async fn remove(
-    call: &Call,
-    target: &Target,
-    options: &DeleteOptions,
-    current: Arc<Stored>,
-    object: Value,
-) -> Outcome<Option<Deleted>> {
-    let head = meta::head(target, &object);
-    let value = Encoded::new(&object).map_err(engine_failure)?;
-    let mut last = shown(&current, &value, head.clone());
-    if options.is_dry_run() {
-        return Ok(Some(Deleted::Gone(last)));
-    }
-    let store = &call.shared.store;
-    let (key, mut expect) = (current.key.to_string(), current.revision);
-    if last.json != current.json {
-        let marked = Write::Update {
-            key: key.clone(),
-            expect,
-            value,
-            head,
-        };
-        match store.write(marked).await {
-            Ok(stored) => last = stored,
-            Err(WriteError::Conflict(_)) => return Ok(None),
-            Err(WriteError::NotFound) => return Err(target.not_found()),
-            Err(error) => return Err(engine_failure(error)),
-        }
-        expect = last.revision;
-    }
-    let written = store.write(Write::Delete { key, expect }).await;
-    if let Ok(stored) = &written {
-        after(call, target, stored).await;
-    }
-    settle(written, target, |_| Deleted::Gone(last))
-}
-
-fn settle(
-    written: Result<Arc<Stored>, WriteError>,
-    target: &Target,
-    done: impl FnOnce(Arc<Stored>) -> Deleted,
-) -> Outcome<Option<Deleted>> {
-    match written {
-        Ok(stored) => Ok(Some(done(stored))),
-        Err(WriteError::Conflict(_)) => Ok(None),
-        Err(WriteError::NotFound) => Err(target.not_found()),
-        Err(error) => Err(engine_failure(error)),
-    }
-}
-
-/// The object as it would be at its present revision.
-fn shown(current: &Stored, value: &Encoded, head: knarr_api::Head) -> Arc<Stored> {
-    let (json, hole) = (value.at_revision(current.revision), value.hole());
-    Arc::new(Stored {
-        key: current.key.clone(),
-        revision: current.revision,
-        created: current.created,
-        json,
-        hole,
-        head,
-    })
-}
-
-/// Gives back what a deleted object held: addresses and ports of Services.
-pub async fn after(call: &Call, target: &Target, last: &Stored) {
-    if target.resource.group.is_empty() && target.resource.kind == "Service" {
-        let service = parse(&last.json).unwrap_or_default();
-        ipaddress::release(&call.shared, &ipaddress::held_by(&service)).await;
-        call.shared.addresses.release(&last.json);
-    }
 }

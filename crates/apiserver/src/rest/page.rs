@@ -136,7 +136,9 @@ impl Rendering {
             Shape::Partial | Shape::PartialList => {
                 present::partial_list(objects, accept.beta, self.metadata)
             }
-            Shape::Whole => whole(&self.target, &self.api_version, self.metadata, objects),
+            Shape::Whole | Shape::Groups => {
+                whole(&self.target, &self.api_version, self.metadata, objects)
+            }
         };
         Ok(respond::encoded(200, accept, &shown))
     }

@@ -48,7 +48,7 @@ pub fn object_response(
                 json!({"resourceVersion": revision}),
             )
         }
-        Shape::Whole | Shape::PartialList => target.shown(object),
+        Shape::Whole | Shape::PartialList | Shape::Groups => target.shown(object),
     };
     respond::encoded(code, accept, &shown)
 }

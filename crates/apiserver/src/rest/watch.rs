@@ -350,7 +350,7 @@ impl Stream {
                 }
                 table
             }
-            Shape::Whole | Shape::PartialList => self.target.shown(object),
+            Shape::Whole | Shape::PartialList | Shape::Groups => self.target.shown(object),
         }
     }
 

@@ -1,12 +1,12 @@
 //! Flags of authorization, and of how many requests are worked on.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 use knarr_apiserver::{
     Config,
-    authorization::{Webhook, modes, parse},
+    authorization::{Policies, Webhook, modes, parse},
 };
 
 use super::{duration, read};
@@ -14,12 +14,15 @@ use super::{duration, read};
 #[derive(Args, Clone, Default)]
 #[group(skip)]
 pub struct Flags {
-    /// Who is asked, in order: AlwaysAllow, AlwaysDeny, Webhook, RBAC, Node.
+    /// Who is asked, in order: AlwaysAllow, AlwaysDeny, ABAC, Webhook, RBAC, Node.
     #[arg(long, value_name = "MODES", value_delimiter = ',')]
     authorization_mode: Vec<String>,
-    /// AuthorizationConfiguration (apiserver.config.k8s.io/v1) in place of the modes.
+    /// AuthorizationConfiguration (apiserver.config.k8s.io/v1) in place of the modes; read again when it changes.
     #[arg(long, value_name = "FILE", conflicts_with = "authorization_mode")]
     authorization_config: Option<PathBuf>,
+    /// Policies of the mode ABAC, one a line.
+    #[arg(long, value_name = "FILE")]
+    authorization_policy_file: Option<PathBuf>,
     /// kubeconfig of the service that the mode Webhook asks.
     #[arg(long, value_name = "FILE")]
     authorization_webhook_config_file: Option<PathBuf>,
@@ -51,13 +54,21 @@ pub struct Flags {
 
 impl Flags {
     pub fn apply(&self, config: &mut Config) -> Result<()> {
+        let policies = self.policies()?;
+        let authorization = &mut config.authorization;
         if let Some(path) = &self.authorization_config {
             let told = |e| anyhow!("{}: {e}", path.display());
-            config.authorization.modes = parse(&read(path)?).map_err(told)?;
+            authorization.modes = parse(&read(path)?, policies.as_ref()).map_err(told)?;
+            authorization.file = Some(path.clone());
         } else if !self.authorization_mode.is_empty() {
-            let modes = modes(&self.authorization_mode, self.webhook());
-            config.authorization.modes = modes.map_err(|e| anyhow!(e))?;
+            let modes = modes(&self.authorization_mode, self.webhook(), policies.clone());
+            authorization.modes = modes.map_err(|e| anyhow!(e))?;
         }
+        ensure!(
+            policies.is_none() || authorization.modes.iter().any(|m| m.name() == "ABAC"),
+            "cannot specify --authorization-policy-file without mode ABAC"
+        );
+        authorization.policies = policies;
         let flow = &mut config.flow;
         flow.fair = self.enable_priority_and_fairness.unwrap_or(flow.fair);
         flow.reads = self.max_requests_inflight.unwrap_or(flow.reads);
@@ -75,6 +86,15 @@ impl Flags {
             config.goaway_chance = chance;
         }
         Ok(())
+    }
+
+    fn policies(&self) -> Result<Option<Arc<Policies>>> {
+        let Some(path) = &self.authorization_policy_file else {
+            return Ok(None);
+        };
+        let told = |e| anyhow!("{}: {e}", path.display());
+        let policies = Policies::parse(&read(path)?).map_err(told)?;
+        Ok(Some(Arc::new(policies)))
     }
 
     fn webhook(&self) -> Option<Webhook> {

@@ -29,7 +29,7 @@ pub async fn mutate(
     round: &mut Reinvocation,
 ) -> Outcome<()> {
     let policies = a.call.shared.admission.policies.mutating();
-    if policies.is_empty() || webhook::matching::is_exempt(a) || a.is_access_review() {
+    if policies.is_empty() || webhook::matching::is_exempt(a) || a.is_review() {
         return Ok(());
     }
     mutating::mutate(a, &policies, object, round)
@@ -41,7 +41,7 @@ pub async fn mutate(
 /// What a policy answers.
 pub async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     let policies = a.call.shared.admission.policies.validating();
-    if policies.is_empty() || webhook::matching::is_exempt(a) || a.is_access_review() {
+    if policies.is_empty() || webhook::matching::is_exempt(a) || a.is_review() {
         return Ok(());
     }
     validating::validate(a, &policies, object)

@@ -17,18 +17,19 @@ use super::{
 pub struct Quota {
     pub name: String,
     /// `spec.scopes` and `spec.scopeSelector`.
-    scopes: Vec<Scope>,
+    pub scopes: Vec<Scope>,
     /// `status.hard`
     hard: Amounts,
     /// `status.used`
     pub used: Amounts,
 }
 
+/// One of `spec.scopeSelector`.
 #[derive(Debug, Clone)]
-struct Scope {
-    name: String,
-    operator: String,
-    values: Vec<String>,
+pub struct Scope {
+    pub name: String,
+    pub operator: String,
+    pub values: Vec<String>,
 }
 
 impl Quota {
@@ -42,16 +43,7 @@ impl Quota {
             values: Vec::new(),
         });
         let chosen = spec["scopeSelector"]["matchExpressions"].as_array();
-        let chosen = chosen.into_iter().flatten().map(|e| Scope {
-            name: text(&e["scopeName"]),
-            operator: text(&e["operator"]),
-            values: e["values"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(text)
-                .collect(),
-        });
+        let chosen = chosen.into_iter().flatten().map(Scope::of);
         Quota {
             name: text(&object["metadata"]["name"]),
             scopes: plain.chain(chosen).collect(),
@@ -61,18 +53,28 @@ impl Quota {
     }
 
     /// Names of what this quota limits of such objects.
-    fn limited(&self, counted: &Counted) -> Vec<&String> {
+    pub fn limited(&self, counted: &Counted) -> Vec<&String> {
         self.hard.keys().filter(|name| counted.has(name)).collect()
     }
 
-    fn matches(&self, counted: &Counted, object: &Value) -> bool {
+    pub fn matches(&self, counted: &Counted, object: &Value) -> bool {
         !self.limited(counted).is_empty()
             && self.scopes.iter().all(|scope| scope.has(counted, object))
     }
 }
 
 impl Scope {
-    fn has(&self, counted: &Counted, object: &Value) -> bool {
+    pub fn of(requirement: &Value) -> Self {
+        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+        let values = requirement["values"].as_array();
+        Scope {
+            name: text(&requirement["scopeName"]),
+            operator: text(&requirement["operator"]),
+            values: values.into_iter().flatten().map(text).collect(),
+        }
+    }
+
+    pub fn has(&self, counted: &Counted, object: &Value) -> bool {
         match counted {
             Counted::Pod => self.has_pod(object),
             Counted::Claim if self.name == "VolumeAttributesClass" => {

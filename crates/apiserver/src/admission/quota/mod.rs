@@ -2,6 +2,7 @@
 //! request, so that requests at the same time cannot both take the last of something.
 
 mod check;
+mod limited;
 mod usage;
 
 use std::{
@@ -67,7 +68,9 @@ pub(crate) async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> 
         return Ok(());
     };
     let shared = &a.call.shared;
-    if stored(shared, a.namespace()).is_empty() {
+    let quotas = stored(shared, a.namespace());
+    covered(a, object, &counted, &quotas)?;
+    if quotas.is_empty() {
         return Ok(());
     }
     let page = shared.admission.ledger.page(a.namespace());
@@ -102,6 +105,25 @@ pub(crate) async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> 
         Err(Refused::Forbidden(why)) => Err(a.forbidden(object, &why)),
         Err(Refused::Failed(status)) => Err(status),
     }
+}
+
+/// # Errors
+/// 403 for what no quota covers though it is limited.
+fn covered(
+    a: &Attributes<'_>,
+    object: &Value,
+    counted: &Counted,
+    quotas: &[Arc<Stored>],
+) -> Outcome<()> {
+    let limited = &a.call.shared.admission.settings.limited;
+    if limited.is_empty() {
+        return Ok(());
+    }
+    let quotas = quotas.iter().map(|s| serde_json::from_slice(&s.json));
+    let quotas: Vec<Quota> = quotas.flatten().map(|q: Value| Quota::of(&q)).collect();
+    let what = (a.group(), a.resource());
+    limited::covered(limited, what, (counted, object), &quotas)
+        .map_err(|why| a.forbidden(object, &why))
 }
 
 /// How such a request is counted; none when it changes nothing that is.
@@ -240,4 +262,5 @@ async fn note(
 }
 
 pub(super) use check::uses_resources;
+pub(crate) use limited::Limited;
 pub(super) use usage::is_extended;
