@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Column, Context, Strategy, common, csi::driver_name};
+use super::{Column, Context, Strategy, common, pod::validate::driver_name};
 use crate::{
     field::{Error, Errors},
     names, table,
