@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Column, Context, Strategy,
     defaults::{ensure, set},
-    pod::validate::driver_name,
+    pod::{validate::driver_name, warnings::node_label},
 };
 use crate::{
     field::{Error, Errors},
@@ -286,6 +286,20 @@ impl Strategy for CsiStorageCapacity {
             immutable(&At::root(object, key), &old[key], &mut errs);
         }
         errs
+    }
+
+    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let topology = At::root(object, "nodeTopology");
+        let expressions = topology.items("matchExpressions").filter_map(|e| {
+            let key = e.text("key");
+            node_label(key).map(|words| format!("{}: {key} is {words}", e.path))
+        });
+        let labels = topology.get("matchLabels");
+        let labels = labels.entries().filter_map(|(key, _)| {
+            let path = topology.path.child("matchLabels").child(key);
+            node_label(key).map(|words| format!("{path}: {words}"))
+        });
+        expressions.chain(labels).collect()
     }
 
     fn unconditional_update(&self) -> bool {

@@ -170,7 +170,7 @@ impl Strategy for PodTemplate {
     }
 
     fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        if old.is_some() {
+        if old.is_some_and(|o| o["template"] == object["template"]) {
             Vec::new()
         } else {
             pod::warnings::template(&At::root(object, "template"))

@@ -59,7 +59,10 @@ impl Strategy for Node {
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
         // an update is validated twice, as a new node and as a changed one, and both answers are given
-        let mut errs = self.validate_create(ctx, object);
+        let mut errs = match ctx.subresource.as_str() {
+            "status" => Errors::new(),
+            _ => self.validate_create(ctx, object),
+        };
         meta::update_core(object, old, &mut errs);
         annotations(object, &mut errs);
         amounts(object, &mut errs);

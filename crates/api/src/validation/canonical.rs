@@ -72,8 +72,18 @@ mod tests {
     fn what_is_not_canonical() {
         for (value, want) in [
             ("10.0.0.1", None),
-            ("010.0.0.1", Some("non-standard IP address \"010.0.0.1\" will be considered invalid in a future Kubernetes release: use \"10.0.0.1\"")),
-            ("FD00::1", Some("IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")")),
+            (
+                "010.0.0.1",
+                Some(
+                    "non-standard IP address \"010.0.0.1\" will be considered invalid in a future Kubernetes release: use \"10.0.0.1\"",
+                ),
+            ),
+            (
+                "FD00::1",
+                Some(
+                    "IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")",
+                ),
+            ),
         ] {
             let v = json!(value);
             assert_eq!(ip(&At::new(&v, "x")), want.map(|w| format!("x: {w}")));
@@ -81,7 +91,9 @@ mod tests {
         let v = json!("10.1.2.3/8");
         assert_eq!(
             cidr(&At::new(&v, "x")),
-            ["x: CIDR value \"10.1.2.3/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.1.2.3/32\"?)"]
+            [
+                "x: CIDR value \"10.1.2.3/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.1.2.3/32\"?)"
+            ]
         );
     }
 }

@@ -94,7 +94,9 @@ fn fits(scope: &str, resource: &str) -> bool {
     ];
     match scope {
         "BestEffort" => resource == "pods",
-        "VolumeAttributesClass" => ["persistentvolumeclaims", "requests.storage"].contains(&resource),
+        "VolumeAttributesClass" => {
+            ["persistentvolumeclaims", "requests.storage"].contains(&resource)
+        }
         s if SCOPES.contains(&s) => resource == "pods" || OF_PODS.contains(&resource),
         _ => true,
     }
@@ -182,7 +184,8 @@ fn operator(e: &At, expressions: &At, errs: &mut Errors) {
     }
     match operator {
         "In" | "NotIn" if list(values).is_empty() => {
-            let words = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+            let words =
+                "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
             errs.push(Error::required(&at("values"), words));
         }
         "Exists" | "DoesNotExist" if !list(values).is_empty() => {
@@ -215,7 +218,9 @@ mod tests {
         let cases: &[(Value, &[&str])] = &[
             (
                 json!({"hard": {"storage": "1"}}),
-                &["spec.hard[storage]: Invalid value: \"storage\": must be a standard resource for quota"],
+                &[
+                    "spec.hard[storage]: Invalid value: \"storage\": must be a standard resource for quota",
+                ],
             ),
             (
                 json!({"hard": {"example.com/x": "1", "pods": "1"}, "scopes": ["BestEffort"]}),
@@ -223,7 +228,9 @@ mod tests {
             ),
             (
                 json!({"hard": {"services": "1"}, "scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["a"]}]}}),
-                &["spec.scopeSelector.matchExpressions: Invalid value: {\"MatchExpressions\":[{\"ScopeName\":\"PriorityClass\",\"Operator\":\"In\",\"Values\":[\"a\"]}]}: unsupported scope applied to resource"],
+                &[
+                    "spec.scopeSelector.matchExpressions: Invalid value: {\"MatchExpressions\":[{\"ScopeName\":\"PriorityClass\",\"Operator\":\"In\",\"Values\":[\"a\"]}]}: unsupported scope applied to resource",
+                ],
             ),
             (
                 json!({"hard": {}, "scopeSelector": {"matchExpressions": [{"scopeName": "BestEffort", "operator": "Exists"}, {"scopeName": "NotBestEffort", "operator": "Exists"}]}}),

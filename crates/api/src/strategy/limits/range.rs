@@ -176,7 +176,9 @@ fn ratios(limit: &At, name: &str, a: &Amounts, errs: &mut Errors) {
     if let (Some(min), Some(max)) = (a.min, a.max) {
         let limit = max.nanos as f64 / min.nanos as f64;
         if ratio.nanos as f64 / 1e9 > limit {
-            refuse(format!("ratio {ratio} is greater than max/min = {limit:.6}"));
+            refuse(format!(
+                "ratio {ratio} is greater than max/min = {limit:.6}"
+            ));
         }
     }
 }
@@ -202,11 +204,15 @@ mod tests {
             ),
             (
                 json!({"type": "Container", "min": {"cpu": "1"}, "max": {"cpu": "2"}, "maxLimitRequestRatio": {"cpu": "3"}}),
-                &["maxLimitRequestRatio[cpu]: Invalid value: \"3\": ratio 3 is greater than max/min = 2.000000"],
+                &[
+                    "maxLimitRequestRatio[cpu]: Invalid value: \"3\": ratio 3 is greater than max/min = 2.000000",
+                ],
             ),
             (
                 json!({"type": "Container", "default": {"a.io/x": "2"}, "defaultRequest": {"a.io/x": "1"}}),
-                &["defaultRequest[a.io/x]: Invalid value: \"1\": default value 2 must equal to defaultRequest value 1 in a.io/x"],
+                &[
+                    "defaultRequest[a.io/x]: Invalid value: \"1\": default value 2 must equal to defaultRequest value 1 in a.io/x",
+                ],
             ),
         ];
         for (limit, want) in cases {

@@ -236,7 +236,11 @@ fn repeated_references(spec: &At, out: &mut Vec<String>) {
         let mut seen: Vec<&str> = Vec::new();
         for value in spec.items(key).map(|item| item.get(field)) {
             if seen.contains(&value.str()) {
-                out.push(format!("{}: duplicate {field} {:?}", value.path, value.str()));
+                out.push(format!(
+                    "{}: duplicate {field} {:?}",
+                    value.path,
+                    value.str()
+                ));
             }
             seen.push(value.str());
         }

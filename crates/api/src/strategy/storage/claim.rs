@@ -14,7 +14,9 @@ use crate::{
     },
     table,
     validation::{
-        At, amount::Amount, claims, immutable, list, map, meta,
+        At,
+        amount::Amount,
+        claims, immutable, list, map, meta,
         resources::{amount, is_native},
         text,
     },
@@ -170,10 +172,7 @@ fn sources(spec: &mut Value, old: Option<&Value>) {
     let (source, reference) = (&spec["dataSource"], &spec["dataSourceRef"]);
     if source.is_object() && reference.is_null() {
         spec["dataSourceRef"] = copy(source);
-    } else if source.is_null()
-        && reference.is_object()
-        && text(reference, "namespace").is_empty()
-    {
+    } else if source.is_null() && reference.is_object() && text(reference, "namespace").is_empty() {
         spec["dataSource"] = copy(reference);
     }
     for key in ["dataSource", "dataSourceRef"] {
@@ -209,7 +208,8 @@ fn changes(object: &Value, old: &Value, errs: &mut Errors) {
     let named = |o: &Value| text(&o["metadata"]["annotations"], OLD_CLASS).to_owned();
     let (class, was_named) = (spec.v["storageClassName"].as_str(), named(old));
     let unset = was["storageClassName"].is_null();
-    let has_annotation = map(&old["metadata"], "annotations").is_some_and(|m| m.contains_key(OLD_CLASS));
+    let has_annotation =
+        map(&old["metadata"], "annotations").is_some_and(|m| m.contains_key(OLD_CLASS));
     let takes_over = has_annotation
         && unset
         && class == Some(was_named.as_str())
@@ -247,7 +247,9 @@ fn changes(object: &Value, old: &Value, errs: &mut Errors) {
             true => "nil",
             false => "an empty string",
         };
-        errs.push(attributes.forbidden(format!("update from non-nil value to {what} is forbidden")));
+        errs.push(
+            attributes.forbidden(format!("update from non-nil value to {what} is forbidden")),
+        );
     }
 }
 
@@ -257,7 +259,11 @@ fn size(spec: &At, old: &Value, errs: &mut Errors) {
     let (new, was) = (asked(spec.v), asked(&old["spec"]));
     let has = Amount::of(&old["status"]["capacity"]["storage"]);
     if new < was && new.nanos <= has.nanos {
-        let path = spec.path.child("resources").child("requests").child("storage");
+        let path = spec
+            .path
+            .child("resources")
+            .child("requests")
+            .child("storage");
         errs.push(Error::forbidden(
             &path,
             "field can not be less than status.capacity",
@@ -306,7 +312,11 @@ fn whole(at: &At, errs: &mut Errors) {
     let n = Amount::of(at.v).rounded_up();
     if n < 0 {
         let n = i64::try_from(n).unwrap_or(i64::MIN);
-        errs.push(Error::invalid(&at.path, n, "must be a valid resource quantity"));
+        errs.push(Error::invalid(
+            &at.path,
+            n,
+            "must be a valid resource quantity",
+        ));
     }
 }
 
@@ -327,7 +337,8 @@ mod tests {
 
     #[test]
     fn sources_are_told_twice_or_dropped() {
-        let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"});
+        let snapshot =
+            json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"});
         let odd = json!({"apiGroup": "a.io", "kind": "Thing", "name": "t"});
         for (mut spec, want) in [
             (
@@ -363,7 +374,12 @@ mod tests {
                 "Bound",
                 vec!["spec.resources.requests.storage"],
             ),
-            (json!({}), json!({"storageClassName": "a"}), "Pending", vec![]),
+            (
+                json!({}),
+                json!({"storageClassName": "a"}),
+                "Pending",
+                vec![],
+            ),
             (
                 json!({"storageClassName": "a"}),
                 json!({"storageClassName": "b"}),
@@ -384,7 +400,11 @@ mod tests {
             ),
         ] {
             let mut errs = Errors::new();
-            changes(&claim(new.clone(), phase), &claim(old.clone(), phase), &mut errs);
+            changes(
+                &claim(new.clone(), phase),
+                &claim(old.clone(), phase),
+                &mut errs,
+            );
             let all: Vec<&str> = errs.iter().map(|e| e.field.as_str()).collect();
             assert_eq!(all, want, "{old} to {new}");
         }

@@ -234,7 +234,11 @@ fn capacity(capacity: &At, errs: &mut Errors) {
         let amount = Amount::of(at.v);
         if amount.rounded_up() < 0 {
             let n = i64::try_from(amount.rounded_up()).unwrap_or(i64::MIN);
-            errs.push(Error::invalid(&at.path, n, "must be a valid resource quantity"));
+            errs.push(Error::invalid(
+                &at.path,
+                n,
+                "must be a valid resource quantity",
+            ));
         }
         if amount.nanos <= 0 {
             errs.push(Error::invalid(
@@ -469,8 +473,12 @@ mod tests {
                 &["spec.nodeAffinity: Required value: Local volume requires node affinity"],
             ),
             (
-                with(json!({"hostPath": {"path": "//./"}, "persistentVolumeReclaimPolicy": "Recycle"})),
-                &["spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'"],
+                with(
+                    json!({"hostPath": {"path": "//./"}, "persistentVolumeReclaimPolicy": "Recycle"}),
+                ),
+                &[
+                    "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
+                ],
             ),
             (
                 with(json!({"hostPath": {"path": "/x"}, "volumeAttributesClassName": ""})),

@@ -23,7 +23,12 @@ pub fn is_mirror(object: &Value) -> bool {
 /// Checks a pod's annotations.
 pub fn check(object: &Value, errs: &mut Errors) {
     let path = Path::new("metadata").child("annotations");
-    all(&object["metadata"]["annotations"], &object["spec"], &path, errs);
+    all(
+        &object["metadata"]["annotations"],
+        &object["spec"],
+        &path,
+        errs,
+    );
 }
 
 /// Checks a template's annotations.
@@ -49,7 +54,11 @@ fn all(annotations: &Value, spec: &Value, path: &Path, errs: &mut Errors) {
         && !is_cost(cost.as_str().unwrap_or_default())
     {
         let words = "must be a 32bit integer";
-        errs.push(Error::invalid(&path.key(DELETION_COST), cost.clone(), words));
+        errs.push(Error::invalid(
+            &path.key(DELETION_COST),
+            cost.clone(),
+            words,
+        ));
     }
     seccomp(annotations, path, errs);
     app_armor(annotations, spec, path, errs);
@@ -177,7 +186,12 @@ pub fn agree(meta: &Value, spec: &At, errs: &mut Errors) {
     };
     let context = spec.get("securityContext");
     if let Some(annotation) = said(SECCOMP_POD) {
-        same(annotation, &context.get("seccompProfile"), &SECCOMP_WORDS, errs);
+        same(
+            annotation,
+            &context.get("seccompProfile"),
+            &SECCOMP_WORDS,
+            errs,
+        );
     }
     for c in containers() {
         if let Some(annotation) = said(&format!("{SECCOMP}{}", c.text("name"))) {
@@ -266,7 +280,11 @@ mod tests {
         let (with, without) = (pod(json!({&key: "unconfined"})), pod(json!({})));
         for (new, old, want) in [
             (&with, &without, "may not add AppArmor annotations"),
-            (&without, &with, "may not remove or update AppArmor annotations"),
+            (
+                &without,
+                &with,
+                "may not remove or update AppArmor annotations",
+            ),
         ] {
             let mut errs = Errors::new();
             update(new, old, &mut errs);

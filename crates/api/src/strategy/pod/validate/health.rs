@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn statuses_of_devices_and_users() {
-        let spec = json!({"containers": [{"name": "c", "resources": {"requests": {"a.io/x": "1"}}}]});
+        let spec =
+            json!({"containers": [{"name": "c", "resources": {"requests": {"a.io/x": "1"}}}]});
         let v = json!({"containerStatuses": [{"name": "c", "user": {"linux": {"uid": -1, "gid": 0}},
             "allocatedResourcesStatus": [{"name": "a.io/y", "resources": [{"resourceID": "r", "health": "Fine"}, {"resourceID": "r", "health": "Healthy"}]}]}]});
         let status = At::new(&v, "s");

@@ -1,6 +1,9 @@
 //! Volumes behind iSCSI.
 
-use super::{sources::{Holder, byte_range}, volume::require};
+use super::{
+    sources::{Holder, byte_range},
+    volume::require,
+};
 use crate::{
     field::{Error, Errors},
     validation::At,
@@ -16,7 +19,11 @@ pub fn check(s: &At, holder: Holder, errs: &mut Errors) {
     if let Holder::Volume(name) = holder
         && names_too_long(s, name)
     {
-        errs.push(Error::invalid(&s.path.child("targetportal"), portal, TOO_LONG));
+        errs.push(Error::invalid(
+            &s.path.child("targetportal"),
+            portal,
+            TOO_LONG,
+        ));
     }
     // a PersistentVolume gets shorter words for a name of no known kind
     let unknown = match holder {
@@ -110,8 +117,16 @@ mod tests {
         let fine = json!({"targetPortal": "p", "iqn": "iqn.2014-01.a.b:c:d"});
         assert!(wrong(fine.clone(), Holder::Pod).is_empty());
         for (iqn, pod, volume) in [
-            ("disk", "must be valid format starting with iqn, eui, or naa", "must be valid format"),
-            ("iqn.14-01.a:b", "must be valid format", "must be valid format"),
+            (
+                "disk",
+                "must be valid format starting with iqn, eui, or naa",
+                "must be valid format",
+            ),
+            (
+                "iqn.14-01.a:b",
+                "must be valid format",
+                "must be valid format",
+            ),
             ("eui.123", "must be valid format", "must be valid format"),
         ] {
             let source = json!({"targetPortal": "p", "iqn": iqn});

@@ -20,11 +20,11 @@ mod volume;
 
 use serde_json::Value;
 
-pub use requirements::container_name as container_resource;
+pub use requirements::{container_name as container_resource, overhead};
+pub use resize::resize;
 pub use scheduling::node_selector;
 pub use sources::{Holder, check as volume_source, driver_name};
 pub use status::status;
-pub use resize::resize;
 pub use update::{ephemeral_containers, update};
 pub use volume::{ONE_SOURCE, path_of, shown_as};
 
@@ -158,7 +158,12 @@ fn spec(spec: &At, owner: volume::Owner, errs: &mut Errors) {
     );
     requirements::pod(spec, &pod, errs);
     network::host_network(spec, owner.is_pod, errs);
-    one_of(spec, "restartPolicy", &["Always", "OnFailure", "Never"], errs);
+    one_of(
+        spec,
+        "restartPolicy",
+        &["Always", "OnFailure", "Never"],
+        errs,
+    );
     network::dns_policy(&spec.get("dnsPolicy"), errs);
     labels::labels(&spec.get("nodeSelector"), errs);
     security::pod(spec, errs);
@@ -233,7 +238,10 @@ fn resource_claims(all: &At, errs: &mut Errors) {
             .filter(|k| claim.has(k))
             .count();
         let mut refuse = |words: &str| {
-            let shown = go::dump(claim.v, "Name'' ResourceClaimName. ResourceClaimTemplateName.");
+            let shown = go::dump(
+                claim.v,
+                "Name'' ResourceClaimName. ResourceClaimTemplateName.",
+            );
             errs.push(claim.invalid(words).showing(shown));
         };
         match given {

@@ -18,12 +18,7 @@ pub fn check(s: &At, errs: &mut Errors) {
     };
     for source in s.items("sources") {
         let mut found = 0;
-        for key in [
-            "secret",
-            "configMap",
-            "downwardAPI",
-            "serviceAccountToken",
-        ] {
+        for key in ["secret", "configMap", "downwardAPI", "serviceAccountToken"] {
             if let Some(part) = source.some(key) {
                 found += 1;
                 one(key, &part, &mut paths, errs);
@@ -95,7 +90,9 @@ pub fn downward_file(item: &At, source: &Path, errs: &mut Errors) {
             }
         }
         (None, Some(resource)) => env::resource_ref(&resource, true, errs),
-        (None, None) => errs.push(file.required("one of fieldRef and resourceFieldRef is required")),
+        (None, None) => {
+            errs.push(file.required("one of fieldRef and resourceFieldRef is required"))
+        }
     }
     mode(&file, "mode", errs);
 }

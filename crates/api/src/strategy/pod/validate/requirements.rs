@@ -278,7 +278,9 @@ mod tests {
         let cases: &[(Value, &[&str])] = &[
             (
                 json!({"limits": {"pods": "1"}}),
-                &["r.limits[pods]: Invalid value: \"pods\": must be a standard resource for containers"],
+                &[
+                    "r.limits[pods]: Invalid value: \"pods\": must be a standard resource for containers",
+                ],
             ),
             (
                 json!({"limits": {"gpu": "1"}}),
@@ -296,7 +298,9 @@ mod tests {
             ),
             (
                 json!({"limits": {"hugepages-2Mi": "3Mi", "cpu": "1"}}),
-                &["r.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi"],
+                &[
+                    "r.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",
+                ],
             ),
             (
                 json!({"limits": {"hugepages-2Mi": "4Mi"}}),

@@ -44,16 +44,18 @@ pub fn resize(object: &Value, old: &Value, errs: &mut Errors) {
 fn same_containers(spec: &At, was: &Value, errs: &mut Errors) -> bool {
     let before = errs.len();
     for key in ["containers", "initContainers"] {
-        let (new, old) = (list(&spec.v[key]), list(&was[key]));
-        let what = if new.len() != old.len() {
-            "added or removed"
-        } else if new.iter().zip(old).any(|(n, o)| n["name"] != o["name"]) {
-            "renamed or reordered"
-        } else {
+        let (all, old) = (spec.get(key), list(&was[key]));
+        if list(all.v).len() != old.len() {
+            let words = format!("{key} may not be added or removed on resize");
+            errs.push(all.forbidden(words));
             continue;
-        };
-        let words = format!("{key} may not be {what} on resize");
-        errs.push(spec.get(key).forbidden(words));
+        }
+        for (new, old) in all.each().zip(old) {
+            if new.v["name"] != old["name"] {
+                let words = format!("{key} may not be renamed or reordered on resize");
+                errs.push(new.get("name").forbidden(words));
+            }
+        }
     }
     errs.len() == before
 }
@@ -82,7 +84,10 @@ fn is_supported(pod: &Value) -> bool {
 /// Amounts may change, but not go.
 fn amounts(spec: &At, was: &Value, errs: &mut Errors) {
     removed(&spec.get("resources"), &was["resources"], errs);
-    for (c, before) in spec.items("initContainers").zip(list(&was["initContainers"])) {
+    for (c, before) in spec
+        .items("initContainers")
+        .zip(list(&was["initContainers"]))
+    {
         if is_sidecar(before) {
             container(&c, before, errs);
         }
@@ -204,25 +209,54 @@ mod tests {
         let old = pod(with(one("1")), json!([]));
         let cases: &[(Value, &[&str])] = &[
             (pod(with(one("2")), json!([])), &[]),
-            (pod(with(json!({"requests": {"cpu": "1", "memory": "1Mi"}})), json!([])), &[]),
             (
-                pod(with(json!({"requests": {"memory": "1Mi"}})), json!([])),
-                &["spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed"],
+                pod(
+                    with(json!({"requests": {"cpu": "1", "memory": "1Mi"}})),
+                    json!([]),
+                ),
+                &[],
             ),
             (
-                pod(with(json!({"requests": {"cpu": "1", "ephemeral-storage": "1Mi"}})), json!([])),
+                pod(with(json!({"requests": {"memory": "1Mi"}})), json!([])),
+                &[
+                    "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
+                ],
+            ),
+            (
+                pod(
+                    with(json!({"requests": {"cpu": "1", "ephemeral-storage": "1Mi"}})),
+                    json!([]),
+                ),
                 &["spec: Forbidden: only cpu and memory resources are mutable"],
             ),
             (
-                pod(with(json!({"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"cpu": "1", "memory": "1Mi"}})), json!([])),
-                &["spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing"],
+                pod(
+                    with(
+                        json!({"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"cpu": "1", "memory": "1Mi"}}),
+                    ),
+                    json!([]),
+                ),
+                &[
+                    "spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing",
+                ],
             ),
         ];
         for (new, want) in cases {
             assert_eq!(wrong(&old, new), *want, "{}", new["spec"]);
         }
+        let mut renamed = old.clone();
+        renamed["spec"]["containers"][0]["name"] = json!("d");
+        assert_eq!(
+            wrong(&old, &renamed),
+            [
+                "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"
+            ]
+        );
         let init = |cpu: &str| json!([{"name": "i", "image": "i", "resources": {"requests": {"cpu": cpu}}}]);
-        let (old, new) = (pod(with(one("1")), init("1")), pod(with(one("1")), init("2")));
+        let (old, new) = (
+            pod(with(one("1")), init("1")),
+            pod(with(one("1")), init("2")),
+        );
         assert_eq!(
             wrong(&old, &new),
             ["spec: Forbidden: resources for non-sidecar init containers are immutable"]

@@ -259,7 +259,9 @@ fn windows_user(name: &str) -> Vec<String> {
         out.push(say("'s Domain length must be under 256 characters"));
     }
     if domain.is_some_and(|d| !is_net_bios(d) && !is_windows_domain(d)) {
-        out.push(say("'s Domain doesn't match the NetBios nor the DNS format"));
+        out.push(say(
+            "'s Domain doesn't match the NetBios nor the DNS format",
+        ));
     }
     if user.is_empty() {
         out.push(say("'s User cannot be empty"));

@@ -131,16 +131,12 @@ fn nfs(s: &At, errs: &mut Errors) {
 
 fn glusterfs(s: &At, holder: Holder, errs: &mut Errors) {
     require(s, &["endpoints", "path"], errs);
-    let Some(namespace) = s
-        .some("endpointsNamespace")
-        .filter(|_| holder.is_volume())
-    else {
+    let Some(namespace) = s.some("endpointsNamespace").filter(|_| holder.is_volume()) else {
         return;
     };
     if namespace.str().is_empty() {
         errs.push(
-            namespace
-                .invalid("if the endpointnamespace is set, it must be a valid namespace name"),
+            namespace.invalid("if the endpointnamespace is set, it must be a valid namespace name"),
         );
     } else {
         namespace.push(names::dns1123_label(namespace.str()), errs);
@@ -184,9 +180,9 @@ fn quobyte(s: &At, errs: &mut Errors) {
 /// `host:port` or `[host]:port`, either part of which may be empty.
 fn is_host_and_port(pair: &str) -> bool {
     match pair.strip_prefix('[') {
-        Some(rest) => rest
-            .split_once("]:")
-            .is_some_and(|(host, port)| !host.contains(['[', ']']) && !port.contains([':', '[', ']'])),
+        Some(rest) => rest.split_once("]:").is_some_and(|(host, port)| {
+            !host.contains(['[', ']']) && !port.contains([':', '[', ']'])
+        }),
         None => pair.matches(':').count() == 1 && !pair.contains(['[', ']']),
     }
 }
@@ -407,7 +403,11 @@ mod tests {
                 json!({"targetWWNs": ["a"], "lun": 300}),
                 &["s.lun: Invalid value: 300: must be between 0 and 255, inclusive"],
             ),
-            ("cinder", json!({"volumeID": "v", "secretRef": {}}), &["s.secretRef.name: Required value"]),
+            (
+                "cinder",
+                json!({"volumeID": "v", "secretRef": {}}),
+                &["s.secretRef.name: Required value"],
+            ),
         ];
         for (key, source, want) in cases {
             assert_eq!(wrong(key, source.clone(), Holder::Pod), *want, "{key}");
@@ -418,18 +418,30 @@ mod tests {
     fn a_volume_says_where_its_secrets_are() {
         let holder = Holder::Volume("pv");
         assert_eq!(
-            wrong("cinder", json!({"volumeID": "v", "secretRef": {"name": "s"}}), holder),
+            wrong(
+                "cinder",
+                json!({"volumeID": "v", "secretRef": {"name": "s"}}),
+                holder
+            ),
             ["s.secretRef.namespace: Required value"]
         );
         assert_eq!(
-            wrong("csi", json!({"driver": "d.io", "nodeExpandSecretRef": {"name": "a"}}), holder),
+            wrong(
+                "csi",
+                json!({"driver": "d.io", "nodeExpandSecretRef": {"name": "a"}}),
+                holder
+            ),
             [
                 "s.volumeHandle: Required value",
                 "s.nodeExpandSecretRef.namespace: Required value"
             ]
         );
         assert_eq!(
-            wrong("azureFile", json!({"secretName": "s", "shareName": "h", "secretNamespace": ""}), holder),
+            wrong(
+                "azureFile",
+                json!({"secretName": "s", "shareName": "h", "secretNamespace": ""}),
+                holder
+            ),
             ["s.secretNamespace: Required value"]
         );
         assert!(is_host_and_port("[::1]:80") && !is_host_and_port("::1:80"));

@@ -83,9 +83,8 @@ fn transitions(
         if !ended.is_object() || restarts(name, ended["exitCode"].as_i64().unwrap_or(0)) {
             continue;
         }
-        let revived = |now: &&Value| {
-            text(now, "name") == name && !now["state"]["terminated"].is_object()
-        };
+        let revived =
+            |now: &&Value| text(now, "name") == name && !now["state"]["terminated"].is_object();
         for _ in list(new.v).iter().filter(revived) {
             errs.push(Error::forbidden(
                 &new.path.index(i).child("state"),
@@ -111,7 +110,9 @@ fn restarts_itself(c: &Value, code: i64) -> bool {
 
 fn rule_matches(rule: &Value, code: i64) -> bool {
     let codes = &rule["exitCodes"];
-    let listed = list(&codes["values"]).iter().any(|v| v.as_i64() == Some(code));
+    let listed = list(&codes["values"])
+        .iter()
+        .any(|v| v.as_i64() == Some(code));
     match text(codes, "operator") {
         "In" => listed,
         "NotIn" => !listed,
@@ -206,9 +207,8 @@ fn families(ips: &At, errs: &mut Errors) {
         errs.push(Error::internal(&ips.path, words));
     }
     let all: Option<Vec<_>> = parsed.into_iter().collect();
-    let both = all.is_some_and(|all| {
-        all.iter().any(|ip| ip.is_ipv4()) && all.iter().any(|ip| ip.is_ipv6())
-    });
+    let both = all
+        .is_some_and(|all| all.iter().any(|ip| ip.is_ipv4()) && all.iter().any(|ip| ip.is_ipv6()));
     if !both || list(ips.v).len() > 2 {
         let shown: Vec<String> = list(ips.v).iter().map(shown_ip).collect();
         let words = "may specify no more than one IP for each IP family";

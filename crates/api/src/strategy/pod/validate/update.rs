@@ -169,15 +169,27 @@ fn gated(spec: &At, was: &Value, changed: &mut Value, errs: &mut Errors) {
         ));
     }
     put(changed, was, "nodeSelector");
-    narrowed(&spec.get("affinity").get("nodeAffinity"), &was["affinity"]["nodeAffinity"], errs);
+    narrowed(
+        &spec.get("affinity").get("nodeAffinity"),
+        &was["affinity"]["nodeAffinity"],
+        errs,
+    );
     if spec.v["affinity"]["nodeAffinity"] == was["affinity"]["nodeAffinity"] {
         return;
     }
     match changed.get_mut("affinity").filter(|a| a.is_object()) {
-        None => put(changed, &json!({"affinity": {"nodeAffinity": was["affinity"]["nodeAffinity"]}}), "affinity"),
+        None => put(
+            changed,
+            &json!({"affinity": {"nodeAffinity": was["affinity"]["nodeAffinity"]}}),
+            "affinity",
+        ),
         Some(affinity) => put(affinity, &was["affinity"], "nodeAffinity"),
     }
-    if was["affinity"].is_null() && changed["affinity"].as_object().is_some_and(|a| a.is_empty()) {
+    if was["affinity"].is_null()
+        && changed["affinity"]
+            .as_object()
+            .is_some_and(|a| a.is_empty())
+    {
         put(changed, was, "affinity");
     }
 }
@@ -212,9 +224,8 @@ fn narrowed(new: &At, old: &Value, errs: &mut Errors) {
 
 fn only_adds(new: &Value, old: &Value) -> bool {
     let starts = |key: &str| list(&new[key]).starts_with(list(&old[key]));
-    let is_empty = |v: &Value| {
-        list(&v["matchExpressions"]).is_empty() && list(&v["matchFields"]).is_empty()
-    };
+    let is_empty =
+        |v: &Value| list(&v["matchExpressions"]).is_empty() && list(&v["matchFields"]).is_empty();
     starts("matchExpressions") && starts("matchFields") && (!is_empty(old) || is_empty(new))
 }
 

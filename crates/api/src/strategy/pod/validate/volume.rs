@@ -319,7 +319,8 @@ mod tests {
 
     #[test]
     fn volumes_that_are_refused() {
-        let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1"}}});
+        let spec =
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1"}}});
         let cases: &[(Value, &[&str])] = &[
             (
                 json!([{"name": "a", "emptyDir": {}, "cephfs": {}}]),

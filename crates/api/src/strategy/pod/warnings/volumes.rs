@@ -71,9 +71,7 @@ impl File {
     /// Whether one is the other, or would be a folder that the other is in.
     fn overlaps(&self, other: &File) -> bool {
         let (a, b) = (format!("{}/", self.path), format!("{}/", other.path));
-        !self.path.is_empty()
-            && !other.path.is_empty()
-            && (a.starts_with(&b) || b.starts_with(&a))
+        !self.path.is_empty() && !other.path.is_empty() && (a.starts_with(&b) || b.starts_with(&a))
     }
 }
 
