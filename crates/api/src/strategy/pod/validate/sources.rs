@@ -318,16 +318,16 @@ fn csi(s: &At, holder: Holder, errs: &mut Errors) {
 }
 
 fn secret_reference(secret: &At, errs: &mut Errors) {
-    let rules: [(&str, fn(&str) -> Vec<String>); 2] = [
-        ("name", names::dns1123_subdomain),
-        ("namespace", names::dns1123_label),
-    ];
-    for (key, rule) in rules {
+    for key in ["name", "namespace"] {
         let part = secret.get(key);
         if part.str().is_empty() {
             errs.push(part.required(""));
         } else {
-            part.push(rule(part.str()), errs);
+            let wrong = match key {
+                "name" => names::dns1123_subdomain(part.str()),
+                _ => names::dns1123_label(part.str()),
+            };
+            part.push(wrong, errs);
         }
     }
 }
