@@ -149,7 +149,8 @@ fn core() -> Vec<Entry> {
         v1("ComponentStatus", "componentstatuses")
             .cluster()
             .short(&["cs"])
-            .verbs(READ),
+            .verbs(READ)
+            .by(strategy::ComponentStatus),
         v1("ConfigMap", "configmaps")
             .short(&["cm"])
             .by(strategy::ConfigMap),

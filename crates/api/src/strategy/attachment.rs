@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Column, Context, Strategy, common, csi::driver_name};
+use super::{Column, Context, Strategy, common, pod::validate::driver_name};
 use crate::{
     field::{Error, Errors},
     names, table,
@@ -25,8 +25,13 @@ impl Strategy for VolumeAttachment {
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::create(object, false, meta::subdomain, &mut errs);
-        spec(&At::root(object, "spec"), &mut errs);
+        attachment(object, &mut errs);
+        // what the first version of the kind did not ask for is asked for once more
+        let spec = At::root(object, "spec");
+        driver_name(&spec.get("attacher"), &mut errs);
+        if let Some(volume) = spec.get("source").some("persistentVolumeName") {
+            volume.push(names::dns1123_subdomain(volume.str()), &mut errs);
+        }
         errs
     }
 
@@ -39,15 +44,11 @@ impl Strategy for VolumeAttachment {
 
     fn validate_update(&self, _ctx: &Context, object: &Value, old: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::update_core(object, old, &mut errs);
-        let at = At::root(object, "spec");
-        spec(&at, &mut errs);
-        for key in ["attachError", "detachError"] {
-            let message = At::root(object, "status").get(key).get("message");
-            if message.str().len() > LONGEST_MESSAGE {
-                errs.push(Error::too_long(&message.path, LONGEST_MESSAGE));
-            }
+        // an update is validated twice, as a new attachment and as a changed one, and both answers are given
+        for _ in 0..2 {
+            attachment(object, &mut errs);
         }
+        let at = At::root(object, "spec");
         let layout = "Attacher'' Source{PersistentVolumeName. InlineVolumeSpec.} NodeName''";
         immutable_struct(&at, &old["spec"], layout, &mut errs);
         errs
@@ -100,9 +101,22 @@ impl Strategy for VolumeAttachment {
     }
 }
 
+fn attachment(object: &Value, errs: &mut Errors) {
+    meta::create(object, false, meta::subdomain, errs);
+    spec(&At::root(object, "spec"), errs);
+    for key in ["attachError", "detachError"] {
+        let message = At::root(object, "status").get(key).get("message");
+        if message.str().len() > LONGEST_MESSAGE {
+            errs.push(Error::too_long(&message.path, LONGEST_MESSAGE));
+        }
+    }
+}
+
 fn spec(spec: &At, errs: &mut Errors) {
     const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
-    driver_name(&spec.get("attacher"), errs);
+    if spec.text("attacher").is_empty() {
+        errs.push(spec.get("attacher").required(""));
+    }
     let source = spec.get("source");
     let volume = source.get("persistentVolumeName");
     match (
@@ -114,8 +128,7 @@ fn spec(spec: &At, errs: &mut Errors) {
         (true, false) if volume.str().is_empty() => {
             errs.push(volume.required("must specify non empty persistentVolumeName"));
         }
-        (true, false) => volume.push(names::dns1123_subdomain(volume.str()), errs),
-        (false, true) => {}
+        (true, false) | (false, true) => {}
     }
     let node = spec.get("nodeName");
     node.push(names::dns1123_subdomain(node.str()), errs);

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Column, Context, Strategy, defaults::set};
+use super::{Column, Context, Strategy, defaults::set, pod};
 use crate::{
     field::{Error, Errors, Path},
     names, table,
-    validation::{At, amount::Amount, immutable, labels, meta, ordered_json, taints, text},
+    validation::{At, immutable, labels, meta, ordered_json, taints, text},
 };
 
 /// `scheduling.k8s.io/v1/PriorityClass`.
@@ -30,27 +30,26 @@ impl Strategy for PriorityClass {
         meta::create(object, false, meta::subdomain, &mut errs);
         let name = text(&object["metadata"], "name");
         let value = At::root(object, "value");
-        let known = matches!(
-            (name, value.v.as_i64()),
-            ("system-node-critical", Some(2_000_001_000))
-                | ("system-cluster-critical", Some(2_000_000_000))
-        );
-        if name.starts_with("system-") && !known {
-            let words = format!(
-                "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a known system priority class"
-            );
-            errs.push(Error::forbidden(
-                &Path::new("metadata").child("name"),
-                words,
-            ));
-        } else if value.v.as_i64().is_some_and(|v| v > HIGHEST) && !known {
+        if name.starts_with("system-") {
+            if let Some(why) = not_the_systems(name, object) {
+                let words = format!(
+                    "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+                );
+                errs.push(Error::forbidden(
+                    &Path::new("metadata").child("name"),
+                    words,
+                ));
+            }
+        } else if value.v.as_i64().is_some_and(|v| v > HIGHEST) {
             errs.push(value.forbidden(format!(
                 "maximum allowed value of a user defined priority is {HIGHEST}"
             )));
         }
         let policy = At::root(object, "preemptionPolicy");
-        if !["PreemptLowerPriority", "Never"].contains(&policy.str()) {
-            errs.push(policy.not_supported(&["PreemptLowerPriority", "Never"]));
+        match policy.str() {
+            "PreemptLowerPriority" | "Never" => {}
+            "" => errs.push(policy.required("")),
+            _ => errs.push(policy.not_supported(&["PreemptLowerPriority", "Never"])),
         }
         errs
     }
@@ -103,6 +102,24 @@ impl Strategy for PriorityClass {
     }
 }
 
+/// How a class differs from the system's own of its name.
+fn not_the_systems(name: &str, class: &Value) -> Option<String> {
+    let value = match name {
+        "system-node-critical" => 2_000_001_000,
+        "system-cluster-critical" => 2_000_000_000,
+        _ => return Some(format!("{name} is not a known system priority class")),
+    };
+    if class["value"].as_i64().unwrap_or(0) != value {
+        Some(format!("value of {name} PriorityClass must be {value}"))
+    } else if class["globalDefault"] == true {
+        Some(format!(
+            "globalDefault of {name} PriorityClass must be false"
+        ))
+    } else {
+        None
+    }
+}
+
 /// `node.k8s.io/v1/RuntimeClass`.
 pub struct RuntimeClass;
 
@@ -116,21 +133,11 @@ impl Strategy for RuntimeClass {
         } else {
             handler.push(names::dns1123_label(handler.str()), &mut errs);
         }
-        let limits = Path::new("overhead").child("limits");
-        for (name, amount) in object["overhead"]["podFixed"]
-            .as_object()
-            .into_iter()
-            .flatten()
-        {
-            let parsed = Amount::of(amount);
-            if parsed.nanos < 0 {
-                errs.push(Error::invalid(
-                    &limits.key(name),
-                    parsed.to_string(),
-                    "must be greater than or equal to 0",
-                ));
-            }
-        }
+        let overhead = At {
+            v: &object["overhead"]["podFixed"],
+            path: Path::new("overhead"),
+        };
+        pod::validate::overhead(&overhead, &mut errs);
         let scheduling = At::root(object, "scheduling");
         labels::labels(&scheduling.get("nodeSelector"), &mut errs);
         let tolerations = scheduling.get("tolerations");
@@ -144,6 +151,16 @@ impl Strategy for RuntimeClass {
         meta::update_core(object, old, &mut errs);
         immutable(&At::root(object, "handler"), &old["handler"], &mut errs);
         errs
+    }
+
+    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let selector = At::root(object, "scheduling").get("nodeSelector");
+        selector
+            .entries()
+            .filter_map(|(key, at)| {
+                pod::warnings::node_label(key).map(|words| format!("{}: {words}", at.path))
+            })
+            .collect()
     }
 
     fn columns(&self) -> Vec<Column> {

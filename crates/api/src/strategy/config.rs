@@ -11,6 +11,7 @@ use super::{
     defaults::{ensure, set_text},
 };
 use crate::{
+    decode::{Next, Scanner},
     field::{Error, Errors, Path},
     names, table,
     validation::{At, list, map, meta, text},
@@ -166,16 +167,12 @@ impl Strategy for Secret {
             return Vec::new();
         }
         let part = |key: &str| {
-            STANDARD
-                .decode(text(&object["data"], key))
-                .unwrap_or_default()
+            let bytes = STANDARD.decode(text(&object["data"], key));
+            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
         };
-        let has_pem = String::from_utf8_lossy(&part("tls.crt")).contains("-----BEGIN ");
-        if has_pem {
-            Vec::new()
-        } else {
-            vec!["tls: failed to find any PEM data in certificate input".to_owned()]
-        }
+        key_pair(&part("tls.crt"), &part("tls.key"))
+            .into_iter()
+            .collect()
     }
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -216,6 +213,44 @@ impl Strategy for Secret {
     }
 }
 
+/// What is wrong with a certificate and its key, as far as their envelopes tell.
+fn key_pair(certificate: &str, key: &str) -> Option<String> {
+    let kinds = |text: &str| -> Vec<String> {
+        text.split("-----BEGIN ")
+            .skip(1)
+            .filter_map(|rest| {
+                let (kind, body) = rest.split_once("-----")?;
+                let end = format!("-----END {kind}-----");
+                body.contains(&end).then(|| kind.to_owned())
+            })
+            .collect()
+    };
+    let (certificates, keys) = (kinds(certificate), kinds(key));
+    let skipped = |kinds: &[String]| format!("[{}]", kinds.join(" "));
+    let is_key = |kind: &String| kind.ends_with("PRIVATE KEY");
+    if !certificates.iter().any(|k| k == "CERTIFICATE") {
+        return Some(match &certificates[..] {
+            [] => "tls: failed to find any PEM data in certificate input".to_owned(),
+            [one] if is_key(one) => "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched".to_owned(),
+            all => format!("tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: {}", skipped(all)),
+        });
+    }
+    if !keys.iter().any(is_key) {
+        return Some(match &keys[..] {
+            [] => "tls: failed to find any PEM data in key input".to_owned(),
+            [one] if one == "CERTIFICATE" => {
+                "tls: found a certificate rather than a key in the PEM for the private key"
+                    .to_owned()
+            }
+            all => format!(
+                "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: {}",
+                skipped(all)
+            ),
+        });
+    }
+    None
+}
+
 fn check_secret(object: &Value, errs: &mut Errors) {
     let path = Path::new("data");
     let mut total = 0;
@@ -234,7 +269,9 @@ fn check_secret(object: &Value, errs: &mut Errors) {
     };
     match text(object, "type") {
         "kubernetes.io/tls" => require(&["tls.crt", "tls.key"]),
-        "kubernetes.io/ssh-auth" => require(&["ssh-privatekey"]),
+        "kubernetes.io/ssh-auth" if text(&object["data"], "ssh-privatekey").is_empty() => {
+            errs.push(Error::required(&path.key("ssh-privatekey"), ""));
+        }
         "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
             require(&["username", "password"])
         }
@@ -262,44 +299,26 @@ fn docker(object: &Value, key: &str, errs: &mut Errors) {
     let bytes = STANDARD
         .decode(value.as_str().unwrap_or_default())
         .unwrap_or_default();
-    if let Err(e) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes) {
-        errs.push(Error::invalid(
-            &path,
-            "<secret contents redacted>",
-            go_json_error(&bytes, &e),
-        ));
+    if let Some(words) = not_an_object(&bytes) {
+        errs.push(Error::invalid(&path, "<secret contents redacted>", words));
     }
 }
 
-/// The words of Go's decoder for the commonest mistakes in JSON.
-fn go_json_error(bytes: &[u8], error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        return "unexpected end of JSON input".to_owned();
-    }
-    let column = error.column().saturating_sub(1);
-    let found = char::from(bytes.get(column).copied().unwrap_or(b' '));
-    if error.is_data() {
-        let kind = match bytes.iter().find(|c| !c.is_ascii_whitespace()) {
-            Some(b'[') => "array",
-            Some(b'"') => "string",
-            Some(b't' | b'f') => "bool",
-            _ => "number",
-        };
-        return format!(
-            "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
-        );
-    }
-    match error.to_string() {
-        e if e.starts_with("key must be a string") => {
-            format!("invalid character '{found}' looking for beginning of object key string")
-        }
-        e if e.starts_with("expected `,` or `}`") => {
-            format!("invalid character '{found}' after object key:value pair")
-        }
-        e if e.starts_with("expected `:`") => {
-            format!("invalid character '{found}' after object key")
-        }
-        _ => format!("invalid character '{found}' looking for beginning of value"),
+/// What Go's decoder says of JSON that is no object.
+fn not_an_object(bytes: &[u8]) -> Option<String> {
+    let mut scan = Scanner::new(bytes);
+    let read = scan.peek().and_then(|next| {
+        scan.skip()?;
+        scan.end()?;
+        Ok(next)
+    });
+    match read {
+        Ok(Next::Object | Next::Null) => None,
+        Ok(next) => Some(format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            next.word()
+        )),
+        Err(e) => Some(e.0),
     }
 }
 
@@ -418,12 +437,29 @@ mod tests {
         ] {
             assert_eq!(wrong(&Secret, secret.clone()), want, "{secret}");
         }
-        let broken = json!({"metadata": {"name": "d", "namespace": "n"}, "type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": STANDARD.encode("{not json")}});
-        let errs = Secret.validate_create(&Context::default(), &broken);
-        assert_eq!(
-            errs[0].detail,
-            "invalid character 'n' looking for beginning of object key string"
-        );
+    }
+
+    #[test]
+    fn registries_credentials_are_json() {
+        for (text, want) in [
+            ("{}", None),
+            ("null", None),
+            (
+                "{not json",
+                Some("invalid character 'n' looking for beginning of object key string"),
+            ),
+            (
+                "notjson",
+                Some("invalid character 'o' in literal null (expecting 'u')"),
+            ),
+            ("", Some("unexpected end of JSON input")),
+            (
+                "[]",
+                Some("json: cannot unmarshal array into Go value of type map[string]interface {}"),
+            ),
+        ] {
+            assert_eq!(not_an_object(text.as_bytes()).as_deref(), want, "{text}");
+        }
     }
 
     #[test]

@@ -6,25 +6,13 @@ use serde_json::{Value, json};
 use super::{
     Column, Context, Strategy,
     defaults::{ensure, set},
+    pod::{validate::driver_name, warnings::node_label},
 };
 use crate::{
     field::{Error, Errors},
     names, table,
     validation::{At, amount::Amount, go, immutable, labels, list, meta, non_negative, text},
 };
-
-/// Name of a driver: a domain of at most 63 bytes, in any case.
-pub(super) fn driver_name(at: &At, errs: &mut Errors) {
-    let name = at.str();
-    if name.is_empty() {
-        errs.push(at.required(""));
-        return;
-    }
-    if name.len() > 63 {
-        errs.push(Error::too_long(&at.path, 63));
-    }
-    at.push(names::dns1123_subdomain(&name.to_lowercase()), errs);
-}
 
 /// `storage.k8s.io/v1/CSIDriver`.
 pub struct CsiDriver;
@@ -298,6 +286,20 @@ impl Strategy for CsiStorageCapacity {
             immutable(&At::root(object, key), &old[key], &mut errs);
         }
         errs
+    }
+
+    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let topology = At::root(object, "nodeTopology");
+        let expressions = topology.items("matchExpressions").filter_map(|e| {
+            let key = e.text("key");
+            node_label(key).map(|words| format!("{}: {key} is {words}", e.path))
+        });
+        let labels = topology.get("matchLabels");
+        let labels = labels.entries().filter_map(|(key, _)| {
+            let path = topology.path.child("matchLabels").child(key);
+            node_label(key).map(|words| format!("{path}: {words}"))
+        });
+        expressions.chain(labels).collect()
     }
 
     fn unconditional_update(&self) -> bool {

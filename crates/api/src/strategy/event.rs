@@ -7,7 +7,7 @@ use super::{Column, Context, Strategy};
 use crate::{
     field::{Error, Errors, Path},
     names, table,
-    validation::{At, immutable, is_empty, meta, text},
+    validation::{At, go, is_empty, meta, text},
 };
 
 /// `v1/Event`, or with `true` `events.k8s.io/v1/Event`.
@@ -102,7 +102,7 @@ impl Strategy for Event {
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let event = self.core(object);
         let mut errs = Errors::new();
-        both(&event, self.0, &mut errs);
+        both(&event, &mut errs);
         if self.0 {
             meta::create(&event, true, meta::subdomain, &mut errs);
             series(&event, &mut errs);
@@ -114,32 +114,13 @@ impl Strategy for Event {
     fn validate_update(&self, _ctx: &Context, object: &Value, old: &Value) -> Errors {
         let (event, old) = (self.core(object), self.core(old));
         let mut errs = Errors::new();
-        both(&event, self.0, &mut errs);
+        both(&event, &mut errs);
         if self.0 {
             meta::update_core(&event, &old, &mut errs);
             if event["series"] != old["series"] {
                 series(&event, &mut errs);
             }
-            // the reason is compared twice, and told twice
-            let keys = [
-                "involvedObject",
-                "reason",
-                "message",
-                "source",
-                "firstTimestamp",
-                "lastTimestamp",
-                "count",
-                "reason",
-                "type",
-                "eventTime",
-                "action",
-                "related",
-                "reportingComponent",
-                "reportingInstance",
-            ];
-            for key in keys {
-                immutable(&At::root(&event, key), &old[key], &mut errs);
-            }
+            fixed(&event, &old, &mut errs);
         }
         errs
     }
@@ -200,8 +181,8 @@ impl Strategy for Event {
     }
 }
 
-/// What is checked of events of both APIs. `new` is how the request came.
-fn both(event: &Value, new: bool, errs: &mut Errors) {
+/// What is checked of events of both APIs.
+fn both(event: &Value, errs: &mut Errors) {
     let namespace = text(&event["metadata"], "namespace");
     let about = At::root(event, "involvedObject").get("namespace");
     let mismatch = |errs: &mut Errors| {
@@ -224,7 +205,7 @@ fn both(event: &Value, new: bool, errs: &mut Errors) {
         if about.str().is_empty() && !["default", "kube-system"].contains(&namespace) {
             mismatch(errs);
         }
-        reported(event, new, errs);
+        reported(event, errs);
     }
     for m in names::dns1123_subdomain(namespace) {
         errs.push(Error::invalid(&Path::new("namespace"), namespace, m));
@@ -232,12 +213,8 @@ fn both(event: &Value, new: bool, errs: &mut Errors) {
 }
 
 /// Events with an eventTime say who reports, and what was done why.
-fn reported(event: &Value, new: bool, errs: &mut Errors) {
-    let controller = Path::new(if new {
-        "reportingController"
-    } else {
-        "reportingComponent"
-    });
+fn reported(event: &Value, errs: &mut Errors) {
+    let controller = Path::new("reportingController");
     let name = text(event, "reportingComponent");
     if name.is_empty() {
         errs.push(Error::required(&controller, ""));
@@ -263,6 +240,47 @@ fn reported(event: &Value, new: bool, errs: &mut Errors) {
             "",
             "can have at most 1024 characters",
         ));
+    }
+}
+
+/// What an update leaves as it is. The reason is compared twice, and told twice.
+fn fixed(event: &Value, old: &Value, errs: &mut Errors) {
+    const REFERENCE: &str =
+        "Kind'' Namespace'' Name'' UID'' APIVersion'' ResourceVersion'' FieldPath''";
+    const FIELDS: [(&str, &str); 14] = [
+        ("involvedObject", REFERENCE),
+        ("reason", "text"),
+        ("message", "text"),
+        ("source", "Component'' Host''"),
+        ("firstTimestamp", ""),
+        ("lastTimestamp", ""),
+        ("count", "number"),
+        ("reason", "text"),
+        ("type", "text"),
+        ("eventTime", ""),
+        ("action", "text"),
+        ("related", REFERENCE),
+        ("reportingComponent", "text"),
+        ("reportingInstance", "text"),
+    ];
+    for (key, layout) in FIELDS {
+        let (new, old) = (At::root(event, key), &old[key]);
+        let zero = |v: &Value| is_empty(v) || *v == 0;
+        if new.v == old || (zero(new.v) && zero(old)) {
+            continue;
+        }
+        let shown = match layout {
+            "text" => format!("{:?}", new.str()),
+            "number" => new.v.as_i64().unwrap_or(0).to_string(),
+            "" => new.v.to_string(),
+            _ if key == "related" && new.v.is_null() => "null".to_owned(),
+            _ => go::dump(new.v, layout),
+        };
+        let path = match key {
+            "reportingComponent" => Path::new("reportingController"),
+            _ => new.path,
+        };
+        errs.push(Error::invalid(&path, Value::Null, "field is immutable").showing(shown));
     }
 }
 

@@ -36,7 +36,7 @@ impl Strategy for Namespace {
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
         meta::create(object, false, meta::label, &mut errs);
-        finalizers(object, &mut errs);
+        finalizers(object, false, &mut errs);
         errs
     }
 
@@ -59,10 +59,13 @@ impl Strategy for Namespace {
     }
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
-        let mut errs = Errors::new();
+        let mut errs = match ctx.subresource.as_str() {
+            "" => self.validate_create(ctx, object),
+            _ => Errors::new(),
+        };
         meta::update_core(object, old, &mut errs);
         match ctx.subresource.as_str() {
-            "finalize" => finalizers(object, &mut errs),
+            "finalize" => finalizers(object, true, &mut errs),
             "status" => phase(object, &mut errs),
             _ => {}
         }
@@ -95,14 +98,13 @@ impl Strategy for Namespace {
     }
 }
 
-fn finalizers(object: &Value, errs: &mut Errors) {
+/// Only those who change the finalizers are told which one is wrong.
+fn finalizers(object: &Value, by_index: bool, errs: &mut Errors) {
     let all = At::root(object, "spec").get("finalizers");
-    for f in all.each() {
-        // the original leaves the index out
-        let f = At {
-            v: f.v,
-            path: all.path.clone(),
-        };
+    for mut f in all.each() {
+        if !by_index {
+            f.path = all.path.clone();
+        }
         f.push(names::qualified_name(f.str()), errs);
         meta::standard_finalizer(&f, errs);
     }
@@ -110,7 +112,7 @@ fn finalizers(object: &Value, errs: &mut Errors) {
 
 /// A namespace is terminating exactly when it is being deleted.
 fn phase(object: &Value, errs: &mut Errors) {
-    let phase = At::root(object, "status").get("phase");
+    let phase = At::root(object, "status").get_as("phase", "Phase");
     if object["metadata"]["deletionTimestamp"].is_null() {
         if phase.str() != "Active" {
             errs.push(phase.invalid("may only be 'Active' if `deletionTimestamp` is empty"));

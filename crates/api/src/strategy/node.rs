@@ -8,9 +8,11 @@ use super::{
     defaults::{ensure, set},
 };
 use crate::{
-    field::Errors,
+    field::{Error, Errors},
     table,
-    validation::{At, amount::Amount, list, map, meta, net, ordered_json, taints, text},
+    validation::{
+        At, canonical, list, map, meta, net, ordered_json, resources::amount, taints, text,
+    },
 };
 
 /// `v1/Node`.
@@ -36,54 +38,53 @@ impl Strategy for Node {
         }
     }
 
+    fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
+        drop_config(object);
+    }
+
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
         meta::create(object, false, meta::subdomain, &mut errs);
+        annotations(object, &mut errs);
         self.check(object, &mut errs);
-        let spec = At::root(object, "spec");
-        let cidrs = spec.get("podCIDRs");
-        for cidr in cidrs.each() {
-            net::cidr(&cidr, &mut errs);
-        }
-        let families: Vec<bool> = list(cidrs.v)
-            .iter()
-            .filter_map(|c| net::parse_cidr_sloppy(c.as_str().unwrap_or_default()))
-            .map(|(ip, _)| ip.is_ipv4())
-            .collect();
-        let repeated = families.len() > 2 || (families.len() == 2 && families[0] == families[1]);
-        if repeated {
-            errs.push(cidrs.invalid("may specify no more than one CIDR for each IP family"));
-        }
+        amounts(object, &mut errs);
+        ranges(&At::root(object, "spec").get("podCIDRs"), &mut errs);
         errs
     }
 
     fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
         common::split_status(&ctx.subresource, object, old);
+        drop_config(object);
     }
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
         // an update is validated twice, as a new node and as a changed one, and both answers are given
-        let mut errs = self.validate_create(ctx, object);
+        let mut errs = match ctx.subresource.as_str() {
+            "status" => Errors::new(),
+            _ => self.validate_create(ctx, object),
+        };
         meta::update_core(object, old, &mut errs);
-        addresses(object, &mut errs);
+        annotations(object, &mut errs);
         amounts(object, &mut errs);
+        addresses(object, &mut errs);
         kept_once_set(object, old, &mut errs);
         self.check(object, &mut errs);
+        let id = At::root(object, "spec").get("externalID");
+        if id.str() != text(&old["spec"], "externalID") {
+            errs.push(id.forbidden("may not be updated"));
+        }
         errs
     }
 
     fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
         let mut out = Vec::new();
-        if object["spec"]
-            .get("configSource")
-            .is_some_and(|v| !v.is_null())
-        {
-            out.push("spec.configSource: the feature is removed since v1.24".to_owned());
-        }
         if !text(&object["spec"], "externalID").is_empty() {
             out.push(
                 "spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned(),
             );
+        }
+        for range in At::root(object, "spec").get("podCIDRs").each() {
+            out.extend(canonical::cidr(&range));
         }
         out
     }
@@ -170,6 +171,54 @@ fn pod_cidrs(spec: &mut Value) {
     }
 }
 
+/// The kubelet's configuration was once told here; what says so is dropped.
+fn drop_config(object: &mut Value) {
+    common::clear(&mut object["spec"], "configSource");
+    common::clear(&mut object["status"], "config");
+}
+
+/// Taints of a time when they had no field.
+fn annotations(object: &Value, errs: &mut Errors) {
+    const TAINTS: &str = "scheduler.alpha.kubernetes.io/taints";
+    let meta = At::root(object, "metadata");
+    let path = meta.path.child("annotations").child(TAINTS);
+    let written = text(&meta.v["annotations"], TAINTS);
+    if let Ok(list @ Value::Array(_)) = serde_json::from_str::<Value>(written) {
+        taints::taints(&At { v: &list, path }, errs);
+    }
+}
+
+/// Ranges of pods' addresses: one per family.
+fn ranges(cidrs: &At, errs: &mut Errors) {
+    for cidr in cidrs.each() {
+        net::cidr_strict(&cidr, errs);
+    }
+    let all = list(cidrs.v);
+    if all.len() < 2 {
+        return;
+    }
+    let texts = || all.iter().filter_map(Value::as_str);
+    let parsed = |c: &&str| net::parse_cidr_sloppy(c);
+    if let Some(bad) = texts().find(|c| parsed(c).is_none()) {
+        let words = format!(
+            "invalid PodCIDRs. failed to check with dual stack with error:failed to parse cidr value:{bad:?} with error:invalid CIDR address: {bad}"
+        );
+        errs.push(Error::internal(&cidrs.path, words));
+    }
+    let has = |v4: bool| {
+        texts().all(|c| parsed(&c).is_some())
+            && texts().any(|c| parsed(&c).is_some_and(|(ip, _)| ip.is_ipv4() == v4))
+    };
+    if !(has(true) && has(false)) || all.len() > 2 {
+        errs.push(cidrs.invalid("may specify no more than one CIDR for each IP family"));
+    }
+    for (i, cidr) in cidrs.each().enumerate() {
+        if all[..i].contains(cidr.v) {
+            errs.push(cidr.duplicate());
+        }
+    }
+}
+
 fn addresses(object: &Value, errs: &mut Errors) {
     let mut seen: Vec<&Value> = Vec::new();
     for address in At::root(object, "status").items("addresses") {
@@ -188,17 +237,9 @@ fn addresses(object: &Value, errs: &mut Errors) {
 fn amounts(object: &Value, errs: &mut Errors) {
     let status = At::root(object, "status");
     for key in ["capacity", "allocatable"] {
-        for (name, amount) in map(status.v, key).into_iter().flatten() {
-            let at = At {
-                v: amount,
-                path: status.path.child(key).child(name),
-            };
-            let parsed = Amount::of(amount);
-            if parsed.nanos < 0 {
-                errs.push(at.invalid("must be greater than or equal to 0"));
-            } else if !parsed.is_whole() && super::pod::resources::is_integer(name) {
-                errs.push(at.invalid("must be an integer"));
-            }
+        for (name, v) in map(status.v, key).into_iter().flatten() {
+            let path = status.path.child(key).child(name);
+            amount(&At { v, path }, name, errs);
         }
     }
 }
@@ -206,7 +247,12 @@ fn amounts(object: &Value, errs: &mut Errors) {
 fn kept_once_set(object: &Value, old: &Value, errs: &mut Errors) {
     let (spec, old) = (At::root(object, "spec"), &old["spec"]);
     let cidrs = spec.get("podCIDRs");
-    if !list(&old["podCIDRs"]).is_empty() && list(&old["podCIDRs"]) != list(cidrs.v) {
+    let (was, now) = (list(&old["podCIDRs"]), list(cidrs.v));
+    let changes = match was.len() == now.len() {
+        true => was.iter().zip(now).filter(|(a, b)| a != b).count(),
+        false => usize::from(!was.is_empty()),
+    };
+    for _ in 0..changes {
         errs.push(cidrs.forbidden("node updates may not change podCIDR except from \"\" to valid"));
     }
     let id = spec.get("providerID");

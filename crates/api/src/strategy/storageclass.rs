@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Column, Context, Strategy, defaults::set};
+use super::{Column, Context, Strategy, defaults::set, pod};
 use crate::{
     field::{Error, Errors},
     names, table,
@@ -37,6 +37,17 @@ impl Strategy for StorageClass {
             immutable(&At::root(object, key), &old[key], &mut errs);
         }
         errs
+    }
+
+    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        At::root(object, "allowedTopologies")
+            .each()
+            .flat_map(|term| term.items("matchLabelExpressions"))
+            .filter_map(|e| {
+                let words = pod::warnings::node_label(e.text("key"))?;
+                Some(format!("{}: {words}", e.path))
+            })
+            .collect()
     }
 
     fn returns_deleted(&self) -> bool {

@@ -51,6 +51,16 @@ impl Amount {
         self.nanos % NANO == 0
     }
 
+    /// Whether it has no fraction once it is rounded up to thousandths, in which resources are counted.
+    pub fn is_whole_in_milli(self) -> bool {
+        self.rounded_to_milli().unwrap_or(self).is_whole()
+    }
+
+    /// Whole units, rounded up.
+    pub fn rounded_up(self) -> i128 {
+        self.nanos.div_euclid(NANO) + i128::from(self.nanos.rem_euclid(NANO) != 0)
+    }
+
     /// The sum, written as the first of both that is not zero.
     pub fn plus(self, other: Amount) -> Self {
         let format = if self.is_zero() {

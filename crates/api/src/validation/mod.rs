@@ -2,12 +2,14 @@
 //! the original finds it: clients read causes in that order.
 
 pub mod amount;
+pub mod canonical;
 pub mod claims;
 pub mod go;
 pub mod labels;
 pub mod meta;
 pub mod net;
 pub mod ports;
+pub mod resources;
 pub mod status;
 pub mod taints;
 

@@ -19,9 +19,10 @@ pub fn taints(all: &At, errs: &mut Errors) {
         for m in names::qualified_name(taint.text("key")) {
             errs.push(Error::invalid(&key.path, taint.text("key"), m));
         }
-        taint
-            .get("value")
-            .push(names::label_value(taint.text("value")), errs);
+        let wrong = names::label_value(taint.text("value"));
+        if !wrong.is_empty() {
+            errs.push(taint.get("value").invalid(wrong.join(";")));
+        }
         effect(&taint, false, errs);
         let this = (taint.text("key"), taint.text("effect"));
         if seen.contains(&this) {
@@ -33,7 +34,7 @@ pub fn taints(all: &At, errs: &mut Errors) {
                     .showing(text)
                     .with_detail("taints must be unique by key and effect pair"),
             );
-            return;
+            continue;
         }
         seen.push(this);
     }

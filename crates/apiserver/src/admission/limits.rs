@@ -158,24 +158,28 @@ struct Asked {
 
 fn check_pod(spec: &Value, range: &Value) -> Vec<String> {
     let mut errors = Vec::new();
-    for limit in limits(range, "Container") {
-        for list in ["containers", "initContainers"] {
-            for container in spec[list].as_array().into_iter().flatten() {
-                let resources = &container["resources"];
-                let asked = Asked {
-                    requests: amounts::read(&resources["requests"]),
-                    limits: amounts::read(&resources["limits"]),
-                };
-                check(limit, "Container", &asked, &mut errors);
+    for limit in range["spec"]["limits"].as_array().into_iter().flatten() {
+        match limit["type"].as_str() {
+            Some("Container") => {
+                let lists = ["containers", "initContainers"];
+                for container in lists.iter().filter_map(|l| spec[l].as_array()).flatten() {
+                    let resources = &container["resources"];
+                    let asked = Asked {
+                        requests: amounts::read(&resources["requests"]),
+                        limits: amounts::read(&resources["limits"]),
+                    };
+                    check(limit, "Container", &asked, &mut errors);
+                }
             }
+            Some("Pod") => {
+                let asked = Asked {
+                    requests: amounts::of_pod(spec, "requests"),
+                    limits: amounts::of_pod(spec, "limits"),
+                };
+                check(limit, "Pod", &asked, &mut errors);
+            }
+            _ => {}
         }
-    }
-    for limit in limits(range, "Pod") {
-        let asked = Asked {
-            requests: amounts::of_pod(spec, "requests"),
-            limits: amounts::of_pod(spec, "limits"),
-        };
-        check(limit, "Pod", &asked, &mut errors);
     }
     errors
 }

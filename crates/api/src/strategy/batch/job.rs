@@ -107,9 +107,9 @@ impl Strategy for Job {
         errs
     }
 
-    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
         let template = At::root(object, "spec").get("template");
-        pod::warnings::template(&template, old.map(|o| &o["spec"]["template"]))
+        pod::warnings::template(&template)
     }
 
     fn has_generation(&self) -> bool {

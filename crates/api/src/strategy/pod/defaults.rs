@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::image;
-use crate::strategy::defaults::{at, each, ensure, set, set_text, set_zero};
+use crate::strategy::{
+    common::clear,
+    defaults::{at, each, ensure, set, set_text, set_zero},
+};
 
 /// Lists of containers in a pod spec.
 const CONTAINER_LISTS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
@@ -75,6 +78,7 @@ pub fn template(spec: &mut Value) {
 
 /// Defaults of any pod spec.
 pub fn pod_spec(spec: &mut Value) {
+    drop_disabled(spec);
     set_text(spec, "dnsPolicy", "ClusterFirst");
     set_text(spec, "restartPolicy", "Always");
     set_text(spec, "schedulerName", "default-scheduler");
@@ -88,6 +92,20 @@ pub fn pod_spec(spec: &mut Value) {
     }
     for v in each(spec, "volumes") {
         volume(v);
+    }
+}
+
+/// Fields of features that are off, as they are unless somebody asks for them.
+fn drop_disabled(spec: &mut Value) {
+    clear(spec, "schedulingGroup");
+    for volume in each(spec, "volumes") {
+        let Some(projected) = at(volume, "projected") else {
+            continue;
+        };
+        for source in each(projected, "sources") {
+            clear(source, "clusterTrustBundle");
+            clear(source, "podCertificate");
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pods.
 
+mod apparmor;
 pub(in crate::strategy) mod defaults;
 mod image;
 mod labels;
@@ -51,7 +52,7 @@ impl Strategy for Pod {
         }
         labels::merge_match_label_keys(object);
         gated_condition(object);
-        app_armor_fields(object);
+        apparmor::fields(object);
     }
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
@@ -95,11 +96,11 @@ impl Strategy for Pod {
     }
 
     /// Only about new pods: people seldom change pods themselves, and programs do it all the time.
-    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        if old.is_some() {
-            Vec::new()
-        } else {
-            warnings::pod(object)
+    fn warnings(&self, ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        match (old, ctx.subresource.as_str()) {
+            (None, _) => warnings::pod(object),
+            (Some(_), "status") => warnings::status(object),
+            _ => Vec::new(),
         }
     }
 
@@ -180,18 +181,23 @@ fn only(object: &mut Value, old: &Value, take: fn(&mut Value, &Value)) {
     take(&mut object["spec"], &asked["spec"]);
 }
 
-/// What a resize may change: resources and resize policies of containers, and resources of the pod.
+/// What a resize may change: resources and resize policies of containers, and resources of the pod. When the containers are
+/// not the same, all is kept for validation to see.
 fn keep_resizes(spec: &mut Value, asked: &Value) {
-    common::keep(spec, asked, "resources");
+    let names = |spec: &Value, key: &str| -> Vec<Value> {
+        list(&spec[key]).iter().map(|c| c["name"].clone()).collect()
+    };
     for key in ["containers", "initContainers"] {
-        for c in super::defaults::each(spec, key) {
-            let Some(wanted) = list(&asked[key]).iter().find(|a| a["name"] == c["name"]) else {
-                continue;
-            };
+        if names(spec, key) != names(asked, key) {
+            common::keep(spec, asked, key);
+            continue;
+        }
+        for (c, wanted) in super::defaults::each(spec, key).zip(list(&asked[key])) {
             common::keep(c, wanted, "resources");
             common::keep(c, wanted, "resizePolicy");
         }
     }
+    common::keep(spec, asked, "resources");
 }
 
 /// Rounds every container's quantities as the original does on decoding.
@@ -223,6 +229,26 @@ fn prepare_status(object: &mut Value, old: &Value) {
     if text(&object["status"], "qosClass").is_empty() && !class.is_empty() {
         object["status"]["qosClass"] = class.into();
     }
+    keep_observed(&mut object["status"], &old["status"]);
+}
+
+/// A client that knows nothing of observed generations does not take them away.
+fn keep_observed(status: &mut Value, old: &Value) {
+    const KEY: &str = "observedGeneration";
+    let of = |v: &Value| v[KEY].as_i64().unwrap_or(0);
+    if of(status) == 0 && of(old) != 0 {
+        status[KEY] = old[KEY].clone();
+    }
+    let mut before: Vec<&Value> = list(&old["conditions"]).iter().collect();
+    for c in super::defaults::each(status, "conditions") {
+        let Some(i) = before.iter().position(|o| o["type"] == c["type"]) else {
+            continue;
+        };
+        let was = of(before.remove(i));
+        if of(c) == 0 && was != 0 {
+            c[KEY] = was.into();
+        }
+    }
 }
 
 /// A new pod with gates says why it is not scheduled.
@@ -235,27 +261,4 @@ fn gated_condition(object: &mut Value) {
         .to_string();
     object["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
         "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null, "lastTransitionTime": now}]);
-}
-
-/// What a new pod says of AppArmor in annotations only, it says in fields too.
-fn app_armor_fields(object: &mut Value) {
-    const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
-    let annotations = object["metadata"]["annotations"].clone();
-    let pod_wide = !object["spec"]["securityContext"]["appArmorProfile"].is_null();
-    for key in ["initContainers", "containers"] {
-        for c in super::defaults::each(&mut object["spec"], key) {
-            let name = text(c, "name").to_owned();
-            let profile = match text(&annotations, &format!("{ANNOTATION}{name}")) {
-                "runtime/default" => json!({"type": "RuntimeDefault"}),
-                "unconfined" => json!({"type": "Unconfined"}),
-                p => match p.strip_prefix("localhost/") {
-                    Some(local) => json!({"type": "Localhost", "localhostProfile": local}),
-                    None => continue,
-                },
-            };
-            if !pod_wide && c["securityContext"]["appArmorProfile"].is_null() {
-                super::defaults::ensure(c, "securityContext")["appArmorProfile"] = profile;
-            }
-        }
-    }
 }

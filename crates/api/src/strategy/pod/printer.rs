@@ -117,11 +117,13 @@ impl Summary {
             .map(|c| text(c, "name"))
             .collect();
         s.total += sidecars.len();
-        let initializing = s.init_containers(spec, status, &sidecars);
+        let (initializing, kept) = s.init_containers(spec, status, &sidecars);
         let initialized = list(&status["conditions"])
             .iter()
             .any(|c| text(c, "type") == "Initialized" && text(c, "status") == "True");
         if !initializing || initialized {
+            // once all are done, only those that keep running still count
+            (s.restarts, s.last_restart) = kept;
             s.containers(status);
         }
         if pod["metadata"]["deletionTimestamp"].is_string() {
@@ -130,8 +132,13 @@ impl Summary {
         s
     }
 
-    /// Looks at init containers; true while one has not done its part.
-    fn init_containers(&mut self, spec: &Value, status: &Value, sidecars: &[&str]) -> bool {
+    /// Looks at init containers: whether one has not done its part yet, and the restarts of those that keep running.
+    fn init_containers(
+        &mut self,
+        spec: &Value,
+        status: &Value,
+        sidecars: &[&str],
+    ) -> (bool, (i64, Option<Timestamp>)) {
         let mut sidecar_restarts = 0;
         let mut sidecar_last = None;
         for (i, c) in list(&status["initContainerStatuses"]).iter().enumerate() {
@@ -160,12 +167,9 @@ impl Summary {
             } else {
                 format!("Init:{i}/{}", list(&spec["initContainers"]).len())
             };
-            return true;
+            return (true, (sidecar_restarts, sidecar_last));
         }
-        // once all are done, only those that keep running still count
-        self.restarts = sidecar_restarts;
-        self.last_restart = sidecar_last;
-        false
+        (false, (sidecar_restarts, sidecar_last))
     }
 
     fn containers(&mut self, status: &Value) {

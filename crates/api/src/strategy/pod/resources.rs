@@ -68,27 +68,6 @@ pub fn is_pod_level(name: &str) -> bool {
     name == "cpu" || name == "memory" || name.starts_with("hugepages-")
 }
 
-/// Resources that are only counted in whole units.
-pub fn is_integer(name: &str) -> bool {
-    match name {
-        "pods"
-        | "services"
-        | "replicationcontrollers"
-        | "resourcequotas"
-        | "secrets"
-        | "configmaps"
-        | "persistentvolumeclaims"
-        | "services.nodeports"
-        | "services.loadbalancers" => true,
-        "cpu" | "memory" | "ephemeral-storage" | "storage" => false,
-        _ => {
-            !name.starts_with("hugepages-")
-                && name.contains('/')
-                && !name.contains("kubernetes.io/")
-        }
-    }
-}
-
 /// A pod that limits itself as a whole requests, for each limit, what its containers request, or else the limit.
 pub fn default_pod_level(spec: &mut Value) {
     let limits = spec["resources"]["limits"]

@@ -1,15 +1,18 @@
 //! Warnings about pods and pod templates: what is deprecated, ignored or surely not meant.
 
+mod ports;
+mod volumes;
+
 use serde_json::Value;
 
+use super::apparmor;
 use crate::{
-    field::Path,
     names,
-    validation::{At, amount::Amount, text},
+    validation::{At, amount::Amount, canonical},
 };
 
 /// Annotations that once were the way to say something.
-const OLD_ANNOTATIONS: [(&str, &str); 4] = [
+const OLD_ANNOTATIONS: [(&str, &str); 3] = [
     (
         "scheduler.alpha.kubernetes.io/critical-pod",
         "non-functional in v1.16+; use the \"priorityClassName\" field instead",
@@ -22,29 +25,6 @@ const OLD_ANNOTATIONS: [(&str, &str); 4] = [
         "security.alpha.kubernetes.io/unsafe-sysctls",
         "non-functional in v1.11+; use the \"sysctls\" field instead",
     ),
-    (
-        "seccomp.security.alpha.kubernetes.io/pod",
-        "non-functional in v1.27+; use the \"seccompProfile\" field instead",
-    ),
-];
-
-/// Volume sources that no longer work.
-const OLD_VOLUMES: [(&str, &str); 9] = [
-    (
-        "gitRepo",
-        "deprecated in v1.11, and disabled by default in v1.33+",
-    ),
-    (
-        "photonPersistentDisk",
-        "deprecated in v1.11, non-functional in v1.16+",
-    ),
-    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
-    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
-    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
-    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
-    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
-    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
-    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
 /// Node labels that have new names.
@@ -71,203 +51,248 @@ const OLD_NODE_LABELS: [(&str, &str); 5] = [
     ),
 ];
 
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
 /// Warnings about a pod.
 pub fn pod(object: &Value) -> Vec<String> {
     let mut out = Vec::new();
-    let wrong = names::dns1123_label(text(&object["metadata"], "name"));
+    let (meta, spec) = (At::root(object, "metadata"), At::root(object, "spec"));
+    app_armor(&meta, &spec, true, &mut out);
+    let wrong = names::dns1123_label(meta.text("name"));
     if !wrong.is_empty() {
         out.push(format!(
                 "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
                 wrong.join(" ")
             ));
     }
-    let (meta, spec) = (At::root(object, "metadata"), At::root(object, "spec"));
-    both(&meta, &spec, None, &mut out);
+    both(&meta, &spec, false, &mut out);
     out
 }
 
 /// Warnings about the template of a workload.
-pub fn template(template: &At, old: Option<&Value>) -> Vec<String> {
+pub fn template(template: &At) -> Vec<String> {
     let mut out = Vec::new();
     both(
         &template.get("metadata"),
         &template.get("spec"),
-        old,
+        true,
         &mut out,
     );
     out
 }
 
-fn both(meta: &At, spec: &At, old: Option<&Value>, out: &mut Vec<String>) {
+/// Warnings about the status of a pod.
+pub fn status(object: &Value) -> Vec<String> {
+    let status = At::root(object, "status");
+    ["podIPs", "hostIPs"]
+        .into_iter()
+        .flat_map(|key| status.items(key))
+        .filter_map(|ip| canonical::ip(&ip.get("ip")))
+        .collect()
+}
+
+/// Containers of all sorts, init containers first.
+fn containers<'a>(spec: &At<'a>) -> impl Iterator<Item = At<'a>> + use<'a> {
+    ["initContainers", "containers", "ephemeralContainers"]
+        .map(|key| spec.items(key))
+        .into_iter()
+        .flatten()
+}
+
+fn both(meta: &At, spec: &At, is_template: bool, out: &mut Vec<String>) {
     node_labels(spec, out);
-    annotations(meta, old, out);
-    volumes(spec, out);
-    repeated_references(spec, out);
-    for key in ["initContainers", "containers", "ephemeralContainers"] {
-        for c in spec.items(key) {
-            fractions(&c, out);
-            repeated_variables(&c, out);
+    spread(spec, out);
+    let annotations = meta.get("annotations");
+    for (key, words) in OLD_ANNOTATIONS {
+        if annotations.v.get(key).is_some() {
+            out.push(format!("{}: {words}", annotations.path.key(key)));
         }
     }
-    repeated_ports(spec, out);
-    if spec
-        .int("terminationGracePeriodSeconds")
-        .is_some_and(|s| s < 0)
-    {
-        let path = spec.path.child("terminationGracePeriodSeconds");
+    volumes::old(spec, out);
+    volumes::overlaps(spec, out);
+    repeated_references(spec, out);
+    fractions(&spec.get("overhead"), out);
+    seccomp(&annotations, SECCOMP_POD, &spec.get("securityContext"), out);
+    if is_template {
+        app_armor(meta, spec, false, out);
+    }
+    for c in containers(spec) {
+        let key = format!("{SECCOMP}{}", c.text("name"));
+        seccomp(&annotations, &key, &c.get("securityContext"), out);
+        for which in ["limits", "requests"] {
+            fractions(&c.get("resources").get(which), out);
+        }
+        repeated_variables(&c, out);
+    }
+    ports::overlaps(spec, out);
+    ports::names(spec, out);
+    let grace = spec.get("terminationGracePeriodSeconds");
+    if grace.v.as_i64().is_some_and(|s| s < 0) {
         out.push(format!(
-            "{path}: must be >= 0; negative values are invalid and will be treated as 1"
+            "{}: must be >= 0; negative values are invalid and will be treated as 1",
+            grace.path
+        ));
+    }
+    affinity(spec, out);
+    let servers = spec.get("dnsConfig").items("nameservers");
+    let aliases = spec.items("hostAliases").map(|a| a.get("ip"));
+    out.extend(servers.chain(aliases).filter_map(|ip| canonical::ip(&ip)));
+}
+
+/// What a new name of a node's label is.
+pub fn node_label(key: &str) -> Option<&'static str> {
+    OLD_NODE_LABELS
+        .iter()
+        .find(|(k, _)| *k == key)
+        .map(|(_, words)| *words)
+}
+
+fn node_labels(spec: &At, out: &mut Vec<String>) {
+    for (key, at) in spec.get("nodeSelector").entries() {
+        if let Some(words) = node_label(key) {
+            out.push(format!("{}: {words}", at.path));
+        }
+    }
+    let affinity = spec.get("affinity").get("nodeAffinity");
+    let required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution");
+    for term in required.items("nodeSelectorTerms") {
+        node_term(&term, false, out);
+    }
+    for term in affinity.items("preferredDuringSchedulingIgnoredDuringExecution") {
+        node_term(&term.get("preference"), true, out);
+    }
+}
+
+/// A term of a selector of nodes; values that are no labels are only told of where nothing refuses them.
+pub fn node_term(term: &At, values: bool, out: &mut Vec<String>) {
+    for e in term.items("matchExpressions") {
+        let key = e.get("key");
+        if let Some(words) = node_label(key.str()) {
+            out.push(format!("{}: {} is {words}", key.path, key.str()));
+        }
+        for value in e.items("values").filter(|_| values) {
+            for m in names::label_value(value.str()) {
+                out.push(format!("{}: {} is invalid, {m}", value.path, value.str()));
+            }
+        }
+    }
+}
+
+fn matches_nothing(holder: &At, out: &mut Vec<String>) {
+    let selector = holder.get("labelSelector");
+    if selector.v.is_null() {
+        out.push(format!(
+            "{}: a null labelSelector results in matching no pod",
+            selector.path
         ));
     }
 }
 
-fn node_labels(spec: &At, out: &mut Vec<String>) {
-    let mut tell = |path: Path, key: &str| {
-        if let Some((_, words)) = OLD_NODE_LABELS.iter().find(|(k, _)| *k == key) {
-            out.push(format!("{path}: {words}"));
-        }
-    };
-    for (key, at) in spec.get("nodeSelector").entries() {
-        tell(at.path, key);
-    }
-    let affinity = spec.get("affinity").get("nodeAffinity");
-    let required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution");
-    let preferred = affinity
-        .items("preferredDuringSchedulingIgnoredDuringExecution")
-        .map(|p| p.get("preference"));
-    for term in required.items("nodeSelectorTerms").chain(preferred) {
-        for e in term.items("matchExpressions") {
-            tell(e.path.child("key"), e.text("key"));
-        }
-    }
+fn spread(spec: &At, out: &mut Vec<String>) {
     for c in spec.items("topologySpreadConstraints") {
         let key = c.get("topologyKey");
-        tell(key.path.clone(), key.str());
+        if let Some(words) = node_label(key.str()) {
+            out.push(format!("{}: {} is {words}", key.path, key.str()));
+        }
+        matches_nothing(&c, out);
     }
 }
 
-fn annotations(meta: &At, old: Option<&Value>, out: &mut Vec<String>) {
-    let all = meta.get("annotations");
-    let before = |key: &str| old.is_some_and(|o| o["metadata"]["annotations"].get(key).is_some());
-    for (key, at) in all.entries() {
-        if key.starts_with(APP_ARMOR) && !before(key) {
-            out.push(format!(
-                "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
-                at.path
-            ));
+fn affinity(spec: &At, out: &mut Vec<String>) {
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let pods = spec.get("affinity").get(kind);
+        for term in pods.items("requiredDuringSchedulingIgnoredDuringExecution") {
+            matches_nothing(&term, out);
         }
-    }
-    for (key, words) in OLD_ANNOTATIONS {
-        if all.v.get(key).is_some() {
-            out.push(format!("{}: {words}", all.path.key(key)));
+        for term in pods.items("preferredDuringSchedulingIgnoredDuringExecution") {
+            matches_nothing(&term.get("podAffinityTerm"), out);
         }
     }
 }
 
-fn volumes(spec: &At, out: &mut Vec<String>) {
-    for v in spec.items("volumes") {
-        for (key, words) in &OLD_VOLUMES {
-            if v.has(key) {
-                let shown = if *key == "storageos" {
-                    "storageOS"
-                } else {
-                    key
-                };
-                out.push(format!("{}: {words}", v.path.child(shown)));
-            }
-        }
+fn app_armor(meta: &At, spec: &At, is_pod: bool, out: &mut Vec<String>) {
+    let annotations = meta.get("annotations");
+    for key in apparmor::outdated(annotations.v, spec.v, is_pod) {
+        out.push(format!(
+            "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
+            annotations.path.key(&key)
+        ));
+    }
+}
+
+fn seccomp(annotations: &At, key: &str, context: &At, out: &mut Vec<String>) {
+    if annotations.v.get(key).is_some() && !context.has("seccompProfile") {
+        out.push(format!(
+            "{}: non-functional in v1.27+; use the \"seccompProfile\" field instead",
+            annotations.path.key(key)
+        ));
     }
 }
 
 /// Host aliases and pull secrets that say the same twice.
 fn repeated_references(spec: &At, out: &mut Vec<String>) {
-    let mut seen: Vec<&str> = Vec::new();
-    for alias in spec.items("hostAliases") {
-        let ip = alias.get("ip");
-        if seen.contains(&ip.str()) {
-            out.push(format!("{}: duplicate ip {:?}", ip.path, ip.str()));
+    for (key, field) in [("hostAliases", "ip"), ("imagePullSecrets", "name")] {
+        let mut seen: Vec<&str> = Vec::new();
+        for value in spec.items(key).map(|item| item.get(field)) {
+            if seen.contains(&value.str()) {
+                out.push(format!(
+                    "{}: duplicate {field} {:?}",
+                    value.path,
+                    value.str()
+                ));
+            }
+            seen.push(value.str());
         }
-        seen.push(ip.str());
     }
-    let mut names: Vec<&str> = Vec::new();
-    for secret in spec.items("imagePullSecrets") {
-        let name = secret.get("name");
+    for name in spec.items("imagePullSecrets").map(|s| s.get("name")) {
         if name.str().is_empty() {
-            out.push(format!(
-                "{}: invalid empty name {:?}",
-                name.path,
-                name.str()
-            ));
-        } else if names.contains(&name.str()) {
-            out.push(format!("{}: duplicate name {:?}", name.path, name.str()));
+            out.push(format!("{}: invalid empty name \"\"", name.path));
         }
-        names.push(name.str());
     }
 }
 
-fn fractions(c: &At, out: &mut Vec<String>) {
-    for which in ["limits", "requests"] {
-        let all = c.get("resources").get(which);
-        for name in ["memory", "ephemeral-storage"] {
-            let Some(quantity) = all.v.get(name) else {
-                continue;
-            };
-            let amount = Amount::of(quantity);
-            if !amount.is_whole() {
-                let path = all.path.key(name);
-                out.push(format!(
-                    "{path}: fractional byte value {:?} is invalid, must be an integer",
-                    amount.to_string()
-                ));
-            }
-        }
+/// Parts of a byte in a list of amounts.
+fn fractions(all: &At, out: &mut Vec<String>) {
+    for name in ["memory", "ephemeral-storage"] {
+        let Some(quantity) = all.v.get(name) else {
+            continue;
+        };
+        out.extend(fraction(&At {
+            v: quantity,
+            path: all.path.key(name),
+        }));
     }
+}
+
+/// Parts of a byte.
+pub fn fraction(at: &At) -> Option<String> {
+    let amount = Amount::of(at.v);
+    (!amount.is_whole_in_milli()).then(|| {
+        format!(
+            "{}: fractional byte value {:?} is invalid, must be an integer",
+            at.path,
+            amount.to_string()
+        )
+    })
 }
 
 fn repeated_variables(c: &At, out: &mut Vec<String>) {
     let mut seen: Vec<&str> = Vec::new();
     for e in c.items("env") {
         let name = e.text("name");
-        // one that refers to its predecessor is meant
-        let refers = e.text("value").contains(&format!("$({name})"));
-        if seen.contains(&name) && !refers {
+        // one that adds to its predecessor is meant
+        let reference = format!("$({name})");
+        let adds = !e.has("valueFrom")
+            && e.text("value").contains(&reference)
+            && e.text("value") != reference;
+        if seen.contains(&name) && !adds {
             out.push(format!(
                 "{}: hides previous definition of {name:?}, which may be dropped when using apply",
                 e.path
             ));
         }
         seen.push(name);
-    }
-}
-
-/// Number in the container, number on the host, protocol, address on the host.
-type Port<'a> = (i64, i64, &'a str, &'a str);
-
-fn repeated_ports(spec: &At, out: &mut Vec<String>) {
-    let mut seen: Vec<(Port, Path)> = Vec::new();
-    for key in ["initContainers", "containers", "ephemeralContainers"] {
-        for c in spec.items(key) {
-            if key == "initContainers" && !super::resources::is_sidecar(c.v) {
-                continue;
-            }
-            for p in c.items("ports") {
-                let this = (
-                    p.int("containerPort").unwrap_or(0),
-                    p.int("hostPort").unwrap_or(0),
-                    p.text("protocol"),
-                    p.text("hostIP"),
-                );
-                match seen.iter().find(|(s, _)| *s == this) {
-                    Some((_, first)) => out.push(format!(
-                        "{}: duplicate port definition with {first}",
-                        p.path
-                    )),
-                    None => seen.push((this, p.path)),
-                }
-            }
-        }
     }
 }
 
@@ -291,6 +316,30 @@ mod tests {
             (
                 json!({"volumes": [{"name": "v", "rbd": {}}]}),
                 "spec.volumes[0].rbd: deprecated in v1.28, non-functional in v1.31+",
+            ),
+            (
+                json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostIP": "1.2.3.4", "protocol": "TCP"}]}]}),
+                "spec.containers[0].ports[0]: hostIP set without hostPort: {Name: HostPort:0 ContainerPort:1 Protocol:TCP HostIP:1.2.3.4}",
+            ),
+            (
+                json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]}]}),
+                "spec.containers[0].ports[1]: duplicate port name \"a\" with spec.containers[0].ports[0], services and probes that select ports by name will use spec.containers[0].ports[0]",
+            ),
+            (
+                json!({"topologySpreadConstraints": [{"topologyKey": "z"}]}),
+                "spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
+            ),
+            (
+                json!({"volumes": [{"name": "v", "configMap": {"name": "m", "items": [{"path": "a"}, {"path": "a/b"}]}}]}),
+                "volume \"v\" (ConfigMap \"m\"): overlapping paths: \"a/b\" with \"a\"",
+            ),
+            (
+                json!({"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}, {"secret": {"name": "s", "items": [{"path": "t"}]}}]}}]}),
+                "volume \"v\" (Projected): overlapping paths: \"t\" (Secret \"s\") with \"t\" (ServiceAccountToken)",
+            ),
+            (
+                json!({"dnsConfig": {"nameservers": ["FD00::1"]}}),
+                "spec.dnsConfig.nameservers[0]: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")",
             ),
             (
                 json!({"nodeSelector": {"beta.kubernetes.io/os": "linux"}}),

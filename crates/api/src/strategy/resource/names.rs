@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{
     field::{Error, Errors},
     names,
-    strategy::csi,
+    strategy::pod,
     validation::At,
 };
 
@@ -13,7 +13,7 @@ const LONGEST_ID: usize = 32;
 const LONGEST_POOL: usize = 253;
 
 pub fn driver(at: &At, errs: &mut Errors) {
-    csi::driver_name(at, errs);
+    pod::validate::driver_name(at, errs);
 }
 
 /// Domains separated by slashes.

@@ -102,7 +102,7 @@ pub(super) fn template_warnings(object: &Value, old: Option<&Value>) -> Vec<Stri
         return Vec::new();
     }
     let template = At::root(object, "spec").get("template");
-    pod::warnings::template(&template, old.map(|o| &o["spec"]["template"]))
+    pod::warnings::template(&template)
 }
 
 pub(super) fn wide_columns() -> [Column; 3] {

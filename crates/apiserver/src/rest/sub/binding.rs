@@ -89,27 +89,31 @@ async fn bind(
     ))
 }
 
+/// # Errors
+/// 500 with everything that is wrong with the target: the original has no better words for it.
 fn node_of(binding: &Value) -> Outcome<String> {
-    let refuse = |error: field::Error| {
-        Err(Status {
-            reason: String::new(),
-            ..Status::failure(500, "", error.to_string())
-        }
-        .into())
-    };
     let path = field::Path::new("target");
-    let kind = binding["target"]["kind"].as_str().unwrap_or_default();
-    if !matches!(kind, "" | "Node") {
-        return refuse(field::Error::not_supported(
-            &path.child("kind"),
-            kind,
+    let part = |key: &str| binding["target"][key].as_str().unwrap_or_default();
+    let mut errors = field::Errors::new();
+    if !matches!(part("kind"), "" | "Node") {
+        let path = path.child("kind");
+        errors.push(field::Error::not_supported(
+            &path,
+            part("kind"),
             &["Node", "<empty>"],
         ));
     }
-    match binding["target"]["name"].as_str() {
-        None | Some("") => refuse(field::Error::required(&path.child("name"), "")),
-        Some(name) => Ok(name.to_owned()),
+    if part("name").is_empty() {
+        errors.push(field::Error::required(&path.child("name"), ""));
     }
+    if errors.is_empty() {
+        return Ok(part("name").to_owned());
+    }
+    Err(Status {
+        reason: String::new(),
+        ..Status::failure(500, "", field::aggregate(&errors))
+    }
+    .into())
 }
 
 /// Changes the pod as a binding asks.
@@ -139,6 +143,10 @@ fn assign(target: &Target, pod: &mut Value, node: &str, uid: &str, binding: &Val
         for (k, v) in binding["metadata"][key].as_object().into_iter().flatten() {
             pod["metadata"][key][k.as_str()] = v.clone();
         }
+    }
+    // the hint where it might go is over
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
     }
     mark_scheduled(pod);
     Ok(())

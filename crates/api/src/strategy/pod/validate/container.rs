@@ -7,7 +7,7 @@ use crate::{
     field::{Error, Errors},
     names,
     strategy::pod::resources::is_sidecar,
-    validation::{At, list, ports, text},
+    validation::{At, list, one_of, ports, text},
 };
 
 /// The list `containers` of a pod.
@@ -27,7 +27,7 @@ pub fn ordinary(all: &At, pod: &Pod, errs: &mut Errors) {
         probe::all(&c, pod, errs);
         restart_rules(&c, errs);
     }
-    host_ports(all, errs);
+    host_ports(list(all.v).iter().enumerate(), all, errs);
 }
 
 /// The list `initContainers`; names must differ from those of ordinary containers too.
@@ -36,14 +36,13 @@ pub fn init(all: &At, ordinary: &At, pod: &Pod, errs: &mut Errors) {
     for c in all.each() {
         common(&c, pod, errs);
         let sidecar = is_sidecar(c.v);
-        let policy = c.get("restartPolicy");
-        if !policy.v.is_null() && !["Always", "Never", "OnFailure"].contains(&policy.str()) {
-            errs.push(policy.not_supported(&["Always", "Never", "OnFailure"]));
-        }
+        restart_rules(&c, errs);
         if seen.contains(&c.text("name")) && !c.text("name").is_empty() {
             errs.push(c.get("name").duplicate());
         }
         seen.push(c.text("name"));
+        // one runs after the other, so each is looked at alone, and the original takes each for the first
+        host_ports(std::iter::once((0, c.v)), all, errs);
         if sidecar {
             probe::lifecycle(&c.get("lifecycle"), pod, errs);
             probe::all(&c, pod, errs);
@@ -64,6 +63,20 @@ pub fn init(all: &At, ordinary: &At, pod: &Pod, errs: &mut Errors) {
     }
 }
 
+/// What a container that only visits cannot have.
+const NOT_EPHEMERAL: [&str; 9] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+];
+const EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
+
 /// The list `ephemeralContainers`.
 pub fn ephemeral(all: &At, others: [&At; 2], pod: &Pod, errs: &mut Errors) {
     let mut seen: Vec<&str> = others
@@ -74,6 +87,7 @@ pub fn ephemeral(all: &At, others: [&At; 2], pod: &Pod, errs: &mut Errors) {
     let known: Vec<&str> = seen.clone();
     for c in all.each() {
         common(&c, pod, errs);
+        trimmed_image(&c, errs);
         if seen.contains(&c.text("name")) {
             errs.push(c.get("name").duplicate());
         }
@@ -82,33 +96,15 @@ pub fn ephemeral(all: &At, others: [&At; 2], pod: &Pod, errs: &mut Errors) {
         if !target.str().is_empty() && !known.contains(&target.str()) {
             errs.push(Error::not_found(&target.path, target.str()));
         }
-        trimmed_image(&c, errs);
-        for (key, value) in c.v.as_object().into_iter().flatten() {
-            let forbidden = [
-                "lifecycle",
-                "livenessProbe",
-                "readinessProbe",
-                "startupProbe",
-                "ports",
-                "resources",
-                "resizePolicy",
-                "restartPolicy",
-            ];
-            if forbidden.contains(&key.as_str()) && !crate::validation::is_empty(value) {
-                errs.push(
-                    c.get(key)
-                        .forbidden("cannot be set for an Ephemeral Container"),
-                );
+        for key in NOT_EPHEMERAL {
+            if !crate::validation::is_empty(c.get(key).v) {
+                errs.push(c.get(key).forbidden(EPHEMERAL));
             }
         }
         for mount in c.items("volumeMounts") {
             for key in ["subPath", "subPathExpr"] {
                 if !mount.text(key).is_empty() {
-                    errs.push(
-                        mount
-                            .get(key)
-                            .forbidden("cannot be set for an Ephemeral Container"),
-                    );
+                    errs.push(mount.get(key).forbidden(EPHEMERAL));
                 }
             }
         }
@@ -126,29 +122,26 @@ fn common(c: &At, pod: &Pod, errs: &mut Errors) {
     if c.text("image").is_empty() {
         errs.push(c.get("image").required(""));
     }
-    let policy = c.get("terminationMessagePolicy");
-    match policy.str() {
-        "File" | "FallbackToLogsOnError" => {}
-        "" => errs.push(policy.required("")),
-        _ => errs.push(policy.not_supported(&["File", "FallbackToLogsOnError"])),
-    }
+    one_of(
+        c,
+        "terminationMessagePolicy",
+        &["File", "FallbackToLogsOnError"],
+        errs,
+    );
     container_ports(&c.get("ports"), errs);
     env::variables(&c.get("env"), errs);
     env::sources(&c.get("envFrom"), errs);
     mounts::mounts(c, pod, errs);
     mounts::devices(c, pod, errs);
-    pull_policy(&c.get("imagePullPolicy"), errs);
+    one_of(
+        c,
+        "imagePullPolicy",
+        &["Always", "IfNotPresent", "Never"],
+        errs,
+    );
     requirements::container(&c.get("resources"), pod, errs);
     requirements::resize_policy(&c.get("resizePolicy"), pod, errs);
     security::container(&c.get("securityContext"), pod, errs);
-}
-
-fn pull_policy(policy: &At, errs: &mut Errors) {
-    match policy.str() {
-        "Always" | "IfNotPresent" | "Never" => {}
-        "" => errs.push(policy.required("")),
-        _ => errs.push(policy.not_supported(&["Always", "IfNotPresent", "Never"])),
-    }
 }
 
 fn container_ports(all: &At, errs: &mut Errors) {
@@ -176,10 +169,15 @@ fn container_ports(all: &At, errs: &mut Errors) {
 }
 
 /// Two containers cannot have the same port of the host.
-fn host_ports(all: &At, errs: &mut Errors) {
+fn host_ports<'a>(
+    containers: impl Iterator<Item = (usize, &'a Value)>,
+    all: &At,
+    errs: &mut Errors,
+) {
     let mut seen: Vec<String> = Vec::new();
-    for c in all.each() {
-        for port in c.items("ports") {
+    for (i, v) in containers {
+        let path = all.path.index(i);
+        for port in (At { v, path }).items("ports") {
             let number = port.int("hostPort").unwrap_or(0);
             if number == 0 {
                 continue;
@@ -194,17 +192,43 @@ fn host_ports(all: &At, errs: &mut Errors) {
     }
 }
 
+/// A container's own restart policy, and the rules that need one.
 fn restart_rules(c: &At, errs: &mut Errors) {
-    let policy = c.get("restartPolicy");
-    if !policy.v.is_null() && !["Always", "Never", "OnFailure"].contains(&policy.str()) {
-        errs.push(policy.not_supported(&["Always", "OnFailure", "Never"]));
-    }
-    let rules = c.get("restartPolicyRules");
-    if policy.v.is_null() && !list(rules.v).is_empty() {
-        errs.push(policy.required("must specify restartPolicy when restart rules are used"));
+    const POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
+    let (policy, rules) = (c.get("restartPolicy"), c.get("restartPolicyRules"));
+    if policy.v.is_null() {
+        if !list(rules.v).is_empty() {
+            errs.push(policy.required("must specify restartPolicy when restart rules are used"));
+        }
+    } else if !POLICIES.contains(&policy.str()) {
+        errs.push(policy.not_supported(&POLICIES));
     }
     if list(rules.v).len() > 20 {
         errs.push(Error::too_many(&rules.path, list(rules.v).len(), 20));
+    }
+    for rule in rules.each() {
+        restart_rule(&rule, errs);
+    }
+}
+
+fn restart_rule(rule: &At, errs: &mut Errors) {
+    let action = rule.text("action");
+    if !["Restart", "RestartAllContainers"].contains(&action) {
+        let path = rule.path.child("action");
+        errs.push(Error::not_supported(&path, action, &["Restart"]));
+    }
+    let Some(codes) = rule.some("exitCodes") else {
+        errs.push(rule.get("exitCodes").required("must be specified"));
+        return;
+    };
+    let operator = codes.text("operator");
+    if !["In", "NotIn"].contains(&operator) {
+        let path = codes.path.child("operator");
+        errs.push(Error::not_supported(&path, operator, &["In", "NotIn"]));
+    }
+    let values = codes.get("values");
+    if list(values.v).len() > 255 {
+        errs.push(Error::too_many(&values.path, list(values.v).len(), 255));
     }
 }
 

@@ -27,7 +27,7 @@ pub const VOLUME_FIELDS: [&str; 5] = [
     "metadata.uid",
 ];
 /// Fields that field references know at all.
-const KNOWN_FIELDS: [&str; 15] = [
+const KNOWN_FIELDS: [&str; 14] = [
     "metadata.annotations",
     "metadata.labels",
     "metadata.name",
@@ -42,7 +42,6 @@ const KNOWN_FIELDS: [&str; 15] = [
     "status.hostIPs",
     "status.podIP",
     "status.podIPs",
-    "spec.host",
 ];
 const RESOURCES: [&str; 6] = [
     "limits.cpu",
@@ -125,6 +124,12 @@ pub fn field_ref(at: &At, allowed: &[&str], errs: &mut Errors) {
     {
         Some((field, subscript)) => (field, Some(subscript)),
         None => (path.str(), None),
+    };
+    // the old name of a field
+    let field = if field == "spec.host" {
+        "spec.nodeName"
+    } else {
+        field
     };
     let subscripted = ["metadata.annotations", "metadata.labels"].contains(&field);
     let wrong = if at.text("apiVersion") != "v1" {

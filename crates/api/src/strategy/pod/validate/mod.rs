@@ -3,10 +3,14 @@
 mod annotations;
 mod container;
 mod env;
+mod health;
+mod iscsi;
 mod mounts;
 mod network;
 mod probe;
+mod projected;
 mod requirements;
+mod resize;
 mod scheduling;
 mod security;
 mod sources;
@@ -16,15 +20,18 @@ mod volume;
 
 use serde_json::Value;
 
+pub use requirements::{container_name as container_resource, overhead};
+pub use resize::resize;
 pub use scheduling::node_selector;
-pub use sources::check as volume_source;
+pub use sources::{Holder, check as volume_source, driver_name};
 pub use status::status;
-pub use update::{ephemeral_containers, resize, update};
+pub use update::{ephemeral_containers, update};
+pub use volume::{ONE_SOURCE, path_of, shown_as};
 
 use crate::{
     field::{Error, Errors},
     names,
-    validation::{At, labels, list, meta, taints, text},
+    validation::{At, go, labels, list, meta, one_of, taints, text},
 };
 
 /// What containers need to know of the pod around them.
@@ -65,7 +72,7 @@ pub fn create(object: &Value, errs: &mut Errors) {
                 .forbidden("cannot be set until all schedulingGates have been cleared"),
         );
     }
-    annotations::agree(object, errs);
+    annotations::agree(&object["metadata"], &spec, errs);
 }
 
 /// What is checked of new and of changed pods.
@@ -73,7 +80,11 @@ fn metadata_and_spec(object: &Value, errs: &mut Errors) {
     meta::create(object, true, meta::subdomain, errs);
     annotations::check(object, errs);
     let spec_at = At::root(object, "spec");
-    spec(&spec_at, errs);
+    let owner = volume::Owner {
+        pod: text(&object["metadata"], "name"),
+        is_pod: true,
+    };
+    spec(&spec_at, owner, errs);
     if spec_at.text("serviceAccountName").is_empty() {
         for token in volume::token_sources(&spec_at.get("volumes")) {
             errs.push(token.forbidden("must not be specified when serviceAccountName is not set"));
@@ -106,7 +117,12 @@ pub fn template(template: &At, _old: Option<&Value>, errs: &mut Errors) {
         errs,
     );
     annotations::check_template(template, errs);
-    spec(&template.get("spec"), errs);
+    let owner = volume::Owner {
+        pod: "",
+        is_pod: false,
+    };
+    spec(&template.get("spec"), owner, errs);
+    annotations::agree(meta.v, &template.get("spec"), errs);
     let ephemeral = template.get("spec").get("ephemeralContainers");
     if !list(ephemeral.v).is_empty() {
         errs.push(ephemeral.forbidden("ephemeral containers not allowed in pod template"));
@@ -114,8 +130,8 @@ pub fn template(template: &At, _old: Option<&Value>, errs: &mut Errors) {
 }
 
 /// Checks a pod spec.
-pub fn spec(spec: &At, errs: &mut Errors) {
-    let volumes = volume::volumes(&spec.get("volumes"), errs);
+fn spec(spec: &At, owner: volume::Owner, errs: &mut Errors) {
+    let volumes = volume::volumes(&spec.get("volumes"), owner, errs);
     let pod = Pod {
         volumes,
         claims: list(&spec.v["resourceClaims"])
@@ -141,10 +157,15 @@ pub fn spec(spec: &At, errs: &mut Errors) {
         errs,
     );
     requirements::pod(spec, &pod, errs);
-    network::host_network(spec, errs);
-    restart_policy(&spec.get("restartPolicy"), errs);
+    network::host_network(spec, owner.is_pod, errs);
+    one_of(
+        spec,
+        "restartPolicy",
+        &["Always", "OnFailure", "Never"],
+        errs,
+    );
     network::dns_policy(&spec.get("dnsPolicy"), errs);
-    node_labels(&spec.get("nodeSelector"), errs);
+    labels::labels(&spec.get("nodeSelector"), errs);
     security::pod(spec, errs);
     scheduling::affinity(&spec.get("affinity"), errs);
     network::dns_config(spec, errs);
@@ -162,18 +183,6 @@ pub fn spec(spec: &At, errs: &mut Errors) {
     network::host_aliases(&spec.get("hostAliases"), errs);
     priority(spec, errs);
     security::os(spec, errs);
-}
-
-fn node_labels(selector: &At, errs: &mut Errors) {
-    labels::labels(selector, errs);
-}
-
-fn restart_policy(policy: &At, errs: &mut Errors) {
-    match policy.str() {
-        "Always" | "OnFailure" | "Never" => {}
-        "" => errs.push(policy.required("")),
-        _ => errs.push(policy.not_supported(&["Always", "OnFailure", "Never"])),
-    }
 }
 
 /// Names of other objects, and the deadline that stands between them.
@@ -209,9 +218,7 @@ fn priority(spec: &At, errs: &mut Errors) {
         "" => errs.push(policy.required("")),
         _ => errs.push(policy.not_supported(&["PreemptLowerPriority", "Never"])),
     }
-    for (name, amount) in spec.get("overhead").entries() {
-        requirements::amount(&amount, name, errs);
-    }
+    requirements::overhead(&spec.get("overhead"), errs);
 }
 
 fn resource_claims(all: &At, errs: &mut Errors) {
@@ -230,15 +237,19 @@ fn resource_claims(all: &At, errs: &mut Errors) {
             .into_iter()
             .filter(|k| claim.has(k))
             .count();
-        if given > 1 {
-            let words = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
-            errs.push(claim.invalid(words));
-        } else if given == 0 {
-            errs.push(
-                claim.invalid(
-                    "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
-                ),
+        let mut refuse = |words: &str| {
+            let shown = go::dump(
+                claim.v,
+                "Name'' ResourceClaimName. ResourceClaimTemplateName.",
             );
+            errs.push(claim.invalid(words).showing(shown));
+        };
+        match given {
+            0 => refuse("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
+            1 => {}
+            _ => refuse(
+                "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+            ),
         }
         for key in ["resourceClaimName", "resourceClaimTemplateName"] {
             if let Some(name) = claim.some(key) {

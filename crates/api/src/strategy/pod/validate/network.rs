@@ -101,23 +101,20 @@ pub fn host_aliases(all: &At, errs: &mut Errors) {
     }
 }
 
-/// On the host's network a container's port is the host's port.
-pub fn host_network(spec: &At, errs: &mut Errors) {
+/// On the host's network a container's port is the host's port; a template may leave the latter out.
+pub fn host_network(spec: &At, is_pod: bool, errs: &mut Errors) {
     if !spec.flag("hostNetwork") {
         return;
     }
-    for c in spec.items("containers").chain(spec.items("initContainers")) {
-        for port in c.items("ports") {
-            let (host, own) = (
-                port.int("hostPort").unwrap_or(0),
-                port.int("containerPort").unwrap_or(0),
-            );
-            if host != 0 && host != own {
-                errs.push(
-                    port.get("hostPort")
-                        .invalid("must match `containerPort` when `hostNetwork` is true"),
-                );
-            }
+    for port in spec.items("containers").flat_map(|c| c.items("ports")) {
+        let number = |key: &str| port.int(key).unwrap_or(0);
+        let host = number("hostPort");
+        if (is_pod || host != 0) && host != number("containerPort") {
+            errs.push(Error::invalid(
+                &port.path.child("hostPort"),
+                host,
+                "must match `containerPort` when `hostNetwork` is true",
+            ));
         }
     }
 }

@@ -63,11 +63,33 @@ pub fn lifecycle(l: &At, pod: &Pod, errs: &mut Errors) {
 }
 
 fn stop_signal(signal: &At, pod: &Pod, errs: &mut Errors) {
-    if pod.os.is_empty() {
-        errs.push(signal.forbidden("may not be set for containers with empty `spec.os.name`"));
-    } else if !signal.str().starts_with("SIG") {
-        errs.push(signal.not_supported(&[]));
+    let supported: Vec<String> = match pod.os {
+        "" => {
+            errs.push(signal.forbidden("may not be set for containers with empty `spec.os.name`"));
+            return;
+        }
+        "linux" => linux_signals(),
+        "windows" => vec!["SIGKILL".to_owned(), "SIGTERM".to_owned()],
+        _ => return,
+    };
+    if !supported.iter().any(|s| s == signal.str()) {
+        errs.push(Error::not_supported(&signal.path, signal.str(), &supported));
     }
+}
+
+/// Signals that containers can be told to stop by, sorted.
+fn linux_signals() -> Vec<String> {
+    const NAMED: &str = "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX";
+    let low = (1..=15).map(|n| format!("SIGRTMIN+{n}"));
+    let high = (1..=14).map(|n| format!("SIGRTMAX-{n}"));
+    let mut all: Vec<String> = NAMED
+        .split(' ')
+        .map(|s| format!("SIG{s}"))
+        .chain(low)
+        .chain(high)
+        .collect();
+    all.sort();
+    all
 }
 
 /// What a probe or hook does: exactly one of `kinds`.

@@ -6,38 +6,17 @@ use super::Pod;
 use crate::{
     field::{Error, Errors},
     names,
-    strategy::pod::resources::{aggregate, is_integer, is_pod_level},
-    validation::{At, amount::Amount, list, map},
+    strategy::pod::resources::{aggregate, is_pod_level},
+    validation::{
+        At,
+        amount::Amount,
+        list, map,
+        resources::{amount, is_basic, is_extended, is_native, overcommits, resource_name},
+    },
 };
-
-const STANDARD: [&str; 14] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "storage",
-];
 
 fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
-}
-
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-/// Whether a request may be lower than the limit.
-fn overcommits(name: &str) -> bool {
-    is_native(name) && !is_huge_page(name)
 }
 
 /// Requests and limits of a container.
@@ -56,13 +35,47 @@ pub fn container(resources: &At, pod: &Pod, errs: &mut Errors) {
     claims(resources, pod, errs);
 }
 
-/// Limits, then requests, each checked by name, by amount and against each other.
-fn quantities(resources: &At, check_name: &dyn Fn(&At, &str, &mut Errors), errs: &mut Errors) {
-    let (limits, requests) = (resources.get("limits"), resources.get("requests"));
-    for (name, at) in limits.entries() {
+/// What a pod needs beside its containers.
+pub fn overhead(overhead: &At, errs: &mut Errors) {
+    let limits = At {
+        v: overhead.v,
+        path: overhead.path.child("limits"),
+    };
+    each_amount(&limits, &container_name, errs);
+    let any = |basic: fn(&str) -> bool| overhead.entries().any(|(name, _)| basic(name));
+    if any(is_huge_page) && !any(|n| n == "cpu" || n == "memory") {
+        errs.push(overhead.forbidden("HugePages require cpu or memory"));
+    }
+}
+
+type CheckName<'a> = &'a dyn Fn(&At, &str, &mut Errors);
+
+/// Checks every amount of a list by name and by value.
+fn each_amount(amounts: &At, check_name: CheckName, errs: &mut Errors) {
+    for (name, at) in amounts.entries() {
         check_name(&at, name, errs);
         amount(&at, name, errs);
+        pages(&at, name, errs);
     }
+}
+
+/// Huge pages are had by the page.
+fn pages(at: &At, name: &str, errs: &mut Errors) {
+    let Some(size) = name.strip_prefix("hugepages-") else {
+        return;
+    };
+    let size = Amount::parse(size).filter(|s| s.nanos > 0 && s.is_whole());
+    let amount = Amount::of(at.v);
+    if size.is_none_or(|size| amount.rounded_up() % size.rounded_up() != 0) {
+        let words = format!("{amount} is not positive integer multiple of {name}");
+        errs.push(Error::invalid(&at.path, amount.to_string(), words));
+    }
+}
+
+/// Limits, then requests, each checked by name, by amount and against each other.
+fn quantities(resources: &At, check_name: CheckName, errs: &mut Errors) {
+    let (limits, requests) = (resources.get("limits"), resources.get("requests"));
+    each_amount(&limits, check_name, errs);
     for (name, at) in requests.entries() {
         check_name(&at, name, errs);
         amount(&at, name, errs);
@@ -81,86 +94,62 @@ fn quantities(resources: &At, check_name: &dyn Fn(&At, &str, &mut Errors), errs:
             }
             _ => {}
         }
+        pages(&at, name, errs);
     }
 }
 
-fn container_name(at: &At, name: &str, errs: &mut Errors) {
-    let wrong = names::qualified_name(name);
-    if !wrong.is_empty() {
-        for m in wrong {
-            errs.push(Error::invalid(&at.path, name, m));
-        }
-        return;
-    }
-    if name.contains('/') {
-        let extended = !is_native(name) && !name.starts_with("requests.");
-        if !is_native(name) && !extended {
-            errs.push(Error::invalid(
-                &at.path,
-                name,
-                "doesn't follow extended resource name standard",
-            ));
-        }
-        return;
-    }
-    if !STANDARD.contains(&name) && !is_huge_page(name) {
-        errs.push(Error::invalid(
-            &at.path,
-            name,
-            "must be a standard resource type or fully qualified",
-        ));
-    }
-    if !["cpu", "memory", "ephemeral-storage"].contains(&name) && !is_huge_page(name) {
-        errs.push(Error::invalid(
-            &at.path,
-            name,
-            "must be a standard resource for containers",
-        ));
+/// A name that containers can ask for.
+pub fn container_name(at: &At, name: &str, errs: &mut Errors) {
+    resource_name(at, name, errs);
+    let wrong = if !name.contains('/') {
+        (!is_basic(name)).then_some("must be a standard resource for containers")
+    } else {
+        (!is_native(name) && !is_extended(name))
+            .then_some("doesn't follow extended resource name standard")
+    };
+    if let Some(words) = wrong {
+        errs.push(Error::invalid(&at.path, name, words));
     }
 }
 
-/// An amount of a resource: not negative, and whole where only whole units are counted.
-pub fn amount(at: &At, name: &str, errs: &mut Errors) {
-    let amount = Amount::of(at.v);
-    if amount.nanos < 0 {
-        errs.push(Error::invalid(
-            &at.path,
-            amount.to_string(),
-            "must be greater than or equal to 0",
-        ));
-    }
-    if !amount.is_whole() && is_integer(name) {
-        errs.push(Error::invalid(
-            &at.path,
-            amount.to_string(),
-            "must be an integer",
-        ));
-    }
-}
-
+/// Claims of the pod that a container uses, whole or one request of them.
 fn claims(resources: &At, pod: &Pod, errs: &mut Errors) {
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
     for claim in resources.items("claims") {
-        let name = claim.get("name");
-        let this = (name.str(), claim.text("request"));
-        if name.str().is_empty() {
-            errs.push(name.required(""));
-        } else if seen.contains(&this) {
-            errs.push(Error::duplicate(&claim.path, this.0));
-        } else if !pod.claims.contains(&name.str()) {
-            let mut known: Vec<&str> = pod.claims.clone();
-            known.sort_unstable();
-            let words = if known.is_empty() {
-                "must be one of the names in pod.spec.resourceClaims which is empty".to_owned()
-            } else {
-                format!(
-                    "must be one of the names in pod.spec.resourceClaims: [{}]",
-                    known.join(" ")
-                )
-            };
-            errs.push(Error::not_found(&claim.path, name.str()).with_detail(words));
+        let (name, request) = (claim.text("name"), claim.get("request"));
+        if name.is_empty() {
+            errs.push(claim.required(""));
+            continue;
         }
-        seen.push(this);
+        if seen.iter().any(|s| s == name) {
+            errs.push(Error::duplicate(&claim.path, name));
+        } else if request.str().is_empty() {
+            for _ in seen.iter().filter(|s| s.split('/').next() == Some(name)) {
+                errs.push(Error::duplicate(&claim.path, name));
+            }
+            seen.push(name.to_owned());
+        } else {
+            request.push(names::dns1123_label(request.str()), errs);
+            let this = format!("{name}/{}", request.str());
+            if seen.contains(&this) {
+                errs.push(Error::duplicate(&claim.path, this.as_str()));
+            }
+            seen.push(this);
+        }
+        if !pod.claims.contains(&name) {
+            errs.push(Error::not_found(&claim.path, name).with_detail(known_claims(pod)));
+        }
+    }
+}
+
+fn known_claims(pod: &Pod) -> String {
+    let words = "must be one of the names in pod.spec.resourceClaims";
+    let mut known: Vec<&str> = pod.claims.clone();
+    known.sort_unstable();
+    if known.is_empty() {
+        format!("{words} which is empty")
+    } else {
+        format!("{words}: {}", known.join(", "))
     }
 }
 
@@ -181,7 +170,9 @@ pub fn pod(spec: &At, pod: &Pod, errs: &mut Errors) {
         );
     }
     let name = |at: &At, name: &str, errs: &mut Errors| {
-        if !is_pod_level(name) {
+        let before = errs.len();
+        resource_name(at, name, errs);
+        if errs.len() == before && !is_pod_level(name) {
             errs.push(Error::not_supported(
                 &at.path,
                 name,
@@ -235,27 +226,104 @@ fn container_limits(containers: &Value, list_name: &str, resources: &At, errs: &
     }
 }
 
-/// The list `resizePolicy` of a container.
+/// The list `resizePolicy` of a container. The original leaves the index out of most paths.
 pub fn resize_policy(all: &At, pod: &Pod, errs: &mut Errors) {
     let mut seen: Vec<&str> = Vec::new();
     for policy in all.each() {
-        let (name, restart) = (policy.get("resourceName"), policy.get("restartPolicy"));
-        if seen.contains(&name.str()) {
-            errs.push(Error::duplicate(&policy.path, name.str()));
+        let (name, restart) = (policy.text("resourceName"), policy.text("restartPolicy"));
+        if seen.contains(&name) {
+            errs.push(Error::duplicate(&policy.path, name));
         }
-        seen.push(name.str());
-        match name.str() {
-            "cpu" | "memory" => {}
-            "" => errs.push(name.required("")),
-            _ => errs.push(name.not_supported(&["cpu", "memory"])),
+        seen.push(name);
+        for (value, supported) in [
+            (name, ["cpu", "memory"]),
+            (restart, ["NotRequired", "RestartContainer"]),
+        ] {
+            if value.is_empty() {
+                errs.push(all.required(""));
+            } else if !supported.contains(&value) {
+                errs.push(Error::not_supported(&all.path, value, &supported));
+            }
         }
-        match restart.str() {
-            "NotRequired" | "RestartContainer" => {}
-            "" => errs.push(restart.required("")),
-            _ => errs.push(restart.not_supported(&["NotRequired", "RestartContainer"])),
+        if pod.restart_policy == "Never" && restart != "NotRequired" {
+            let words = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errs.push(Error::invalid(&all.path, restart, words));
         }
-        if pod.restart_policy == "Never" && restart.str() == "RestartContainer" {
-            errs.push(restart.invalid("must be 'NotRequired' when `restartPolicy` is 'Never'"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn wrong(resources: Value) -> Vec<String> {
+        let pod = Pod {
+            volumes: Vec::new(),
+            claims: vec!["b", "a"],
+            grace_period: None,
+            restart_policy: "Never",
+            host_users: true,
+            os: "",
+        };
+        let mut errs = Errors::new();
+        let at = At::new(&resources, "r");
+        container(&at, &pod, &mut errs);
+        resize_policy(&at.get("resizePolicy"), &pod, &mut errs);
+        errs.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn resources_that_are_refused() {
+        let cases: &[(Value, &[&str])] = &[
+            (
+                json!({"limits": {"pods": "1"}}),
+                &[
+                    "r.limits[pods]: Invalid value: \"pods\": must be a standard resource for containers",
+                ],
+            ),
+            (
+                json!({"limits": {"gpu": "1"}}),
+                &[
+                    "r.limits[gpu]: Invalid value: \"gpu\": must be a standard resource type or fully qualified",
+                    "r.limits[gpu]: Invalid value: \"gpu\": must be a standard resource for containers",
+                ],
+            ),
+            (
+                json!({"limits": {"requests.example.com/x": "1"}, "requests": {"requests.example.com/x": "1"}}),
+                &[
+                    "r.limits[requests.example.com/x]: Invalid value: \"requests.example.com/x\": doesn't follow extended resource name standard",
+                    "r.requests[requests.example.com/x]: Invalid value: \"requests.example.com/x\": doesn't follow extended resource name standard",
+                ],
+            ),
+            (
+                json!({"limits": {"hugepages-2Mi": "3Mi", "cpu": "1"}}),
+                &[
+                    "r.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",
+                ],
+            ),
+            (
+                json!({"limits": {"hugepages-2Mi": "4Mi"}}),
+                &["r: Forbidden: HugePages require cpu or memory"],
+            ),
+            (
+                json!({"claims": [{"name": "a", "request": "r"}, {"name": "a"}, {"name": "c"}, {}]}),
+                &[
+                    "r.claims[1]: Duplicate value: \"a\"",
+                    "r.claims[2]: Not found: \"c\": must be one of the names in pod.spec.resourceClaims: a, b",
+                    "r.claims[3]: Required value",
+                ],
+            ),
+            (
+                json!({"resizePolicy": [{"resourceName": "disk", "restartPolicy": "RestartContainer"}]}),
+                &[
+                    "r.resizePolicy: Unsupported value: \"disk\": supported values: \"cpu\", \"memory\"",
+                    "r.resizePolicy: Invalid value: \"RestartContainer\": must be 'NotRequired' when `restartPolicy` is 'Never'",
+                ],
+            ),
+        ];
+        for (resources, want) in cases {
+            assert_eq!(wrong(resources.clone()), *want, "{resources}");
         }
     }
 }

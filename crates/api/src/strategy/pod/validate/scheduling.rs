@@ -1,9 +1,11 @@
 //! Where a pod may be scheduled: affinity, topology spread, gates.
 
+use serde_json::Value;
+
 use crate::{
     field::{Error, Errors},
     names,
-    validation::{At, labels, list},
+    validation::{At, labels, list, text},
 };
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -17,7 +19,7 @@ pub fn affinity(affinity: &At, errs: &mut Errors) {
     }
     for term in node.items(PREFERRED) {
         weight(&term, errs);
-        node_term(&term.get("preference"), errs);
+        node_term(&term.get("preference"), false, errs);
     }
     for key in ["podAffinity", "podAntiAffinity"] {
         let pods = affinity.get(key);
@@ -49,13 +51,17 @@ pub fn node_selector(selector: &At, errs: &mut Errors) {
         errs.push(terms.required("must have at least one node selector term"));
     }
     for term in terms.each() {
-        node_term(&term, errs);
+        node_term(&term, true, errs);
     }
 }
 
-fn node_term(term: &At, errs: &mut Errors) {
+/// A term; values of preferences, which can be passed over, may be any text.
+fn node_term(term: &At, strict: bool, errs: &mut Errors) {
     for expression in term.items("matchExpressions") {
         node_expression(&expression, errs);
+        for value in expression.items("values").filter(|_| strict) {
+            value.push(names::label_value(value.str()), errs);
+        }
     }
     for field in term.items("matchFields") {
         node_field(&field, errs);
@@ -145,11 +151,32 @@ fn match_label_keys(term: &At, errs: &mut Errors) {
     for keys in [&same, &other] {
         label_keys(keys, term, errs);
     }
+    keys_told_twice(term, &term.path, errs);
     for (i, key) in list(same.v).iter().enumerate() {
         if list(other.v).contains(key) {
             let words = "exists in both matchLabelKeys and mismatchLabelKeys";
             errs.push(Error::invalid(&same.path.index(i), key.clone(), words));
         }
+    }
+}
+
+/// Label keys that the selector speaks of already: by now the pod's own values of them are part of it. `path` is the list's.
+fn keys_told_twice(term: &At, path: &crate::field::Path, errs: &mut Errors) {
+    let keys = list(&term.v["matchLabelKeys"]);
+    let selector = &term.v["labelSelector"];
+    let mut seen: Vec<&str> = crate::validation::map(selector, "matchLabels")
+        .into_iter()
+        .flat_map(|m| m.keys().map(String::as_str))
+        .collect();
+    for e in list(&selector["matchExpressions"]) {
+        let key = text(e, "key");
+        if let Some(i) = keys.iter().rposition(|k| k == key)
+            && seen.contains(&key)
+        {
+            let words = "exists in both matchLabelKeys and labelSelector";
+            errs.push(Error::invalid(&path.index(i), key, words));
+        }
+        seen.push(key);
     }
 }
 
@@ -168,8 +195,7 @@ fn label_keys(keys: &At, term: &At, errs: &mut Errors) {
 
 /// The list `topologySpreadConstraints`.
 pub fn spread(all: &At, errs: &mut Errors) {
-    let mut seen: Vec<(&str, &str)> = Vec::new();
-    for c in all.each() {
+    for (i, c) in all.each().enumerate() {
         let (key, when) = (c.get("topologyKey"), c.get("whenUnsatisfiable"));
         let skew = c.int("maxSkew").unwrap_or(0);
         if skew <= 0 {
@@ -181,8 +207,6 @@ pub fn spread(all: &At, errs: &mut Errors) {
         }
         if key.str().is_empty() {
             errs.push(key.required("can not be empty"));
-        } else {
-            labels::label_key(&key, key.str(), errs);
         }
         if !["DoNotSchedule", "ScheduleAnyway"].contains(&when.str()) {
             errs.push(Error::not_supported(
@@ -192,14 +216,14 @@ pub fn spread(all: &At, errs: &mut Errors) {
             ));
         }
         let this = (key.str(), when.str());
-        if seen.contains(&this) {
+        let same = |o: &Value| this == (text(o, "topologyKey"), text(o, "whenUnsatisfiable"));
+        if list(all.v)[i + 1..].iter().any(same) {
             let path = c.path.child("{topologyKey, whenUnsatisfiable}");
             errs.push(Error::duplicate(
                 &path,
                 format!("{{{}, {}}}", this.0, this.1),
             ));
         }
-        seen.push(this);
         min_domains(&c, errs);
         for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
             if let Some(p) = c
@@ -209,7 +233,9 @@ pub fn spread(all: &At, errs: &mut Errors) {
                 errs.push(p.not_supported(&["Honor", "Ignore"]));
             }
         }
-        label_keys(&c.get("matchLabelKeys"), &c, errs);
+        let keys = c.get("matchLabelKeys");
+        label_keys(&keys, &c, errs);
+        keys_told_twice(&c, &keys.path, errs);
         labels::selector(&c.get("labelSelector"), errs);
     }
 }
@@ -233,12 +259,11 @@ pub fn gates(all: &At, errs: &mut Errors) {
     let mut seen: Vec<&str> = Vec::new();
     for gate in all.each() {
         let name = gate.text("name");
+        for m in names::qualified_name(name) {
+            errs.push(Error::invalid(&gate.path, name, m));
+        }
         if seen.contains(&name) {
             errs.push(Error::duplicate(&gate.path, name));
-        } else {
-            for m in names::qualified_name(name) {
-                errs.push(Error::invalid(&gate.path, name, m));
-            }
         }
         seen.push(name);
     }

@@ -4,7 +4,7 @@ use super::{Pod, volume};
 use crate::{
     field::{Error, Errors},
     names,
-    validation::{At, list},
+    validation::{At, go, list},
 };
 
 const PROFILE_TYPES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
@@ -27,31 +27,36 @@ pub fn container(sc: &At, pod: &Pod, errs: &mut Errors) {
     id(&sc.get("runAsUser"), errs);
     id(&sc.get("runAsGroup"), errs);
     if let Some(mount) = sc.some("procMount") {
-        match mount.str() {
-            "Default" => {}
-            "Unmasked" if pod.host_users => {
-                errs.push(mount.invalid("`hostUsers` must be false to use `Unmasked`"))
-            }
-            "Unmasked" => {}
-            _ => errs.push(mount.not_supported(&["Default", "Unmasked"])),
+        choice(sc, "procMount", &["Default", "Unmasked"], errs);
+        if mount.str() == "Unmasked" && pod.host_users {
+            errs.push(mount.invalid("`hostUsers` must be false to use `Unmasked`"));
         }
     }
     seccomp(&sc.get("seccompProfile"), errs);
-    if sc.v["allowPrivilegeEscalation"] == false {
-        if sc.flag("privileged") {
-            errs.push(sc.invalid(
-                "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
-            ));
-        }
-        if list(&sc.v["capabilities"]["add"])
-            .iter()
-            .any(|c| c == "CAP_SYS_ADMIN")
-        {
-            errs.push(sc.invalid("cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"));
-        }
-    }
+    escalation(sc, errs);
     windows_options(&sc.get("windowsOptions"), errs);
     app_armor(&sc.get("appArmorProfile"), errs);
+}
+
+/// What a container may become has to fit what it is.
+fn escalation(sc: &At, errs: &mut Errors) {
+    const LAYOUT: &str = "Capabilities*{Add. Drop.} Privileged. SELinuxOptions=seLinuxOptions*{User'' Role'' Type'' Level''} WindowsOptions*{GMSACredentialSpecName=gmsaCredentialSpecName. GMSACredentialSpec=gmsaCredentialSpec. RunAsUserName. HostProcess.} RunAsUser. RunAsGroup. RunAsNonRoot. ReadOnlyRootFilesystem. AllowPrivilegeEscalation. ProcMount. SeccompProfile*{Type'' LocalhostProfile.} AppArmorProfile*{Type'' LocalhostProfile.}";
+    if sc.v["allowPrivilegeEscalation"] != false {
+        return;
+    }
+    let mut refuse = |what: &str| {
+        let words = format!("cannot set `allowPrivilegeEscalation` to false and {what}");
+        errs.push(sc.invalid(words).showing(go::dump(sc.v, LAYOUT)));
+    };
+    if sc.flag("privileged") {
+        refuse("`privileged` to true");
+    }
+    for _ in list(&sc.v["capabilities"]["add"])
+        .iter()
+        .filter(|c| *c == "CAP_SYS_ADMIN")
+    {
+        refuse("`capabilities.Add` CAP_SYS_ADMIN");
+    }
 }
 
 /// A pod's security context, and the host namespaces beside it in the spec.
@@ -74,7 +79,7 @@ pub fn pod(spec: &At, errs: &mut Errors) {
             "ShareProcessNamespace and HostPID cannot both be enabled",
         ));
     }
-    sysctls(&sc.get("sysctls"), errs);
+    sysctls(&sc.get("sysctls"), spec, errs);
     choice(
         &sc,
         "fsGroupChangePolicy",
@@ -99,22 +104,56 @@ fn choice(at: &At, key: &str, supported: &[&str], errs: &mut Errors) {
     }
 }
 
-fn sysctls(all: &At, errs: &mut Errors) {
-    let mut seen: Vec<String> = Vec::new();
+fn sysctls(all: &At, spec: &At, errs: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
     for s in all.each() {
         let name = s.get("name");
-        let plain = name.str().replace('/', ".");
         if name.str().is_empty() {
             errs.push(name.required(""));
         } else if !is_sysctl(name.str()) {
             errs.push(name.invalid(
                 "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$",
             ));
-        } else if seen.contains(&plain) {
+        } else if seen.contains(&name.str()) {
             errs.push(name.duplicate());
         }
-        seen.push(plain);
+        for (key, is_in) in [
+            ("hostNetwork", is_of_network as fn(&str) -> bool),
+            ("hostIPC", is_of_ipc),
+        ] {
+            if spec.flag(key) && is_in(&separated_by_dots(name.str())) {
+                errs.push(name.invalid(format!("may not be specified when '{key}' is true")));
+                break;
+            }
+        }
+        seen.push(name.str());
     }
+}
+
+/// Names whose first separator is a slash have slashes for dots, and dots inside their parts.
+fn separated_by_dots(name: &str) -> String {
+    match name.find(['.', '/']) {
+        Some(i) if name.as_bytes()[i] == b'/' => name
+            .chars()
+            .map(|c| match c {
+                '/' => '.',
+                '.' => '/',
+                c => c,
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+fn is_of_network(name: &str) -> bool {
+    name.starts_with("net.")
+}
+
+fn is_of_ipc(name: &str) -> bool {
+    name == "kernel.sem"
+        || ["kernel.shm", "kernel.msg", "fs.mqueue."]
+            .iter()
+            .any(|p| name.starts_with(p))
 }
 
 fn is_sysctl(name: &str) -> bool {
@@ -143,7 +182,12 @@ fn seccomp(profile: &At, errs: &mut Errors) {
         (true, true) => errs.push(local.required("must be set when seccomp type is Localhost")),
         (true, false) => volume::descending(local.str(), &local.path, errs),
         (false, false) => {
-            errs.push(local.invalid("can only be set when seccomp type is Localhost"))
+            let shown = go::dump(profile.v, "Type'' LocalhostProfile.");
+            errs.push(
+                local
+                    .invalid("can only be set when seccomp type is Localhost")
+                    .showing(shown),
+            );
         }
         (false, true) => {}
     }
@@ -155,15 +199,16 @@ fn app_armor(profile: &At, errs: &mut Errors) {
     }
     let (kind, local) = (profile.get("type"), profile.get("localhostProfile"));
     match kind.str() {
-        "Localhost" => match local.str() {
-            _ if local.v.is_null() => {
-                errs.push(local.required("must be set when AppArmor type is Localhost"))
+        "Localhost" => {
+            if local.str().is_empty() {
+                errs.push(local.required("must be set when AppArmor type is Localhost"));
+            } else if local.str().trim() != local.str() {
+                errs.push(local.invalid("must not be padded with whitespace"));
             }
-            p if p.trim() != p => errs.push(local.invalid("must not be padded with whitespace")),
-            "" => errs.push(local.required("must be set when AppArmor type is Localhost")),
-            p if p.len() > 4095 => errs.push(Error::too_long(&local.path, 4095)),
-            _ => {}
-        },
+            if local.str().len() > 4095 {
+                errs.push(Error::too_long(&local.path, 4095));
+            }
+        }
         "RuntimeDefault" | "Unconfined" => {
             if !local.v.is_null() {
                 errs.push(local.invalid("can only be set when AppArmor type is Localhost"));
@@ -190,11 +235,64 @@ fn windows_options(options: &At, errs: &mut Errors) {
     };
     if user.str().is_empty() {
         errs.push(user.invalid("runAsUserName cannot be an empty string"));
-    } else if user.str().contains(char::is_control) {
-        errs.push(user.invalid("runAsUserName cannot contain control characters"));
-    } else if user.str().matches('\\').count() > 1 {
-        errs.push(user.invalid("runAsUserName cannot contain more than one backslash"));
+    } else {
+        for words in windows_user(user.str()) {
+            errs.push(user.invalid(words));
+        }
     }
+}
+
+/// What is wrong with a name of a user of Windows: `DOMAIN\\USER` or `USER`.
+fn windows_user(name: &str) -> Vec<String> {
+    const MARKS: &str = "\"/\\:;|=,+*?<>@[]";
+    let say = |words: &str| format!("runAsUserName{words}");
+    if name.bytes().any(|c| c.is_ascii_control()) {
+        return vec![say(" cannot contain control characters")];
+    }
+    let (domain, user) = match name.split('\\').collect::<Vec<_>>()[..] {
+        [user] => (None, user),
+        [domain, user] => (Some(domain), user),
+        _ => return vec![say(" cannot contain more than one backslash")],
+    };
+    let mut out = Vec::new();
+    if domain.is_some_and(|d| d.len() >= 256) {
+        out.push(say("'s Domain length must be under 256 characters"));
+    }
+    if domain.is_some_and(|d| !is_net_bios(d) && !is_windows_domain(d)) {
+        out.push(say(
+            "'s Domain doesn't match the NetBios nor the DNS format",
+        ));
+    }
+    if user.is_empty() {
+        out.push(say("'s User cannot be empty"));
+    } else if user.len() > 104 {
+        out.push(say("'s User length must not be longer than 104 characters"));
+    }
+    if !user.is_empty() && user.bytes().all(|c| c == b'.' || c == b' ') {
+        out.push(say("'s User cannot contain only periods or spaces"));
+    }
+    if user.contains(|c| MARKS.contains(c)) {
+        out.push(say(&format!(
+            "'s User cannot contain the following characters: {MARKS}"
+        )));
+    }
+    out
+}
+
+fn is_net_bios(domain: &str) -> bool {
+    (1..=15).contains(&domain.chars().count())
+        && !domain.starts_with('.')
+        && !domain.contains(|c| "\\/:*?\"<>|".contains(c))
+}
+
+fn is_windows_domain(domain: &str) -> bool {
+    domain.split('.').all(|label| {
+        let b = label.as_bytes();
+        (1..=63).contains(&b.len())
+            && b.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'-')
+            && b[0] != b'-'
+            && b[b.len() - 1] != b'-'
+    })
 }
 
 /// Containers of all sorts with their paths, init containers first.
@@ -319,6 +417,7 @@ fn windows(spec: &At, errs: &mut Errors) {
             "runAsGroup",
             "supplementalGroups",
             "supplementalGroupsPolicy",
+            "seLinuxChangePolicy",
         ],
     );
     for c in every_container(spec) {

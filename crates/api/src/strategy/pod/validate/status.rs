@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::immutable_text;
+use super::{annotations, health, immutable_text};
 use crate::{
     field::{Error, Errors},
     names,
@@ -13,30 +13,27 @@ use crate::{
 /// Checks an update of `/status`.
 pub fn status(object: &Value, old: &Value, errs: &mut Errors) {
     let (status, was) = (At::root(object, "status"), &old["status"]);
+    annotations::update(object, old, errs);
+    conditions(&status, errs);
     nominated(object, &status, was, errs);
     immutable_text(&status.get("qosClass"), text(was, "qosClass"), errs);
-    let policy = text(&old["spec"], "restartPolicy");
-    transitions(
-        &status.get("containerStatuses"),
-        &was["containerStatuses"],
-        policy,
-        errs,
-    );
-    init_transitions(
-        &status.get("initContainerStatuses"),
-        was,
-        &old["spec"],
-        policy,
-        errs,
-    );
-    transitions(
-        &status.get("ephemeralContainerStatuses"),
-        &was["ephemeralContainerStatuses"],
-        "Never",
-        errs,
-    );
+    restarts(&status, old, errs);
+    claims(&status, &object["spec"], errs);
     pod_ips(&status, errs);
     host_ips(&status, errs);
+    health::users(&status, &object["spec"], errs);
+    health::devices(&status, &object["spec"], errs);
+}
+
+/// Types of conditions other than the system's own. The original looks for them in the metadata.
+fn conditions(status: &At, errs: &mut Errors) {
+    let path = crate::field::Path::new("metadata").child("conditions");
+    for (i, c) in list(&status.v["conditions"]).iter().enumerate() {
+        let kind = text(c, "type");
+        for m in names::qualified_name(kind) {
+            errs.push(Error::invalid(&path.index(i).child("Type"), kind, m));
+        }
+    }
 }
 
 fn nominated(object: &Value, status: &At, was: &Value, errs: &mut Errors) {
@@ -51,67 +48,122 @@ fn nominated(object: &Value, status: &At, was: &Value, errs: &mut Errors) {
 }
 
 /// A container that ended and is not restarted stays ended.
-fn transitions(new: &At, old: &Value, policy: &str, errs: &mut Errors) {
-    if policy == "Always" {
-        return;
-    }
-    for before in list(old) {
-        let ended = &before["state"]["terminated"];
-        if !ended.is_object()
-            || (policy == "OnFailure" && ended["exitCode"].as_i64().unwrap_or(0) != 0)
-        {
-            continue;
+fn restarts(status: &At, old: &Value, errs: &mut Errors) {
+    let spec = &old["spec"];
+    let policy = text(spec, "restartPolicy");
+    if policy != "Always" && !restarts_all(spec) {
+        for (statuses, containers) in [
+            ("containerStatuses", "containers"),
+            ("initContainerStatuses", "initContainers"),
+        ] {
+            transitions(status, old, statuses, errs, |name, code| {
+                let c = list(&spec[containers])
+                    .iter()
+                    .find(|c| text(c, "name") == name);
+                (code != 0 && policy == "OnFailure") || c.is_some_and(|c| restarts_itself(c, code))
+            });
         }
-        revived(new, before, errs);
     }
+    transitions(status, old, "ephemeralContainerStatuses", errs, |_, _| {
+        false
+    });
 }
 
-fn revived(new: &At, before: &Value, errs: &mut Errors) {
-    for now in new.each().filter(|n| n.v["name"] == before["name"]) {
-        if !now.v["state"]["terminated"].is_object() {
+fn transitions(
+    status: &At,
+    old: &Value,
+    key: &str,
+    errs: &mut Errors,
+    restarts: impl Fn(&str, i64) -> bool,
+) {
+    let new = status.get(key);
+    for (i, before) in list(&old["status"][key]).iter().enumerate() {
+        let ended = &before["state"]["terminated"];
+        let name = text(before, "name");
+        if !ended.is_object() || restarts(name, ended["exitCode"].as_i64().unwrap_or(0)) {
+            continue;
+        }
+        let revived =
+            |now: &&Value| text(now, "name") == name && !now["state"]["terminated"].is_object();
+        for _ in list(new.v).iter().filter(revived) {
             errs.push(Error::forbidden(
-                &now.path.child("state"),
+                &new.path.index(i).child("state"),
                 "may not be transitioned to non-terminated state",
             ));
         }
     }
 }
 
-fn init_transitions(new: &At, was: &Value, spec: &Value, policy: &str, errs: &mut Errors) {
-    for before in list(&was["initContainerStatuses"]) {
-        let ended = &before["state"]["terminated"];
-        let spec = list(&spec["initContainers"])
-            .iter()
-            .find(|c| c["name"] == before["name"]);
-        let failed = ended["exitCode"].as_i64().unwrap_or(0) != 0;
-        if !ended.is_object()
-            || spec.is_some_and(is_sidecar)
-            || policy == "Always"
-            || (failed && policy != "Never")
-        {
-            continue;
+/// Whether a container's own policy, or one of its rules, starts it again after it ended so.
+fn restarts_itself(c: &Value, code: i64) -> bool {
+    let matched = list(&c["restartPolicyRules"])
+        .iter()
+        .any(|rule| rule_matches(rule, code));
+    matched
+        || is_sidecar(c)
+        || match text(c, "restartPolicy") {
+            "Always" => true,
+            "OnFailure" => code != 0,
+            _ => false,
         }
-        revived(new, before, errs);
+}
+
+fn rule_matches(rule: &Value, code: i64) -> bool {
+    let codes = &rule["exitCodes"];
+    let listed = list(&codes["values"])
+        .iter()
+        .any(|v| v.as_i64() == Some(code));
+    match text(codes, "operator") {
+        "In" => listed,
+        "NotIn" => !listed,
+        _ => false,
     }
 }
 
+/// Whether some container's end may start all of them again.
+fn restarts_all(spec: &Value) -> bool {
+    ["containers", "initContainers"].iter().any(|key| {
+        list(&spec[*key])
+            .iter()
+            .flat_map(|c| list(&c["restartPolicyRules"]))
+            .any(|rule| text(rule, "action") == "RestartAllContainers")
+    })
+}
+
+/// What became of the pod's claims.
+fn claims(status: &At, spec: &Value, errs: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
+    for claim in status.items("resourceClaimStatuses") {
+        let name = claim.get("name");
+        let known = list(&spec["resourceClaims"])
+            .iter()
+            .any(|c| text(c, "name") == name.str());
+        if !known {
+            errs.push(Error::invalid(
+                &name.path,
+                name.str(),
+                "must match the name of an entry in `spec.resourceClaims`",
+            ));
+        }
+        if seen.contains(&name.str()) {
+            errs.push(name.duplicate());
+        }
+        seen.push(name.str());
+        if let Some(made) = claim.some("resourceClaimName") {
+            for m in names::dns1123_subdomain(made.str()) {
+                errs.push(Error::invalid(&name.path, made.str(), m));
+            }
+        }
+    }
+}
+
+/// Addresses of the pod: one per family.
 fn pod_ips(status: &At, errs: &mut Errors) {
     let ips = status.get("podIPs");
-    let mut families = Vec::new();
-    for ip in ips.each() {
-        let at = At {
-            v: &ip.v["ip"],
-            path: ip.path.clone(),
-        };
-        families.extend(net::ip_strict(&at, errs).map(|ip| ip.is_ipv4()));
-    }
-    if families.len() > 2 || (families.len() == 2 && families[0] == families[1]) {
-        let shown: Vec<String> = list(ips.v)
-            .iter()
-            .map(|ip| format!("{{\"IP\":{}}}", ip["ip"]))
-            .collect();
-        let words = "may specify no more than one IP for each IP family";
-        errs.push(ips.invalid(words).showing(format!("[{}]", shown.join(","))));
+    each_ip(&ips, errs);
+    if list(ips.v).len() > 1 {
+        families(&ips, errs);
+        repeated(&ips, errs);
     }
 }
 
@@ -127,9 +179,54 @@ fn host_ips(status: &At, errs: &mut Errors) {
             "must be equal to `hostIP`",
         ));
     }
-    for ip in ips.each() {
-        net::ip_strict(&ip.get("ip"), errs);
+    each_ip(&ips, errs);
+    if list(ips.v).len() > 1 {
+        repeated(&ips, errs);
+        families(&ips, errs);
     }
+}
+
+/// Errors name the entry, not its field.
+fn each_ip(ips: &At, errs: &mut Errors) {
+    for ip in ips.each() {
+        let at = At {
+            v: ip.get("ip").v,
+            path: ip.path.clone(),
+        };
+        net::ip_strict(&at, errs);
+    }
+}
+
+fn families(ips: &At, errs: &mut Errors) {
+    let parsed: Vec<_> = list(ips.v)
+        .iter()
+        .map(|ip| net::parse_ip_sloppy(text(ip, "ip")))
+        .collect();
+    if let Some(i) = parsed.iter().position(Option::is_none) {
+        let words = format!("failed to check for dual stack with error:invalid IP[{i}]: <nil>");
+        errs.push(Error::internal(&ips.path, words));
+    }
+    let all: Option<Vec<_>> = parsed.into_iter().collect();
+    let both = all
+        .is_some_and(|all| all.iter().any(|ip| ip.is_ipv4()) && all.iter().any(|ip| ip.is_ipv6()));
+    if !both || list(ips.v).len() > 2 {
+        let shown: Vec<String> = list(ips.v).iter().map(shown_ip).collect();
+        let words = "may specify no more than one IP for each IP family";
+        errs.push(ips.invalid(words).showing(format!("[{}]", shown.join(","))));
+    }
+}
+
+fn repeated(ips: &At, errs: &mut Errors) {
+    let all = list(ips.v);
+    for (i, ip) in ips.each().enumerate() {
+        if all[..i].iter().any(|o| o["ip"] == ip.v["ip"]) {
+            errs.push(ip.duplicate().showing(shown_ip(ip.v)));
+        }
+    }
+}
+
+fn shown_ip(ip: &Value) -> String {
+    format!("{{\"IP\":{}}}", Value::from(text(ip, "ip")))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What may change of a pod.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{container, metadata_and_spec};
+use super::{annotations, container, metadata_and_spec};
 use crate::{
-    field::{Error, Errors},
-    validation::{At, is_empty, list, map, taints},
+    field::{Error, Errors, Path},
+    validation::{At, go, list, map, taints, text},
 };
 
 const MAY_CHANGE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -13,6 +13,7 @@ const MAY_CHANGE: &str = "`spec.containers[*].image`,`spec.initContainers[*].ima
 /// Checks an update of a pod itself.
 pub fn update(object: &Value, old: &Value, errs: &mut Errors) {
     metadata_and_spec(object, errs);
+    annotations::update(object, old, errs);
     let (spec, was) = (At::root(object, "spec"), &old["spec"]);
     for key in ["containers", "initContainers"] {
         if !same_containers(&spec.get(key), &was[key], errs) {
@@ -38,7 +39,7 @@ pub fn update(object: &Value, old: &Value, errs: &mut Errors) {
 }
 
 /// Equal but for values that say nothing.
-fn same(a: &Value, b: &Value) -> bool {
+pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Object(x), Value::Object(y)) => {
             let keys = x.keys().chain(y.keys());
@@ -168,95 +169,95 @@ fn gated(spec: &At, was: &Value, changed: &mut Value, errs: &mut Errors) {
         ));
     }
     put(changed, was, "nodeSelector");
-    let required = |v: &Value| {
-        v["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"].clone()
-    };
-    let old_terms = required(was);
-    if old_terms.is_null() && !required(spec.v).is_null() || narrowed(&required(spec.v), &old_terms)
+    narrowed(
+        &spec.get("affinity").get("nodeAffinity"),
+        &was["affinity"]["nodeAffinity"],
+        errs,
+    );
+    if spec.v["affinity"]["nodeAffinity"] == was["affinity"]["nodeAffinity"] {
+        return;
+    }
+    match changed.get_mut("affinity").filter(|a| a.is_object()) {
+        None => put(
+            changed,
+            &json!({"affinity": {"nodeAffinity": was["affinity"]["nodeAffinity"]}}),
+            "affinity",
+        ),
+        Some(affinity) => put(affinity, &was["affinity"], "nodeAffinity"),
+    }
+    if was["affinity"].is_null()
+        && changed["affinity"]
+            .as_object()
+            .is_some_and(|a| a.is_empty())
     {
         put(changed, was, "affinity");
     }
 }
 
-/// Whether every term has all that it had.
-fn narrowed(new: &Value, old: &Value) -> bool {
-    let (new, old) = (
-        list(&new["nodeSelectorTerms"]),
-        list(&old["nodeSelectorTerms"]),
-    );
-    let has_all =
-        |n: &Value, o: &Value, key: &str| list(&o[key]).iter().all(|r| list(&n[key]).contains(r));
-    !old.is_empty()
-        && new.len() == old.len()
-        && new
-            .iter()
-            .zip(old)
-            .all(|(n, o)| has_all(n, o, "matchExpressions") && has_all(n, o, "matchFields"))
+/// Terms that a node must satisfy get more requirements, not fewer; there are as many terms as before.
+fn narrowed(new: &At, old: &Value, errs: &mut Errors) {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    const LAYOUT: &str =
+        "MatchExpressions[Key'' Operator'' Values.] MatchFields[Key'' Operator'' Values.]";
+    let before = list(&old[REQUIRED]["nodeSelectorTerms"]);
+    let terms = new.get(REQUIRED).get("nodeSelectorTerms");
+    if before.is_empty() {
+        return;
+    }
+    if before.len() != list(terms.v).len() {
+        let shown: Vec<String> = list(terms.v).iter().map(|t| go::dump(t, LAYOUT)).collect();
+        let shown = match terms.v.is_null() {
+            true => "null".to_owned(),
+            false => format!("[{}]", shown.join(",")),
+        };
+        let words = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errs.push(terms.invalid(words).showing(shown));
+        return;
+    }
+    for (term, before) in terms.each().zip(before) {
+        if !only_adds(term.v, before) {
+            let words = "only additions are allowed (no mutations or deletions)";
+            errs.push(term.invalid(words).showing(go::dump(term.v, LAYOUT)));
+        }
+    }
+}
+
+fn only_adds(new: &Value, old: &Value) -> bool {
+    let starts = |key: &str| list(&new[key]).starts_with(list(&old[key]));
+    let is_empty =
+        |v: &Value| list(&v["matchExpressions"]).is_empty() && list(&v["matchFields"]).is_empty();
+    starts("matchExpressions") && starts("matchFields") && (!is_empty(old) || is_empty(new))
 }
 
 /// Checks an update of `/ephemeralcontainers`: those there are stay as they are.
 pub fn ephemeral_containers(object: &Value, old: &Value, errs: &mut Errors) {
     metadata_and_spec(object, errs);
-    let (new, was) = (
-        At::root(object, "spec").get("ephemeralContainers"),
-        &old["spec"]["ephemeralContainers"],
-    );
-    for (i, before) in list(was).iter().enumerate() {
-        let path = new.path.index(i);
-        match list(new.v).iter().find(|c| c["name"] == before["name"]) {
+    annotations::update(object, old, errs);
+    if annotations::is_mirror(old) {
+        only_error("static pods do not support ephemeral containers", errs);
+        return;
+    }
+    let new = At::root(object, "spec").get("ephemeralContainers");
+    for before in list(&old["spec"]["ephemeralContainers"]) {
+        let name = text(before, "name");
+        match list(new.v).iter().rfind(|c| text(c, "name") == name) {
             None => {
-                let words = format!(
-                    "existing ephemeral containers {:?} may not be removed\n",
-                    before["name"].as_str().unwrap_or_default()
-                );
+                let words = format!("existing ephemeral containers {name:?} may not be removed\n");
                 errs.push(new.forbidden(words));
             }
             Some(now) if !same(now, before) => {
-                let words = format!(
-                    "existing ephemeral containers {:?} may not be changed\n",
-                    before["name"].as_str().unwrap_or_default()
-                );
-                errs.push(Error::forbidden(&path, words));
+                let words = format!("existing ephemeral containers {name:?} may not be changed\n");
+                errs.push(new.forbidden(words));
             }
             Some(_) => {}
         }
     }
 }
 
-/// Checks an update of `/resize`: only CPU and memory of containers change.
-pub fn resize(object: &Value, old: &Value, errs: &mut Errors) {
-    metadata_and_spec(object, errs);
-    let (spec, was) = (At::root(object, "spec"), &old["spec"]);
-    if object["status"]["qosClass"] != old["status"]["qosClass"]
-        && !is_empty(&old["status"]["qosClass"])
-    {
-        errs.push(Error::invalid(
-            &crate::field::Path::new("metadata"),
-            object["metadata"]["name"].clone(),
-            "Pod QOS Class may not change as a result of resizing",
-        ));
-    }
-    let mut changed = spec.v.clone();
-    for key in ["containers", "initContainers"] {
-        for (i, c) in changed
-            .get_mut(key)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-            .enumerate()
-        {
-            for resize in ["resources", "resizePolicy"] {
-                put(c, &was[key][i], resize);
-            }
-        }
-    }
-    put(&mut changed, was, "resources");
-    if !same(&changed, was) {
-        errs.push(Error::forbidden(
-            &spec.path,
-            "only cpu and memory resources are mutable",
-        ));
-    }
+/// What makes everything else that was found beside the point.
+pub(super) fn only_error(words: &str, errs: &mut Errors) {
+    errs.clear();
+    errs.push(Error::forbidden(&Path::new("[]"), words));
 }
 
 #[cfg(test)]
@@ -320,19 +321,5 @@ mod tests {
         ] {
             assert_eq!(wrong(old.clone(), new.clone()), want, "{old} to {new}");
         }
-    }
-
-    #[test]
-    fn a_resize_changes_resources_only() {
-        let old = pod(json!({}));
-        let mut new = pod(
-            json!({"containers": [{"name": "c", "image": "i:1", "resources": {"requests": {"cpu": "1"}}}]}),
-        );
-        let mut errs = Errors::new();
-        resize(&new, &old, &mut errs);
-        assert_eq!(errs, []);
-        new["spec"]["containers"][0]["image"] = json!("i:2");
-        resize(&new, &old, &mut errs);
-        assert_eq!(errs[0].detail, "only cpu and memory resources are mutable");
     }
 }

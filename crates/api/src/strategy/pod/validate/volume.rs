@@ -2,15 +2,18 @@
 
 use serde_json::Value;
 
-use super::{env, sources};
+use super::{
+    iscsi, projected,
+    sources::{self, Holder},
+};
 use crate::{
     field::{Error, Errors, Path},
     names,
-    validation::{At, amount::Amount, list, text},
+    validation::{At, amount::Amount, claims, has, labels, list, text},
 };
 
 /// Sources in the order in which the original looks for them.
-const SOURCES: [&str; 29] = [
+const SOURCES: [&str; 30] = [
     "emptyDir",
     "hostPath",
     "gitRepo",
@@ -25,11 +28,12 @@ const SOURCES: [&str; 29] = [
     "rbd",
     "cinder",
     "cephfs",
+    "quobyte",
     "downwardAPI",
     "fc",
-    "azureFile",
+    "flexVolume",
     "configMap",
-    "quobyte",
+    "azureFile",
     "vsphereVolume",
     "photonPersistentDisk",
     "portworxVolume",
@@ -42,12 +46,29 @@ const SOURCES: [&str; 29] = [
     "image",
 ];
 
+/// The words for a second source.
+pub const ONE_SOURCE: &str = "may not specify more than 1 volume type";
+
+/// Whose volumes are checked.
+#[derive(Clone, Copy)]
+pub struct Owner<'a> {
+    /// Name of the pod; empty where it is not known, as in a template.
+    pub pod: &'a str,
+    /// A template may leave out what only a pod needs.
+    pub is_pod: bool,
+}
+
 /// Checks the volumes of a pod; answers those that are fine, which containers may mount.
-pub fn volumes<'a>(all: &At<'a>, errs: &mut Errors) -> Vec<&'a Value> {
+pub fn volumes<'a>(all: &At<'a>, owner: Owner, errs: &mut Errors) -> Vec<&'a Value> {
+    let claims: Vec<String> = list(all.v)
+        .iter()
+        .filter(|v| has(v, "ephemeral") && !owner.pod.is_empty())
+        .map(|v| format!("{}-{}", owner.pod, text(v, "name")))
+        .collect();
     let mut good: Vec<&'a Value> = Vec::new();
     for v in all.each() {
         let before = errs.len();
-        source(&v, errs);
+        source(&v, owner, errs);
         let name = v.get("name");
         if name.str().is_empty() {
             errs.push(name.required(""));
@@ -60,27 +81,62 @@ pub fn volumes<'a>(all: &At<'a>, errs: &mut Errors) -> Vec<&'a Value> {
         if errs.len() == before {
             good.push(v.v);
         }
+        let claim = v.get("persistentVolumeClaim").get("claimName");
+        if claims.iter().any(|c| c == claim.str()) {
+            errs.push(
+                claim.invalid("must not reference a PVC that gets created for an ephemeral volume"),
+            );
+        }
     }
     good
 }
 
-fn source(v: &At, errs: &mut Errors) {
+fn source(v: &At, owner: Owner, errs: &mut Errors) {
     let mut found = 0;
     for key in SOURCES {
         let Some(s) = v.some(key) else { continue };
         if found > 0 {
-            errs.push(s.forbidden("may not specify more than 1 volume type"));
-            continue;
+            errs.push(Error::forbidden(&v.path.child(shown_as(key)), ONE_SOURCE));
+        } else {
+            found += 1;
+            one_source(key, v, owner, errs);
         }
-        found += 1;
-        one_source(key, &s, errs);
+        if key == "iscsi" && iscsi::names_too_long(&s, v.text("name")) {
+            errs.push(Error::invalid(
+                &v.path.child("name"),
+                v.text("name"),
+                iscsi::TOO_LONG,
+            ));
+        }
     }
     if found == 0 {
         errs.push(v.required("must specify a volume type"));
     }
 }
 
-fn one_source(key: &str, s: &At, errs: &mut Errors) {
+/// What the original calls a source that stands beside another.
+pub fn shown_as(key: &str) -> &str {
+    match key {
+        "cephfs" => "cephFS",
+        "downwardAPI" => "downwarAPI",
+        other => other,
+    }
+}
+
+/// What the original calls a source in errors about its fields.
+pub fn path_of(v: &At, key: &str) -> Path {
+    v.path.child(if key == "gcePersistentDisk" {
+        "persistentDisk"
+    } else {
+        key
+    })
+}
+
+fn one_source(key: &str, v: &At, owner: Owner, errs: &mut Errors) {
+    let s = &At {
+        v: v.get(key).v,
+        path: path_of(v, key),
+    };
     match key {
         "emptyDir" => {
             if Amount::of(&s.v["sizeLimit"]).nanos < 0 {
@@ -100,12 +156,14 @@ fn one_source(key: &str, s: &At, errs: &mut Errors) {
         }
         "downwardAPI" => {
             mode(s, "defaultMode", errs);
-            downward_items(s, errs);
+            for item in s.items("items") {
+                projected::downward_file(&item, &s.path, errs);
+            }
         }
-        "projected" => projected(s, errs),
-        "ephemeral" => ephemeral(s, errs),
-        "image" => image(s, errs),
-        _ => sources::check(key, s, errs),
+        "projected" => projected::check(s, errs),
+        "ephemeral" => ephemeral(s, v, owner.pod, errs),
+        "image" => image(s, owner.is_pod, errs),
+        _ => sources::check(key, s, Holder::Pod, errs),
     }
 }
 
@@ -118,7 +176,8 @@ pub fn require(s: &At, keys: &[&str], errs: &mut Errors) {
     }
 }
 
-fn mode(s: &At, key: &str, errs: &mut Errors) {
+/// The mode of files.
+pub fn mode(s: &At, key: &str, errs: &mut Errors) {
     if s.int(key).is_some_and(|m| !(0..=0o777).contains(&m)) {
         errs.push(
             s.get(key)
@@ -130,27 +189,28 @@ fn mode(s: &At, key: &str, errs: &mut Errors) {
 fn modes_and_items(s: &At, errs: &mut Errors) {
     mode(s, "defaultMode", errs);
     for item in s.items("items") {
-        if item.text("key").is_empty() {
-            errs.push(item.get("key").required(""));
-        }
-        file_path(&item, errs);
-        mode(&item, "mode", errs);
+        key_to_path(&item, errs);
     }
 }
 
-fn file_path(item: &At, errs: &mut Errors) {
-    let path = item.get("path");
-    if path.str().is_empty() {
-        errs.push(path.required(""));
-    }
-    local_path(&path, errs);
+/// A key of an object and the file that it becomes.
+pub fn key_to_path(item: &At, errs: &mut Errors) {
+    require(item, &["key"], errs);
+    file_path(item, errs);
+    mode(item, "mode", errs);
+}
+
+/// The field `path` of a file: required, and below the volume.
+pub fn file_path(item: &At, errs: &mut Errors) {
+    require(item, &["path"], errs);
+    local_path(&item.get("path"), errs);
 }
 
 /// A path below a volume that is not one of its hidden ones.
 pub fn local_path(path: &At, errs: &mut Errors) {
-    let before = errs.len();
-    descending(path.str(), &path.path, errs);
-    if errs.len() == before && path.str().starts_with("..") {
+    let value = path.str();
+    descending(value, &path.path, errs);
+    if value.starts_with("..") && !value.starts_with("../") {
         errs.push(path.invalid("must not start with '..'"));
     }
 }
@@ -170,125 +230,64 @@ pub fn no_backsteps(value: &str, path: &Path, errs: &mut Errors) {
     }
 }
 
-fn downward_items(s: &At, errs: &mut Errors) {
-    for item in s.items("items") {
-        file_path(&item, errs);
-        let (field, resource) = (item.some("fieldRef"), item.some("resourceFieldRef"));
-        match (&field, &resource) {
-            (Some(f), None) => env::field_ref(f, &env::VOLUME_FIELDS, errs),
-            (None, Some(r)) => env::resource_ref(r, true, errs),
-            (Some(_), Some(_)) => {
-                let words = "fieldRef and resourceFieldRef can not be specified simultaneously";
-                errs.push(Error::invalid(&item.path, "resource", words));
-            }
-            (None, None) => {
-                errs.push(item.required("one of fieldRef and resourceFieldRef is required"))
-            }
-        }
-        mode(&item, "mode", errs);
-    }
-}
-
-fn projected(s: &At, errs: &mut Errors) {
-    mode(s, "defaultMode", errs);
-    let mut paths: Vec<&str> = Vec::new();
-    for source in s.items("sources") {
-        let mut found = 0;
-        for key in [
-            "secret",
-            "configMap",
-            "downwardAPI",
-            "serviceAccountToken",
-            "clusterTrustBundle",
-            "podCertificate",
-        ] {
-            let Some(part) = source.some(key) else {
-                continue;
-            };
-            if found > 0 {
-                errs.push(part.forbidden("may not specify more than 1 volume type"));
-                continue;
-            }
-            found += 1;
-            projected_part(key, &part, errs);
-            conflicts(key, &part, &mut paths, errs);
-        }
-        if found == 0 {
-            errs.push(source.required("must specify a volume type"));
+/// A volume whose claim is made with the pod, under a name made of both names.
+fn ephemeral(s: &At, v: &At, pod: &str, errs: &mut Errors) {
+    match s.some("volumeClaimTemplate") {
+        None => errs.push(s.get("volumeClaimTemplate").required("")),
+        Some(template) => {
+            template_meta(&template.get("metadata"), errs);
+            claims::spec(&template.get("spec"), errs);
         }
     }
-}
-
-fn projected_part(key: &str, part: &At, errs: &mut Errors) {
-    match key {
-        "secret" | "configMap" => {
-            require(part, &["name"], errs);
-            modes_and_items(part, errs);
-        }
-        "downwardAPI" => downward_items(part, errs),
-        "serviceAccountToken" => {
-            let seconds = part.get("expirationSeconds");
-            if let Some(n) = seconds.v.as_i64() {
-                if n < 600 {
-                    errs.push(seconds.invalid("may not specify a duration less than 10 minutes"));
-                } else if n > 1 << 32 {
-                    errs.push(
-                        seconds.invalid("may not specify a duration larger than 2^32 seconds"),
-                    );
-                }
-            }
-            if part.text("path").is_empty() {
-                errs.push(part.get("path").required(""));
-            } else {
-                local_path(&part.get("path"), errs);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Two files of a projected volume cannot have the same path.
-fn conflicts<'a>(key: &str, part: &At<'a>, paths: &mut Vec<&'a str>, errs: &mut Errors) {
-    let own: Vec<At<'a>> = match key {
-        "serviceAccountToken" | "clusterTrustBundle" => vec![part.get("path")],
-        _ => part.items("items").map(|i| i.get("path")).collect(),
-    };
-    for path in own.iter().filter(|p| !p.str().is_empty()) {
-        if paths.contains(&path.str()) {
-            errs.push(Error::invalid(
-                &part.path,
-                part.text("name"),
-                format!("conflicting duplicate paths: {}", path.str()),
-            ));
-        }
-        paths.push(path.str());
-    }
-}
-
-fn ephemeral(s: &At, errs: &mut Errors) {
-    let Some(template) = s.some("volumeClaimTemplate") else {
-        errs.push(s.get("volumeClaimTemplate").required(""));
+    let name = v.text("name");
+    if pod.is_empty() || name.is_empty() {
         return;
-    };
-    crate::validation::claims::spec(&template.get("spec"), errs);
-}
-
-fn image(s: &At, errs: &mut Errors) {
-    let policy = s.get("pullPolicy");
-    match policy.str() {
-        "Always" | "IfNotPresent" | "Never" => {}
-        "" => errs.push(policy.required("")),
-        _ => errs.push(policy.not_supported(&["Always", "IfNotPresent", "Never"])),
     }
-    let reference = s.get("reference");
-    if reference.str().is_empty() {
-        errs.push(reference.required(""));
-    } else if reference.str().trim() != reference.str() {
-        errs.push(reference.invalid("must not have leading or trailing whitespace"));
+    let claim = format!("{pod}-{name}");
+    for m in names::dns1123_subdomain(&claim) {
+        errs.push(Error::invalid(
+            &v.path.child("name"),
+            name,
+            format!("PVC name {claim:?}: {m}"),
+        ));
     }
 }
 
-/// Whether a projected volume has a service account token.
+/// Metadata of a claim to be made: labels and annotations, nothing else.
+fn template_meta(meta: &At, errs: &mut Errors) {
+    const OTHERS: [(&str, &str); 13] = [
+        ("name", "name"),
+        ("generateName", "generateName"),
+        ("namespace", "namespace"),
+        ("selfLink", "selfLink"),
+        ("uid", "uID"),
+        ("resourceVersion", "resourceVersion"),
+        ("generation", "generation"),
+        ("creationTimestamp", "creationTimestamp"),
+        ("deletionTimestamp", "deletionTimestamp"),
+        ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
+        ("ownerReferences", "ownerReferences"),
+        ("finalizers", "finalizers"),
+        ("managedFields", "managedFields"),
+    ];
+    labels::annotations(&meta.get("annotations"), errs);
+    labels::labels(&meta.get("labels"), errs);
+    for (key, shown) in OTHERS {
+        let field = meta.get_as(key, shown);
+        if !crate::validation::is_empty(field.v) && *field.v != 0 {
+            errs.push(field.forbidden("cannot be set"));
+        }
+    }
+}
+
+fn image(s: &At, is_pod: bool, errs: &mut Errors) {
+    if is_pod {
+        require(s, &["reference"], errs);
+    }
+    crate::validation::one_of(s, "pullPolicy", &["Always", "IfNotPresent", "Never"], errs);
+}
+
+/// Service account tokens among the sources of projected volumes.
 pub fn token_sources<'a>(volumes: &At<'a>) -> impl Iterator<Item = At<'a>> + use<'a> {
     let path = volumes.path.clone();
     list(volumes.v).iter().enumerate().flat_map(move |(i, v)| {
@@ -301,4 +300,59 @@ pub fn token_sources<'a>(volumes: &At<'a>) -> impl Iterator<Item = At<'a>> + use
             .filter_map(|s| s.some("serviceAccountToken"))
             .collect::<Vec<_>>()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn wrong(volumes: Value) -> Vec<String> {
+        let owner = Owner {
+            pod: "p",
+            is_pod: true,
+        };
+        let mut errs = Errors::new();
+        super::volumes(&At::new(&volumes, "v"), owner, &mut errs);
+        errs.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn volumes_that_are_refused() {
+        let spec =
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1"}}});
+        let cases: &[(Value, &[&str])] = &[
+            (
+                json!([{"name": "a", "emptyDir": {}, "cephfs": {}}]),
+                &["v[0].cephFS: Forbidden: may not specify more than 1 volume type"],
+            ),
+            (
+                json!([{"name": "a", "gcePersistentDisk": {}}]),
+                &["v[0].persistentDisk.pdName: Required value"],
+            ),
+            (
+                json!([{"name": "a", "configMap": {"name": "c", "items": [{"key": "", "path": "..x", "mode": 512}]}}]),
+                &[
+                    "v[0].configMap.items[0].key: Required value",
+                    "v[0].configMap.items[0].path: Invalid value: \"..x\": must not start with '..'",
+                    "v[0].configMap.items[0].mode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive",
+                ],
+            ),
+            (
+                json!([{"name": "a", "ephemeral": {"volumeClaimTemplate": {"metadata": {"name": "x"}, "spec": spec}}},
+                    {"name": "b", "persistentVolumeClaim": {"claimName": "p-a"}}]),
+                &[
+                    "v[0].ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set",
+                    "v[1].persistentVolumeClaim.claimName: Invalid value: \"p-a\": must not reference a PVC that gets created for an ephemeral volume",
+                ],
+            ),
+            (
+                json!([{"name": "a", "image": {"pullPolicy": "Always"}}]),
+                &["v[0].image.reference: Required value"],
+            ),
+        ];
+        for (volumes, want) in cases {
+            assert_eq!(wrong(volumes.clone()), *want, "{volumes}");
+        }
+    }
 }

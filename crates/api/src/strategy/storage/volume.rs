@@ -1,0 +1,526 @@
+//! PersistentVolumes.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{OLD_CLASS, class, modes, or_unset, phase, protect};
+use crate::{
+    field::{Error, Errors, Path},
+    names,
+    strategy::{
+        Column, Context, Strategy, common,
+        defaults::{at, ensure, set, set_text},
+        pod,
+    },
+    table,
+    validation::{At, amount::Amount, claims, go, immutable, is_empty, list, map, meta, text},
+};
+
+/// `v1/PersistentVolume`.
+pub struct PersistentVolume;
+
+impl Strategy for PersistentVolume {
+    fn default(&self, _ctx: &Context, object: &mut Value) {
+        let spec = ensure(object, "spec");
+        set_text(spec, "persistentVolumeReclaimPolicy", "Retain");
+        set(spec, "volumeMode", "Filesystem");
+        if let Some(host) = at(spec, "hostPath") {
+            set(host, "type", "");
+        }
+        pod::defaults::storage(spec);
+        set_text(ensure(object, "status"), "phase", "Pending");
+    }
+
+    fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
+        protect(object, "kubernetes.io/pv-protection");
+    }
+
+    fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
+        let mut errs = Errors::new();
+        meta::create(object, false, meta::subdomain, &mut errs);
+        let name = text(&object["metadata"], "name");
+        check(&At::root(object, "spec"), name, &mut errs);
+        errs
+    }
+
+    fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
+        common::split_status(&ctx.subresource, object, old);
+        let (status, was) = (&object["status"], &old["status"]);
+        let stale = |v: &Value| v.is_null() || *v == was["lastPhaseTransitionTime"];
+        if ctx.subresource == "status"
+            && status["phase"] != was["phase"]
+            && stale(&status["lastPhaseTransitionTime"])
+        {
+            let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            object["status"]["lastPhaseTransitionTime"] = now.into();
+        }
+    }
+
+    fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
+        let mut errs = Errors::new();
+        if ctx.subresource == "status" {
+            meta::update_core(object, old, &mut errs);
+            return errs;
+        }
+        // an update is validated twice, as a new volume and as a changed one, and both answers are given
+        for _ in 0..2 {
+            errs.extend(self.validate_create(ctx, object));
+        }
+        changes(&At::root(object, "spec"), &old["spec"], &mut errs);
+        errs
+    }
+
+    fn warnings(&self, ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        match ctx.subresource.as_str() {
+            "status" => Vec::new(),
+            _ => outdated(object),
+        }
+    }
+
+    fn returns_deleted(&self) -> bool {
+        true
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        vec![("name", text(&object["metadata"], "name").to_owned())]
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        &["name"]
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![
+            table::name(),
+            table::column(
+                "Capacity",
+                "capacity is the description of the persistent volume's resources and capacity.",
+            ),
+            table::column(
+                "Access Modes",
+                "accessModes contains all ways the volume can be mounted.",
+            ),
+            table::column(
+                "Reclaim Policy",
+                "What happens to the volume when it is released from its claim.",
+            ),
+            table::column(
+                "Status",
+                "phase indicates if a volume is available, bound to a claim, or released by a claim.",
+            ),
+            table::column("Claim", "The claim that the volume is bound to."),
+            table::column("StorageClass", "StorageClass of the pv"),
+            table::column(
+                "VolumeAttributesClass",
+                "Name of VolumeAttributesClass to which this persistent volume belongs.",
+            ),
+            table::column(
+                "Reason",
+                "reason is a brief CamelCase string that describes any failure.",
+            ),
+            table::age(),
+            table::wide(
+                "VolumeMode",
+                "Whether the volume has a file system or is a raw block device.",
+            ),
+        ]
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let spec = &object["spec"];
+        let claim = &spec["claimRef"];
+        let claimed = if claim.is_object() {
+            format!("{}/{}", text(claim, "namespace"), text(claim, "name"))
+        } else {
+            String::new()
+        };
+        vec![
+            table::name_of(object),
+            Amount::of(&spec["capacity"]["storage"]).to_string().into(),
+            modes(&spec["accessModes"]).into(),
+            text(spec, "persistentVolumeReclaimPolicy").into(),
+            phase(object).into(),
+            claimed.into(),
+            class(object).into(),
+            or_unset(text(spec, "volumeAttributesClassName")),
+            text(&object["status"], "reason").into(),
+            table::age_of(object, now),
+            or_unset(text(spec, "volumeMode")),
+        ]
+    }
+}
+
+/// Sources in the order in which the original looks for them.
+const SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+];
+
+fn check(spec: &At, name: &str, errs: &mut Errors) {
+    let access = spec.get("accessModes");
+    if list(access.v).is_empty() {
+        errs.push(access.required(""));
+    }
+    claims::access_modes(spec, errs);
+    capacity(&spec.get("capacity"), errs);
+    const POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
+    let policy = spec.get("persistentVolumeReclaimPolicy");
+    if !policy.str().is_empty() && !POLICIES.contains(&policy.str()) {
+        errs.push(policy.not_supported(&POLICIES));
+    }
+    if let Some(affinity) = spec.some("nodeAffinity") {
+        match affinity.some("required") {
+            Some(required) => pod::validate::node_selector(&required, errs),
+            None => errs.push(
+                affinity
+                    .get("required")
+                    .required("must specify required node constraints"),
+            ),
+        }
+    }
+    sources(spec, name, errs);
+    if is_root(spec.get("hostPath").text("path")) && policy.str() == "Recycle" {
+        errs.push(policy.forbidden("may not be 'recycle' for a hostPath mount of '/'"));
+    }
+    let class = spec.get("storageClassName");
+    if !class.str().is_empty() {
+        class.push(names::dns1123_subdomain(class.str()), errs);
+    }
+    claims::volume_mode(spec, errs);
+    attributes(spec, errs);
+}
+
+/// A path that comes down to `/`.
+fn is_root(path: &str) -> bool {
+    path.starts_with('/') && path.split('/').all(|part| part.is_empty() || part == ".")
+}
+
+/// How much there is: of storage, and of nothing else.
+fn capacity(capacity: &At, errs: &mut Errors) {
+    if is_empty(capacity.v) {
+        errs.push(capacity.required(""));
+    }
+    let count = capacity.v.as_object().map_or(0, |m| m.len());
+    if count != 1 || capacity.v.get("storage").is_none() {
+        let shown = match count {
+            0 => Value::Null,
+            _ => capacity.v.clone(),
+        };
+        errs.push(Error::not_supported(&capacity.path, shown, &["storage"]));
+    }
+    for (_, at) in capacity.entries() {
+        let amount = Amount::of(at.v);
+        if amount.rounded_up() < 0 {
+            let n = i64::try_from(amount.rounded_up()).unwrap_or(i64::MIN);
+            errs.push(Error::invalid(
+                &at.path,
+                n,
+                "must be a valid resource quantity",
+            ));
+        }
+        if amount.nanos <= 0 {
+            errs.push(Error::invalid(
+                &at.path,
+                amount.to_string(),
+                "must be greater than zero",
+            ));
+        }
+    }
+}
+
+fn sources(spec: &At, name: &str, errs: &mut Errors) {
+    let mut found = 0;
+    for key in SOURCES {
+        if !spec.has(key) {
+            continue;
+        }
+        // the original does not count what comes before this one
+        if found > 0 && key != "flexVolume" {
+            let path = spec.path.child(pod::validate::shown_as(key));
+            errs.push(Error::forbidden(&path, pod::validate::ONE_SOURCE));
+            continue;
+        }
+        found += 1;
+        let source = At {
+            v: spec.get(key).v,
+            path: pod::validate::path_of(spec, key),
+        };
+        pod::validate::volume_source(key, &source, pod::validate::Holder::Volume(name), errs);
+        if key == "local" && !spec.has("nodeAffinity") {
+            errs.push(
+                spec.get("nodeAffinity")
+                    .required("Local volume requires node affinity"),
+            );
+        }
+    }
+    if found == 0 {
+        errs.push(spec.required("must specify a volume type"));
+    }
+}
+
+/// The class of a volume's attributes, which only CSI drivers have.
+fn attributes(spec: &At, errs: &mut Errors) {
+    let Some(class) = spec.some("volumeAttributesClassName") else {
+        return;
+    };
+    if class.str().is_empty() {
+        errs.push(class.required("an empty string is disallowed"));
+    } else {
+        class.push(names::dns1123_subdomain(class.str()), errs);
+    }
+    if !spec.has("csi") {
+        errs.push(
+            spec.get("csi")
+                .required("has to be specified when using volumeAttributesClassName"),
+        );
+    }
+}
+
+/// Where the data is stays as it is. The original leaves `spec` out of two paths.
+fn changes(spec: &At, was: &Value, errs: &mut Errors) {
+    if !same_source(spec.v, was) {
+        errs.push(Error::forbidden(
+            &spec.path.child("persistentvolumesource"),
+            "spec.persistentvolumesource is immutable after creation\n",
+        ));
+    }
+    let root = Path::default();
+    let mode = At {
+        v: spec.get("volumeMode").v,
+        path: root.child("volumeMode"),
+    };
+    immutable(&mode, &was["volumeMode"], errs);
+    let affinity = &spec.get("nodeAffinity");
+    if !was["nodeAffinity"].is_null() && !same_nodes(affinity.v, &was["nodeAffinity"]) {
+        const LAYOUT: &str = "Required*{NodeSelectorTerms[MatchExpressions[Key'' Operator'' Values.] MatchFields[Key'' Operator'' Values.]]}";
+        let shown = match affinity.v.is_null() {
+            true => "null".to_owned(),
+            false => go::dump(affinity.v, LAYOUT),
+        };
+        errs.push(
+            Error::invalid(
+                &root.child("nodeAffinity"),
+                Value::Null,
+                "field is immutable, except for updating from beta label to GA",
+            )
+            .showing(shown),
+        );
+    }
+    let class = spec.get("volumeAttributesClassName");
+    if class.v.is_null() && !was["volumeAttributesClassName"].is_null() {
+        errs.push(class.forbidden("update from non-nil value to nil is forbidden"));
+    }
+}
+
+/// The same source, but for a secret for growing that a CSI volume may be given later.
+fn same_source(new: &Value, old: &Value) -> bool {
+    const SECRET: &str = "controllerExpandSecretRef";
+    SOURCES.iter().all(|key| {
+        let mut new = new[*key].clone();
+        if *key == "csi" && old["csi"].is_object() && old["csi"][SECRET].is_null() {
+            common::clear(&mut new, SECRET);
+        }
+        new == old[*key]
+    })
+}
+
+/// The same selector of nodes, but for labels that have new names.
+fn same_nodes(new: &Value, old: &Value) -> bool {
+    match (new, old) {
+        (Value::Object(n), Value::Object(o)) => {
+            n.len() == o.len()
+                && n.iter().all(|(k, n)| {
+                    let o = &old[k];
+                    same_nodes(n, o)
+                        || (k == "key" && new_label(o.as_str().unwrap_or_default()) == n.as_str())
+                })
+        }
+        (Value::Array(n), Value::Array(o)) => {
+            n.len() == o.len() && n.iter().zip(o).all(|(n, o)| same_nodes(n, o))
+        }
+        _ => new == old,
+    }
+}
+
+fn new_label(old: &str) -> Option<&'static str> {
+    match old {
+        "failure-domain.beta.kubernetes.io/zone" => Some("topology.kubernetes.io/zone"),
+        "failure-domain.beta.kubernetes.io/region" => Some("topology.kubernetes.io/region"),
+        "beta.kubernetes.io/os" => Some("kubernetes.io/os"),
+        "beta.kubernetes.io/arch" => Some("kubernetes.io/arch"),
+        "beta.kubernetes.io/instance-type" => Some("node.kubernetes.io/instance-type"),
+        _ => None,
+    }
+}
+
+/// Warns about what no longer works, or soon will not.
+fn outdated(object: &Value) -> Vec<String> {
+    let (meta, spec) = (At::root(object, "metadata"), At::root(object, "spec"));
+    let annotations = meta.get("annotations");
+    let mut out = Vec::new();
+    for (key, since, field) in [
+        (OLD_CLASS, "v1.8", "storageClassName"),
+        (
+            "volume.beta.kubernetes.io/mount-options",
+            "v1.31",
+            "mountOptions",
+        ),
+    ] {
+        if map(meta.v, "annotations").is_some_and(|m| m.contains_key(key)) {
+            let path = annotations.path.key(key);
+            out.push(format!(
+                "{path}: deprecated since {since}; use \"{field}\" attribute instead"
+            ));
+        }
+    }
+    let policy = spec.get("persistentVolumeReclaimPolicy");
+    if policy.str() == "Recycle" {
+        out.push(format!(
+            "{}: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
+            policy.path
+        ));
+    }
+    let required = spec.get("nodeAffinity").get("required");
+    for term in required.items("nodeSelectorTerms") {
+        pod::warnings::node_term(&term, false, &mut out);
+    }
+    for (key, shown, words) in [
+        ("cephfs", "cephfs", "v1.28, non-functional in v1.31+"),
+        (
+            "photonPersistentDisk",
+            "photonPersistentDisk",
+            "v1.11, non-functional in v1.16+",
+        ),
+        ("rbd", "rbd", "v1.28, non-functional in v1.31+"),
+        ("scaleIO", "scaleIO", "v1.16, non-functional in v1.22+"),
+        ("storageos", "storageOS", "v1.22, non-functional in v1.25+"),
+        ("glusterfs", "glusterfs", "v1.25, non-functional in v1.26+"),
+    ] {
+        if spec.has(key) {
+            out.push(format!("{}: deprecated in {words}", spec.path.child(shown)));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(spec: Value) -> Vec<String> {
+        let mut errs = Errors::new();
+        check(&At::new(&spec, "spec"), "pv", &mut errs);
+        errs.iter().map(ToString::to_string).collect()
+    }
+
+    fn with(more: Value) -> Value {
+        let mut spec = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}});
+        for (key, value) in more.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        spec
+    }
+
+    #[test]
+    fn volumes_that_are_refused() {
+        let cases: &[(Value, &[&str])] = &[
+            (
+                json!({"hostPath": {"path": "/x"}}),
+                &[
+                    "spec.accessModes: Required value",
+                    "spec.capacity: Required value",
+                    "spec.capacity: Unsupported value: null: supported values: \"storage\"",
+                ],
+            ),
+            (
+                with(json!({"capacity": {"storage": "-1"}, "nfs": {"server": "s", "path": "/"}})),
+                &[
+                    "spec.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+                    "spec.capacity[storage]: Invalid value: \"-1\": must be greater than zero",
+                ],
+            ),
+            (
+                with(json!({"local": {"path": "/x"}, "gcePersistentDisk": {}})),
+                &[
+                    "spec.persistentDisk.pdName: Required value",
+                    "spec.local: Forbidden: may not specify more than 1 volume type",
+                ],
+            ),
+            (
+                with(json!({"local": {"path": "/x"}})),
+                &["spec.nodeAffinity: Required value: Local volume requires node affinity"],
+            ),
+            (
+                with(
+                    json!({"hostPath": {"path": "//./"}, "persistentVolumeReclaimPolicy": "Recycle"}),
+                ),
+                &[
+                    "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
+                ],
+            ),
+            (
+                with(json!({"hostPath": {"path": "/x"}, "volumeAttributesClassName": ""})),
+                &[
+                    "spec.volumeAttributesClassName: Required value: an empty string is disallowed",
+                    "spec.csi: Required value: has to be specified when using volumeAttributesClassName",
+                ],
+            ),
+        ];
+        for (spec, want) in cases {
+            assert_eq!(wrong(spec.clone()), *want, "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_stays() {
+        let nodes = |key: &str| json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "Exists"}]}]}});
+        let csi = json!({"driver": "d", "volumeHandle": "h"});
+        let mut grows = csi.clone();
+        grows["controllerExpandSecretRef"] = json!({"name": "n", "namespace": "n"});
+        for (old, new, fields) in [
+            (json!({"csi": csi}), json!({"csi": grows}), vec![]),
+            (
+                json!({"csi": grows}),
+                json!({"csi": csi}),
+                vec!["spec.persistentvolumesource"],
+            ),
+            (
+                json!({"nodeAffinity": nodes("beta.kubernetes.io/os")}),
+                json!({"nodeAffinity": nodes("kubernetes.io/os")}),
+                vec![],
+            ),
+            (
+                json!({"nodeAffinity": nodes("a"), "volumeMode": "Block"}),
+                json!({"nodeAffinity": nodes("b"), "volumeMode": "Filesystem"}),
+                vec!["volumeMode", "nodeAffinity"],
+            ),
+        ] {
+            let mut errs = Errors::new();
+            changes(&At::new(&new, "spec"), &old, &mut errs);
+            let all: Vec<&str> = errs.iter().map(|e| e.field.as_str()).collect();
+            assert_eq!(all, fields, "{old} to {new}");
+        }
+    }
+}
