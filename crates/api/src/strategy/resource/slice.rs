@@ -464,11 +464,7 @@ fn valid_range(range: &At, default: Amount, most: Amount, errs: &mut Errors) {
         );
     }
     if default < min {
-        wrong(
-            "default",
-            default,
-            format!("default is less than min: {min}"),
-        );
+        wrong("min", default, format!("default is less than min: {min}"));
     }
     let max = range.some("max").map(|at| Amount::of(at.v));
     if let Some(max) = max {
@@ -483,11 +479,7 @@ fn valid_range(range: &At, default: Amount, most: Amount, errs: &mut Errors) {
             );
         }
         if default > max {
-            wrong(
-                "default",
-                default,
-                format!("default is more than max: {max}"),
-            );
+            wrong("max", default, format!("default is more than max: {max}"));
         }
     }
     let Some(step) = range.some("step").map(|at| Amount::of(at.v)) else {
