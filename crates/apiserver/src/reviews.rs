@@ -149,7 +149,7 @@ fn check_metadata(review: Review, object: &Value, errors: &mut Vec<field::Error>
     } else {
         "must be empty"
     };
-    const FIELDS: [&str; 13] = [
+    const FIELDS: [&str; 20] = [
         "name",
         "generateName",
         "namespace",
@@ -163,6 +163,13 @@ fn check_metadata(review: Review, object: &Value, errors: &mut Vec<field::Error>
         "ownerReferences",
         "finalizers",
         "managedFields",
+        "manager",
+        "operation",
+        "apiVersion",
+        "time",
+        "fieldsType",
+        "fieldsV1",
+        "subresource",
     ];
     let shown = validation::ordered_json(&object["metadata"], &FIELDS);
     let path = field::Path::new("metadata");

@@ -135,18 +135,15 @@ fn policy_port(at: &At, errs: &mut Errors) {
         errs.push(end.invalid("may not be specified when `port` is non-numeric"));
     }
     ports::number_or_name(&port, errs);
-    match (port.v.as_i64(), end.v.as_i64()) {
-        (Some(first), Some(last)) => {
-            if last < first {
-                errs.push(Error::invalid(
-                    &end.path,
-                    first,
-                    "must be greater than or equal to `port`",
-                ));
-            }
-            ports::number(&end, errs);
+    if let (Some(first), Some(last)) = (port.v.as_i64(), end.v.as_i64()) {
+        if last < first {
+            errs.push(Error::invalid(
+                &end.path,
+                first,
+                "must be greater than or equal to `port`",
+            ));
         }
-        _ => {}
+        ports::number(&end, errs);
     }
 }
 

@@ -1,5 +1,6 @@
 //! CertificateSigningRequests.
 
+mod asn1;
 mod pem;
 mod validate;
 

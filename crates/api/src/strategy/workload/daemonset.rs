@@ -74,18 +74,16 @@ impl Strategy for DaemonSet {
                 "updatedNumberScheduled",
                 "numberAvailable",
                 "numberUnavailable",
+                "collisionCount",
             ];
             status::counts(&s, &counts, &mut errs);
             status::collisions(&s, &old["status"], &mut errs);
             return errs;
         }
-        // the original checks the whole object before it checks what may change of it, which is the whole spec again
         let spec = At::root(object, "spec");
-        let mut all = self.validate_create(ctx, object);
-        all.append(&mut errs);
-        check(&spec, Some(&old["spec"]), &mut all);
-        super::immutable_selector(&spec, old, &mut all);
-        all
+        super::immutable_selector(&spec, old, &mut errs);
+        check(&spec, Some(&old["spec"]), &mut errs);
+        errs
     }
 
     fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {

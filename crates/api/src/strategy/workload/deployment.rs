@@ -179,6 +179,7 @@ fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
         "availableReplicas",
         "unavailableReplicas",
         "terminatingReplicas",
+        "collisionCount",
     ];
     status::counts(&s, &counts, errs);
     let whole = "cannot be greater than status.replicas";

@@ -241,6 +241,7 @@ fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
         "updatedReplicas",
         "availableReplicas",
         "observedGeneration",
+        "collisionCount",
     ];
     status::counts(&s, &counts, errs);
     let whole = "cannot be greater than status.replicas";
