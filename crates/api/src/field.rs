@@ -192,6 +192,12 @@ impl Error {
         self
     }
 
+    /// Leaves the value out: it is too big to be shown.
+    pub fn without_value(mut self) -> Self {
+        self.omits_value = true;
+        self
+    }
+
     /// Adds words to an error that has none.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();

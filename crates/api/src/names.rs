@@ -258,27 +258,6 @@ pub fn port_number(port: i64) -> Vec<String> {
     }
 }
 
-/// `example.com/path`: finalizers and controller names that must have a domain.
-pub fn domain_prefixed_path(value: &str) -> Vec<String> {
-    if value.is_empty() {
-        return Vec::new();
-    }
-    let Some((domain, path)) = value
-        .split_once('/')
-        .filter(|(d, p)| !d.is_empty() && !p.is_empty())
-    else {
-        return vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned()];
-    };
-    let mut out: Vec<String> = dns1123_subdomain(domain);
-    let ok = path
-        .bytes()
-        .all(|c| c.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(&c));
-    if !ok {
-        out.push("Invalid path".to_owned());
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,8 +289,6 @@ mod tests {
             (wildcard_subdomain, "*", 1),
             (dns1123_subdomain_underscored, "_a.b_c.d", 0),
             (dns1123_subdomain_underscored, "bad_search..test", 1),
-            (domain_prefixed_path, "plainword", 1),
-            (domain_prefixed_path, "a.io/b/c", 0),
         ];
         for (check, name, errors) in cases {
             assert_eq!(check(name).len(), *errors, "{name:?}: {:?}", check(name));

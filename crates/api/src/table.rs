@@ -133,10 +133,10 @@ pub fn labels(map: &Value) -> String {
     }
 }
 
-/// A `LabelSelector` in its string form; `<none>` when it selects everything, `<unset>` when it is absent.
+/// A `LabelSelector` in its string form; `<none>` when it is absent or selects everything.
 pub fn selector(selector: &Value) -> String {
     match crate::selector::LabelSelector::from_object(selector) {
-        Ok(s) if s.is_everything() => "<none>".to_owned(),
+        Ok(s) if s.is_everything() || selector.is_null() => "<none>".to_owned(),
         Ok(s) => s.to_string(),
         Err(_) => "<error>".to_owned(),
     }

@@ -1,7 +1,7 @@
 //! Requests that ask instead of storing: TokenReview, the SubjectAccessReviews, SelfSubjectReview, rules reviews.
 
 use jiff::Timestamp;
-use knarr_api::{Status, field};
+use knarr_api::{Status, field, validation};
 use serde_json::{Value, json};
 
 use crate::{
@@ -172,7 +172,6 @@ fn target(call: &Call, review: Review) -> Option<Target> {
 /// # Errors
 /// 400 and 422 for what cannot be answered.
 fn check(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
-    check_metadata(review, object)?;
     let text = |key: &str| object["spec"][key].as_str().unwrap_or_default();
     let missing = match review {
         Review::Token if text("token").is_empty() => {
@@ -185,29 +184,44 @@ fn check(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
     Err(Status::bad_request(missing).into())
 }
 
-fn check_metadata(review: Review, object: &Value) -> Outcome<()> {
-    if matches!(review, Review::SelfSubject | Review::SelfSubjectRules) {
-        return Ok(());
-    }
+/// Metadata of an access review says nothing, but for a namespace where there is one.
+fn check_metadata(review: Review, object: &Value, errors: &mut Vec<field::Error>) {
+    let local = review == Review::LocalSubjectAccess;
     let metadata = object["metadata"].as_object();
-    let allowed = |k: &String| {
-        k == "managedFields" || (k == "namespace" && review == Review::LocalSubjectAccess)
-    };
-    let odd = metadata.is_some_and(|m| m.iter().any(|(k, v)| !allowed(k) && !v.is_null()));
-    if !odd {
-        return Ok(());
+    let allowed = |k: &String| k == "managedFields" || (local && k == "namespace");
+    if metadata.is_none_or(|m| m.iter().all(|(k, v)| allowed(k) || v.is_null())) {
+        return;
     }
-    let why = if review == Review::LocalSubjectAccess {
+    let why = if local {
         "must be empty except for namespace"
     } else {
         "must be empty"
     };
-    let error = field::Error::invalid(
-        &field::Path::new("metadata"),
-        object["metadata"].clone(),
-        why,
-    );
-    Err(invalid(review, &[error]))
+    const FIELDS: [&str; 20] = [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "labels",
+        "annotations",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+        "manager",
+        "operation",
+        "apiVersion",
+        "time",
+        "fieldsType",
+        "fieldsV1",
+        "subresource",
+    ];
+    let shown = validation::ordered_json(&object["metadata"], &FIELDS);
+    let path = field::Path::new("metadata");
+    errors.push(field::Error::invalid(&path, Value::Null, why).showing(shown));
 }
 
 fn invalid(review: Review, errors: &[field::Error]) -> Box<Status> {
@@ -270,48 +284,34 @@ async fn access(call: &Call, review: Review, object: &mut Value) {
 }
 
 fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
-    let spec = &object["spec"];
-    let root = field::Path::new("spec");
-    let other = &spec["nonResourceAttributes"];
-    let shown = json!({"Path": other["path"].as_str().unwrap_or_default(), "Verb": other["verb"].as_str().unwrap_or_default()});
-    let path = root.child("nonResourceAttributes");
-    let refuse = |error| Err(invalid(review, &[error]));
-    if review == Review::LocalSubjectAccess {
-        let namespace = &call.info.namespace;
-        if meta::text(object, "namespace").is_empty() {
-            meta::of(object).insert("namespace".into(), namespace.as_str().into());
-        }
-        let spec = &object["spec"];
-        if !spec["nonResourceAttributes"].is_null() {
-            return refuse(field::Error::invalid(
-                &path,
-                shown,
-                "disallowed on this kind of request",
-            ));
-        }
-        let asked = spec["resourceAttributes"]["namespace"]
-            .as_str()
-            .unwrap_or_default();
-        if spec["resourceAttributes"].is_object() && asked != namespace {
-            let path = root.child("resourceAttributes").child("namespace");
-            return refuse(field::Error::invalid(
-                &path,
-                asked,
-                "must match metadata.namespace",
-            ));
-        }
+    let local = review == Review::LocalSubjectAccess;
+    let namespace = &call.info.namespace;
+    if local && meta::text(object, "namespace").is_empty() {
+        meta::of(object).insert("namespace".into(), namespace.as_str().into());
     }
-    let spec = &object["spec"];
     let mut errors = Vec::new();
+    check_spec(review, &object["spec"], &mut errors);
+    check_metadata(review, object, &mut errors);
+    if local {
+        check_local(namespace, &object["spec"], &mut errors);
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(review, &errors))
+    }
+}
+
+fn check_spec(review: Review, spec: &Value, errors: &mut Vec<field::Error>) {
+    let root = field::Path::new("spec");
     match (
         spec["resourceAttributes"].is_object(),
         spec["nonResourceAttributes"].is_object(),
     ) {
-        (true, true) => errors.push(field::Error::invalid(
-            &path,
-            shown,
-            "cannot be specified in combination with resourceAttributes",
-        )),
+        (true, true) => {
+            let why = "cannot be specified in combination with resourceAttributes";
+            errors.push(of_url(spec, why));
+        }
         (false, false) => {
             let why =
                 "exactly one of nonResourceAttributes or resourceAttributes must be specified";
@@ -320,21 +320,38 @@ fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> 
         }
         _ => {}
     }
-    let resource = &spec["resourceAttributes"];
-    for key in ["fieldSelector", "labelSelector"] {
-        let path = root.child("resourceAttributes").child(key);
-        selectors::check(&resource[key], &path, &mut errors);
-    }
     let nobody =
         spec["user"].as_str().unwrap_or_default().is_empty() && texts(&spec["groups"]).is_empty();
     if review != Review::SelfSubjectAccess && nobody {
         let why = "at least one of user or group must be specified";
         errors.push(field::Error::invalid(&root.child("user"), "", why));
     }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(invalid(review, &errors))
+    for key in ["fieldSelector", "labelSelector"] {
+        let path = root.child("resourceAttributes").child(key);
+        selectors::check(&spec["resourceAttributes"][key], &path, errors);
+    }
+}
+
+/// What is wrong with attributes of something that is no resource.
+fn of_url(spec: &Value, why: &str) -> field::Error {
+    let other = &spec["nonResourceAttributes"];
+    let text = |key: &str| other[key].as_str().unwrap_or_default();
+    let shown = json!({"Path": text("path"), "Verb": text("verb")});
+    let path = field::Path::new("spec").child("nonResourceAttributes");
+    field::Error::invalid(&path, shown, why)
+}
+
+/// A review in a namespace is about that namespace.
+fn check_local(namespace: &str, spec: &Value, errors: &mut Vec<field::Error>) {
+    let resource = &spec["resourceAttributes"];
+    let asked = resource["namespace"].as_str().unwrap_or_default();
+    if resource.is_object() && asked != namespace {
+        let path = field::Path::new("spec").child("resourceAttributes");
+        let why = "must match metadata.namespace";
+        errors.push(field::Error::invalid(&path.child("namespace"), asked, why));
+    }
+    if !spec["nonResourceAttributes"].is_null() {
+        errors.push(of_url(spec, "disallowed on this kind of request"));
     }
 }
 

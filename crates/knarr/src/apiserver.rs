@@ -45,6 +45,8 @@ pub async fn run(paths: Paths, options: Options) -> Result<()> {
             node_name: crate::node::default_name()?,
             node_ips: knarr_network::node_addresses(),
             cluster_domain: options.cluster_domain,
+            // The name that holds in every cluster: alone, a server need not serve its domain.
+            issuer: "https://kubernetes.default.svc".into(),
             legacy_api_versions: options.legacy_api_versions,
             etcd: options.etcd.options(),
             admission: options.plugins.config(),

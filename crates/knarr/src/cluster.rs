@@ -304,6 +304,7 @@ fn plane_options(options: &Options, settings: &Settings) -> control_plane::Optio
         node_name: settings.node_name.clone(),
         node_ips: settings.node_ips.clone(),
         cluster_domain: options.cluster_domain.clone(),
+        issuer: format!("https://kubernetes.default.svc.{}", options.cluster_domain),
         legacy_api_versions: options.legacy_api_versions,
         etcd: None,
         admission: Default::default(),

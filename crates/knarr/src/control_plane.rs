@@ -31,6 +31,8 @@ pub struct Options {
     /// Addresses of this machine, primary first.
     pub node_ips: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// Who signs tokens of service accounts, unless a flag says otherwise.
+    pub issuer: String,
     /// Whether API versions are served that Kubernetes serves no more.
     pub legacy_api_versions: bool,
     /// Where objects are kept, when that is not the data directory.
@@ -158,7 +160,7 @@ fn config(
     registry: Registry,
     port: u16,
 ) -> Result<Config> {
-    let issuer = format!("https://kubernetes.default.svc.{}", options.cluster_domain);
+    let issuer = options.issuer.clone();
     let ca = CertificateDer::from_pem_slice(pki.ca.as_bytes())
         .map_err(|e| anyhow::anyhow!("ca.crt: {e}"))?;
     let mut config = Config::new(store, registry, options.service_cidrs.clone());

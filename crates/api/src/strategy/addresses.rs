@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Column, Context, Strategy, common};
 use crate::{
-    field::{Error, Errors},
+    field::Errors,
     names, table,
     validation::{At, immutable, list, meta, net, ordered_json, text},
 };
@@ -102,18 +102,32 @@ impl Strategy for ServiceCidr {
         let mut errs = Errors::new();
         meta::create(object, false, meta::subdomain, &mut errs);
         let cidrs = At::root(object, "spec").get("cidrs");
-        let count = list(cidrs.v).len();
-        if count == 0 {
-            errs.push(cidrs.required("at least one CIDR required"));
-        } else if count > 2 {
-            errs.push(Error::invalid(
-                &cidrs.path,
-                cidrs.v.clone(),
-                "may only hold up to 2 values",
-            ));
+        let shown = || format!("{{\"CIDRs\":{}}}", cidrs.v);
+        match list(cidrs.v) {
+            [] => errs.push(cidrs.required("at least one CIDR required")),
+            [_] => {}
+            [a, b] => {
+                let family = |v: &Value| {
+                    let text = v.as_str().unwrap_or_default();
+                    net::parse_cidr_sloppy(text).map(|(ip, _)| ip.is_ipv4())
+                };
+                if family(a).zip(family(b)).is_none_or(|(a, b)| a == b) {
+                    let words = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+                    errs.push(cidrs.invalid(words).showing(shown()));
+                    return errs;
+                }
+            }
+            _ => {
+                errs.push(
+                    cidrs
+                        .invalid("may only hold up to 2 values")
+                        .showing(shown()),
+                );
+                return errs;
+            }
         }
         for cidr in cidrs.each() {
-            net::cidr_strict(&cidr, &mut errs);
+            net::cidr_canonical(&cidr, &mut errs);
         }
         errs
     }
@@ -156,5 +170,36 @@ impl Strategy for ServiceCidr {
             cidrs.join(",").into(),
             table::age_of(object, now),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_of_different_families() {
+        let families = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        for (cidrs, want) in [
+            (json!(["10.0.0.0/16", "2001:db8::/64"]), None),
+            (json!([]), Some("Required value: at least one CIDR required".to_owned())),
+            (
+                json!(["10.0.0.0/16", "10.1.0.0/16"]),
+                Some(format!("Invalid value: {{\"CIDRs\":[\"10.0.0.0/16\",\"10.1.0.0/16\"]}}: {families}")),
+            ),
+            (
+                json!(["10.0.0.0/8", "::/64", "x"]),
+                Some("Invalid value: {\"CIDRs\":[\"10.0.0.0/8\",\"::/64\",\"x\"]}: may only hold up to 2 values".to_owned()),
+            ),
+            (
+                json!(["2001:DB8::/64"]),
+                Some("Invalid value: \"2001:DB8::/64\": must be in canonical form (\"2001:db8::/64\")".to_owned()),
+            ),
+        ] {
+            let object = json!({"metadata": {"name": "r"}, "spec": {"cidrs": cidrs}});
+            let errs = ServiceCidr.validate_create(&Context::default(), &object);
+            assert_eq!(errs.first().map(|e| e.body()), want, "{cidrs}");
+            assert!(errs.len() <= 1);
+        }
     }
 }

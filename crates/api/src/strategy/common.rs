@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::{names, validation::text};
+
 /// Takes `key` from `old` into `new`, or drops it when `old` has none.
 pub fn keep(new: &mut Value, old: &Value, key: &str) {
     let Some(map) = new.as_object_mut() else {
@@ -57,5 +59,16 @@ pub fn keep_meta_of_status(new: &mut Value, old: &Value) {
         "ownerReferences",
     ] {
         keep_meta(new, old, key);
+    }
+}
+
+/// What the author of a workload is told of a name that is no DNS label: pods are called by it.
+pub fn pod_name_warning(object: &Value, out: &mut Vec<String>) {
+    let wrong = names::dns1123_label(text(&object["metadata"], "name"));
+    if !wrong.is_empty() {
+        out.push(format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            wrong.join(" ")
+        ));
     }
 }

@@ -39,6 +39,21 @@ impl Strategy for Endpoints {
         errs
     }
 
+    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut out = Vec::new();
+        if manager(object, "endpoints.kubernetes.io/managed-by") == "endpoint-controller" {
+            return out;
+        }
+        for subset in At::root(object, "subsets").each() {
+            for key in ["addresses", "notReadyAddresses"] {
+                for address in subset.items(key) {
+                    net::ip_warning(&address.get("ip"), &mut out);
+                }
+            }
+        }
+        out
+    }
+
     fn create_on_update(&self) -> bool {
         true
     }
@@ -61,24 +76,29 @@ impl Strategy for Endpoints {
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let mut all: Vec<String> = Vec::new();
         for subset in list(&object["subsets"]) {
-            let ips = list(&subset["addresses"]).iter().map(|a| text(a, "ip"));
-            for ip in ips {
-                if list(&subset["ports"]).is_empty() {
-                    all.push(ip.to_owned());
-                }
-                for port in list(&subset["ports"]) {
-                    let port = port["port"].as_i64().unwrap_or(0);
-                    all.push(if ip.contains(':') {
+            let ips = || list(&subset["addresses"]).iter().map(|a| text(a, "ip"));
+            if list(&subset["ports"]).is_empty() {
+                all.extend(ips().map(str::to_owned));
+            }
+            for port in list(&subset["ports"]) {
+                let port = port["port"].as_i64().unwrap_or(0);
+                all.extend(ips().map(|ip| {
+                    if ip.contains(':') {
                         format!("[{ip}]:{port}")
                     } else {
                         format!("{ip}:{port}")
-                    });
-                }
+                    }
+                }));
             }
         }
+        let none = if list(&object["subsets"]).is_empty() {
+            "<none>"
+        } else {
+            ""
+        };
         vec![
             table::name_of(object),
-            first_three(&all, "<none>").into(),
+            first_three(&all, none).into(),
             table::age_of(object, now),
         ]
     }
@@ -145,6 +165,17 @@ fn endpoint_port(port: &At, needs_name: bool, errs: &mut Errors) {
     }
 }
 
+/// Who writes an object, by a label.
+fn manager<'a>(object: &'a Value, label: &str) -> &'a str {
+    text(&object["metadata"]["labels"], label)
+}
+
+/// Controllers that write addresses as they should be: there is nothing to tell them.
+const CONTROLLERS: [&str; 2] = [
+    "endpointslice-controller.k8s.io",
+    "endpointslicemirroring-controller.k8s.io",
+];
+
 /// `discovery.k8s.io/v1/EndpointSlice`.
 pub struct EndpointSlice;
 
@@ -188,10 +219,19 @@ impl Strategy for EndpointSlice {
 
     fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
         if text(object, "addressType") == "FQDN" {
-            vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()]
-        } else {
-            Vec::new()
+            return vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()];
         }
+        let mut out = Vec::new();
+        let manager = manager(object, "endpointslice.kubernetes.io/managed-by");
+        if CONTROLLERS.contains(&manager) {
+            return out;
+        }
+        for endpoint in At::root(object, "endpoints").each() {
+            for address in endpoint.items("addresses") {
+                net::ip_warning(&address, &mut out);
+            }
+        }
+        out
     }
 
     fn has_generation(&self) -> bool {
@@ -310,14 +350,7 @@ fn slice_endpoint(endpoint: &At, kind: &str, errs: &mut Errors) {
 
 fn slice_address(address: &At, all: &At, kind: &str, errs: &mut Errors) {
     if kind == "FQDN" {
-        let name = address.str().strip_suffix('.').unwrap_or(address.str());
-        let wrong = names::dns1123_subdomain(name);
-        if wrong.is_empty() && !name.contains('.') {
-            errs.push(
-                address.invalid("should be a domain with at least two segments separated by dots"),
-            );
-        }
-        address.push(wrong, errs);
+        domain(address, errs);
         return;
     }
     if !["IPv4", "IPv6"].contains(&kind) {
@@ -338,6 +371,27 @@ fn slice_address(address: &At, all: &At, kind: &str, errs: &mut Errors) {
         ));
     } else {
         net::endpoint_ip(address, ip, errs);
+    }
+}
+
+/// A fully qualified domain name. What is wrong is told of the name without the dot at its end.
+fn domain(address: &At, errs: &mut Errors) {
+    if address.str().is_empty() {
+        errs.push(address.required(""));
+        return;
+    }
+    let name = address.str().strip_suffix('.').unwrap_or(address.str());
+    let mut invalid = |value: &str, words: String| {
+        errs.push(Error::invalid(&address.path, value, words));
+    };
+    let wrong = names::dns1123_subdomain(name);
+    if !wrong.is_empty() {
+        invalid(name, wrong.join(","));
+    } else if !name.contains('.') {
+        let words = "should be a domain with at least two segments separated by dots";
+        invalid(name, words.to_owned());
+    } else if let Some(label) = name.split('.').find(|l| l.len() > 63) {
+        invalid(label, names::max_length(63));
     }
 }
 

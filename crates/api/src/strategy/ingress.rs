@@ -1,5 +1,7 @@
 //! Ingresses and IngressClasses.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -10,7 +12,7 @@ use super::{
 use crate::{
     field::{Error, Errors, Path},
     names, table,
-    validation::{At, immutable, list, meta, net, text},
+    validation::{At, domain_prefixed_path, immutable, list, meta, net, text},
 };
 
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -55,12 +57,17 @@ impl Strategy for Ingress {
         errs
     }
 
-    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        if old.is_none()
-            && object["metadata"]["annotations"]
-                .get(CLASS_ANNOTATION)
-                .is_some()
-        {
+    fn warnings(&self, ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        if ctx.subresource == "status" {
+            let status = At::root(object, "status");
+            let mut out = Vec::new();
+            for point in status.get("loadBalancer").items("ingress") {
+                net::ip_warning(&point.get("ip"), &mut out);
+            }
+            return out;
+        }
+        let noted = object["metadata"]["annotations"].get(CLASS_ANNOTATION);
+        if old.is_none() && noted.is_some() && object["spec"]["ingressClassName"].is_null() {
             return vec![format!(
                 "annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead"
             )];
@@ -95,7 +102,7 @@ impl Strategy for Ingress {
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let spec = &object["spec"];
         let points = list(&object["status"]["loadBalancer"]["ingress"]).iter();
-        let addresses: Vec<&str> = points
+        let addresses: BTreeSet<&str> = points
             .map(|p| {
                 if text(p, "ip").is_empty() {
                     text(p, "hostname")
@@ -103,7 +110,9 @@ impl Strategy for Ingress {
                     text(p, "ip")
                 }
             })
+            .filter(|a| !a.is_empty())
             .collect();
+        let addresses: Vec<&str> = addresses.into_iter().collect();
         let ports = if list(&spec["tls"]).is_empty() {
             "80"
         } else {
@@ -120,15 +129,28 @@ impl Strategy for Ingress {
     }
 }
 
+/// At most three hosts; when there are rules beyond them, how many rules there are more.
 fn hosts(spec: &Value) -> String {
-    let all: Vec<&str> = list(&spec["rules"])
+    let rules = list(&spec["rules"]);
+    let named = |r: &&Value| !text(r, "host").is_empty();
+    let all: Vec<&str> = rules
         .iter()
+        .filter(named)
+        .take(3)
         .map(|r| text(r, "host"))
-        .filter(|h| !h.is_empty())
         .collect();
+    // rules up to the one that fills the list
+    let seen = rules
+        .iter()
+        .scan(0, |n, r| {
+            let full = *n == 3;
+            *n += usize::from(named(&r));
+            (!full).then_some(())
+        })
+        .count();
     match all.len() {
         0 => "*".to_owned(),
-        n if n > 3 => format!("{} + {} more...", all[..3].join(","), n - 3),
+        3 if rules.len() > seen => format!("{} + {} more...", all.join(","), rules.len() - 3),
         _ => all.join(","),
     }
 }
@@ -377,12 +399,10 @@ fn class(object: &Value, errs: &mut Errors) {
     meta::create(object, false, meta::subdomain, errs);
     let spec = At::root(object, "spec");
     let controller = spec.get("controller");
-    if controller.str().is_empty() {
-        errs.push(controller.required(""));
-    } else if controller.str().len() > 250 {
+    if controller.str().len() > 250 {
         errs.push(Error::too_long(&controller.path, 250));
     }
-    controller.push(names::domain_prefixed_path(controller.str()), errs);
+    domain_prefixed_path(&controller, errs);
     let Some(parameters) = spec.some("parameters") else {
         return;
     };
@@ -447,5 +467,17 @@ mod tests {
             let errs = Ingress.validate_create(&Context::default(), &object);
             assert_eq!(errs.first().map(ToString::to_string).as_deref(), want);
         }
+    }
+
+    #[test]
+    fn three_hosts_are_shown() {
+        let of = |all: &[&str]| {
+            let rules: Vec<Value> = all.iter().map(|h| json!({"host": h})).collect();
+            hosts(&json!({"rules": rules}))
+        };
+        assert_eq!(of(&[]), "*");
+        assert_eq!(of(&["a", "", "b"]), "a,b");
+        assert_eq!(of(&["a", "b", "c"]), "a,b,c");
+        assert_eq!(of(&["a", "", "b", "c", ""]), "a,b,c + 2 more...");
     }
 }

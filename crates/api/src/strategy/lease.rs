@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Column, Context, Strategy};
+use super::{Column, Context, Strategy, common};
 use crate::{
     field::Errors,
     table,
@@ -13,7 +13,26 @@ use crate::{
 /// `coordination.k8s.io/v1/Lease`.
 pub struct Lease;
 
+/// Drops what only coordinated elections use, which are off, unless it was there before.
+fn without_coordination(object: &mut Value, old: Option<&Value>) {
+    for key in ["strategy", "preferredHolder"] {
+        if old.is_none_or(|o| o["spec"][key].is_null())
+            && let Some(spec) = object.get_mut("spec")
+        {
+            common::clear(spec, key);
+        }
+    }
+}
+
 impl Strategy for Lease {
+    fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
+        without_coordination(object, None);
+    }
+
+    fn prepare_update(&self, _ctx: &Context, object: &mut Value, old: &Value) {
+        without_coordination(object, Some(old));
+    }
+
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
         meta::create(object, true, meta::subdomain, &mut errs);

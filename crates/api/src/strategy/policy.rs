@@ -51,6 +51,21 @@ impl Strategy for NetworkPolicy {
         errs
     }
 
+    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut out = Vec::new();
+        let spec = At::root(object, "spec");
+        for (key, peers) in DIRECTIONS {
+            for peer in spec.items(key).flat_map(|rule| rule.items(peers)) {
+                let block = peer.get("ipBlock");
+                net::cidr_warning(&block.get("cidr"), &mut out);
+                for except in block.items("except") {
+                    net::cidr_warning(&except, &mut out);
+                }
+            }
+        }
+        out
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
@@ -76,9 +91,12 @@ impl Strategy for NetworkPolicy {
     }
 }
 
+/// Lists of rules, and where each has its peers.
+const DIRECTIONS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
+
 fn policy(spec: &At, errs: &mut Errors) {
     labels::selector(&spec.get("podSelector"), errs);
-    for (key, peers) in [("ingress", "from"), ("egress", "to")] {
+    for (key, peers) in DIRECTIONS {
         for rule in spec.items(key) {
             for port in rule.items("ports") {
                 policy_port(&port, errs);
@@ -113,22 +131,19 @@ fn policy_port(at: &At, errs: &mut Errors) {
         }
         return;
     }
+    if port.v.is_string() && !end.v.is_null() {
+        errs.push(end.invalid("may not be specified when `port` is non-numeric"));
+    }
     ports::number_or_name(&port, errs);
-    match (port.v.as_i64(), end.v.as_i64()) {
-        (None, Some(_)) => {
-            errs.push(end.invalid("may not be specified when `port` is non-numeric"))
+    if let (Some(first), Some(last)) = (port.v.as_i64(), end.v.as_i64()) {
+        if last < first {
+            errs.push(Error::invalid(
+                &end.path,
+                first,
+                "must be greater than or equal to `port`",
+            ));
         }
-        (Some(first), Some(last)) => {
-            if last < first {
-                errs.push(Error::invalid(
-                    &end.path,
-                    first,
-                    "must be greater than or equal to `port`",
-                ));
-            }
-            ports::number(&end, errs);
-        }
-        _ => {}
+        ports::number(&end, errs);
     }
 }
 
@@ -158,22 +173,19 @@ fn ip_block(block: &At, errs: &mut Errors) {
         errs.push(cidr.required(""));
         return;
     }
-    let before = errs.len();
     net::cidr_strict(&cidr, errs);
-    let Some((ip, bits)) = net::parse_cidr_sloppy(cidr.str()).filter(|_| errs.len() == before)
-    else {
-        return;
+    let range = |text: &str| {
+        let (ip, bits) = net::parse_cidr_sloppy(text)?;
+        Some(ipnet::IpNet::new(ip, bits).ok()?.trunc())
     };
-    let Ok(whole) = ipnet::IpNet::new(ip, bits) else {
+    let Some(whole) = range(cidr.str()) else {
         return;
     };
     for except in block.items("except") {
-        let had = errs.len();
         net::cidr_strict(&except, errs);
-        let part = net::parse_cidr_sloppy(except.str())
-            .and_then(|(ip, bits)| ipnet::IpNet::new(ip, bits).ok());
-        if let Some(part) = part.filter(|_| errs.len() == had)
-            && (!whole.contains(&part) || part.prefix_len() <= whole.prefix_len())
+        let part = range(except.str());
+        if part
+            .is_some_and(|p| !whole.contains(&p.network()) || p.prefix_len() <= whole.prefix_len())
         {
             errs.push(except.invalid("must be a strict subset of `cidr`"));
         }

@@ -201,6 +201,28 @@ pub fn one_of(at: &At, key: &str, supported: &[&str], errs: &mut Errors) {
     }
 }
 
+/// `example.com/path`: who is in charge of an object. Host and path are shown alone where they alone are wrong.
+pub fn domain_prefixed_path(at: &At, errs: &mut Errors) {
+    if at.str().is_empty() {
+        errs.push(at.required(""));
+        return;
+    }
+    let halves = at.str().split_once('/');
+    let Some((host, path)) = halves.filter(|(h, p)| !h.is_empty() && !p.is_empty()) else {
+        errs.push(at.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")"));
+        return;
+    };
+    for m in crate::names::dns1123_subdomain(host) {
+        errs.push(Error::invalid(&at.path, host, m));
+    }
+    let fine = |c: u8| c.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&c);
+    if !path.bytes().all(fine) {
+        let words =
+            "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errs.push(Error::invalid(&at.path, path, words));
+    }
+}
+
 /// `field is immutable` when a field's value differs from the old one.
 pub fn immutable(new: &At, old: &Value, errs: &mut Errors) {
     if *new.v != *old && !(is_empty(new.v) && is_empty(old)) {

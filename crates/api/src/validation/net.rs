@@ -62,7 +62,7 @@ pub fn ip_strict(at: &At, errs: &mut Errors) -> Option<IpAddr> {
     if has_leading_zeros(value) {
         errs.push(Error::invalid(&at.path, value, "must not have leading 0s"));
     }
-    if matches!(parsed, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+    if is_mapped(parsed) {
         errs.push(Error::invalid(
             &at.path,
             value,
@@ -102,24 +102,83 @@ pub fn cidr_text(at: &At, value: &str, strict: bool, errs: &mut Errors) {
         return;
     }
     let (head, len) = value.split_once('/').unwrap_or((value, ""));
-    if has_leading_zeros(head) || (len.len() > 1 && len.starts_with('0')) {
-        errs.push(Error::invalid(
-            &at.path,
-            value,
-            "must not have leading 0s in IP or prefix length",
-        ));
+    let words = if has_leading_zeros(head) || (len.len() > 1 && len.starts_with('0')) {
+        "must not have leading 0s in IP or prefix length"
+    } else if is_mapped(ip) {
+        "must not have an IPv4-mapped IPv6 address"
     } else if network(ip, bits) != ip {
-        errs.push(Error::invalid(
-            &at.path,
-            value,
-            "must not have bits set beyond the prefix length",
+        "must not have bits set beyond the prefix length"
+    } else {
+        return;
+    };
+    errs.push(Error::invalid(&at.path, value, words));
+}
+
+/// A range that must be written the one right way.
+pub fn cidr_canonical(at: &At, errs: &mut Errors) {
+    let before = errs.len();
+    cidr_strict(at, errs);
+    let written = parse_cidr_sloppy(at.str()).map(|(ip, bits)| format!("{ip}/{bits}"));
+    if let Some(right) = written.filter(|w| errs.len() == before && w != at.str()) {
+        errs.push(at.invalid(format!("must be in canonical form (\"{right}\")")));
+    }
+}
+
+/// IPv4 inside IPv6.
+fn is_mapped(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
+}
+
+/// An address as Go writes it: without the IPv6 around a mapped one.
+fn plain(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+        IpAddr::V4(_) => ip,
+    }
+}
+
+/// Warns of an address that is accepted but not written as it should be.
+pub fn ip_warning(at: &At, out: &mut Vec<String>) {
+    let (path, value) = (&at.path, at.str());
+    let Some(ip) = parse_ip_sloppy(value) else {
+        return;
+    };
+    if has_leading_zeros(value) || is_mapped(ip) {
+        let right = plain(ip).to_string();
+        out.push(format!(
+            "{path}: non-standard IP address {value:?} will be considered invalid in a future Kubernetes release: use {right:?}"
+        ));
+    } else if ip.is_ipv6() && ip.to_string() != value {
+        let right = ip.to_string();
+        out.push(format!(
+            "{path}: IPv6 address {value:?} should be in RFC 5952 canonical format ({right:?})"
         ));
     }
-    if matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
-        errs.push(Error::invalid(
-            &at.path,
-            value,
-            "must not have an IPv4-mapped IPv6 address",
+}
+
+/// Warns of a range that is accepted but not written as it should be.
+pub fn cidr_warning(at: &At, out: &mut Vec<String>) {
+    let (path, value) = (&at.path, at.str());
+    let Some((ip, bits)) = parse_cidr_sloppy(value) else {
+        return;
+    };
+    let (head, len) = value.split_once('/').unwrap_or((value, ""));
+    let whole = format!("{}/{bits}", network(ip, bits));
+    let before = out.len();
+    if network(ip, bits) != ip {
+        let alone = format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 });
+        out.push(format!(
+            "{path}: CIDR value {value:?} is ambiguous in this context (should be {whole:?} or {alone:?}?)"
+        ));
+    }
+    if has_leading_zeros(head) || (len.len() > 1 && len.starts_with('0')) || is_mapped(ip) {
+        out.push(format!(
+            "{path}: non-standard CIDR value {value:?} will be considered invalid in a future Kubernetes release: use {whole:?}"
+        ));
+    }
+    if out.len() == before && ip.is_ipv6() && whole != value {
+        out.push(format!(
+            "{path}: IPv6 CIDR value {value:?} should be in RFC 5952 canonical format ({whole:?})"
         ));
     }
 }
@@ -202,6 +261,17 @@ mod tests {
                 "192.168.007.0/24",
                 &["must not have leading 0s in IP or prefix length"],
             ),
+            (
+                cidr_strict,
+                "::ffff:1.2.3.4/100",
+                &["must not have an IPv4-mapped IPv6 address"],
+            ),
+            (cidr_strict, "2001:DB8::/64", &[]),
+            (
+                cidr_canonical,
+                "2001:DB8::/64",
+                &["must be in canonical form (\"2001:db8::/64\")"],
+            ),
         ];
         for (check, value, want) in cases {
             let v = json!(value);
@@ -212,6 +282,41 @@ mod tests {
                 *want,
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn values_that_are_written_oddly() {
+        type Warn = fn(&At, &mut Vec<String>);
+        let cases: &[(Warn, &str, &[&str])] = &[
+            (ip_warning, "10.0.0.1", &[]),
+            (ip_warning, "2001:db8::1", &[]),
+            (
+                ip_warning,
+                "2001:DB8::1",
+                &[
+                    "x: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")",
+                ],
+            ),
+            (
+                cidr_warning,
+                "2001:db8:0::/64",
+                &[
+                    "x: IPv6 CIDR value \"2001:db8:0::/64\" should be in RFC 5952 canonical format (\"2001:db8::/64\")",
+                ],
+            ),
+            (
+                cidr_warning,
+                "10.1.1.1/8",
+                &[
+                    "x: CIDR value \"10.1.1.1/8\" is ambiguous in this context (should be \"10.0.0.0/8\" or \"10.1.1.1/32\"?)",
+                ],
+            ),
+        ];
+        for (warn, value, want) in cases {
+            let (v, mut out) = (json!(value), Vec::new());
+            warn(&At::new(&v, "x"), &mut out);
+            assert_eq!(out, *want, "{value}");
         }
     }
 }

@@ -3,6 +3,8 @@
 use super::{At, non_negative};
 use crate::field::Errors;
 
+const REASON: &str = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
+
 /// Checks that counts are not negative, in the order of `keys`.
 pub fn counts(status: &At, keys: &[&str], errs: &mut Errors) {
     for key in keys {
@@ -51,17 +53,55 @@ pub fn conditions(all: &At, errs: &mut Errors) {
                 &STATUSES,
             ));
         }
-        non_negative(&c, "observedGeneration", errs);
+        if c.int("observedGeneration").is_some_and(|n| n < 0) {
+            let words = "must be greater than or equal to zero";
+            errs.push(c.get("observedGeneration").invalid(words));
+        }
         for key in ["lastTransitionTime", "reason"] {
             if c.text(key).is_empty() {
                 errs.push(c.get(key).required(""));
             }
+        }
+        if !c.text("reason").is_empty() && !is_reason(c.text("reason")) {
+            errs.push(c.get("reason").invalid(REASON));
         }
         if c.text("reason").len() > 1024 {
             errs.push(Error::too_long(&c.path.child("reason"), 1024));
         }
         if c.text("message").len() > 32768 {
             errs.push(Error::too_long(&c.path.child("message"), 32768));
+        }
+    }
+}
+
+/// [`REASON`] as code.
+fn is_reason(text: &str) -> bool {
+    let inner = |c: u8| c.is_ascii_alphanumeric() || b"_,:".contains(&c);
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.iter().all(|c| inner(*c))
+        && bytes.last().is_some_and(|c| !b",:".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn conditions_have_reasons_of_one_word() {
+        for (reason, wrong) in [
+            ("A", 0),
+            ("ReasonA,ReasonB:c_", 0),
+            ("a b", 1),
+            ("1", 1),
+            ("A:", 1),
+        ] {
+            let all = json!({"c": [{"type": "T", "status": "True", "reason": reason,
+                "lastTransitionTime": "2024-01-01T00:00:00Z", "observedGeneration": 0}]});
+            let mut errs = Errors::new();
+            conditions(&At::new(&all, "status").get("c"), &mut errs);
+            assert_eq!(errs.len(), wrong, "{reason}: {errs:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use knarr_api::Status;
 use serde_json::Value;
 
 use super::{Attributes as Request, Operation};
@@ -16,88 +17,168 @@ use crate::{
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// # Errors
-/// 403 with the rules that the writer lacks.
+/// 403 with the rules that the writer lacks, 404 when a role that is bound does not exist.
 pub async fn admit(a: &Request<'_>, object: &Value) -> Outcome<()> {
-    let Request {
-        call,
-        target,
-        operation,
-        old,
-        ..
-    } = *a;
-    if target.resource.group != GROUP || call.user.in_group(MASTERS) {
+    if a.target.resource.group != GROUP || a.call.user.in_group(MASTERS) {
         return Ok(());
     }
-    let (verb, resource, name, rules) = match target.resource.plural.as_str() {
-        plural @ ("roles" | "clusterroles") => {
-            if operation == Operation::Update && old.is_some_and(|o| o["rules"] == object["rules"])
-            {
-                return Ok(());
-            }
-            (
-                "escalate",
-                plural.to_owned(),
-                target.name.clone(),
-                rules_of(&object["rules"]),
-            )
-        }
-        "rolebindings" | "clusterrolebindings" => {
-            let same = |key: &str| old.is_some_and(|o| o[key] == object[key]);
-            if operation == Operation::Update && same("subjects") && same("roleRef") {
-                return Ok(());
-            }
-            let reference = &object["roleRef"];
-            let name = reference["name"].as_str().unwrap_or_default();
-            let (resource, namespace) = match reference["kind"].as_str() {
-                Some("Role") => ("roles", target.namespace.as_str()),
-                _ => ("clusterroles", ""),
-            };
-            (
-                "bind",
-                resource.to_owned(),
-                name.to_owned(),
-                stored_rules(call, resource, namespace, name),
-            )
-        }
-        _ => return Ok(()),
+    match a.target.resource.plural.as_str() {
+        "roles" | "clusterroles" => role(a, object).await,
+        "rolebindings" | "clusterrolebindings" => binding(a, object).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether an update changes none of these fields.
+fn keeps(a: &Request<'_>, object: &Value, keys: &[&str]) -> bool {
+    a.operation == Operation::Update
+        && a.old
+            .is_some_and(|old| keys.iter().all(|key| old[*key] == object[*key]))
+}
+
+async fn role(a: &Request<'_>, object: &Value) -> Outcome<()> {
+    let (plural, name) = (&a.target.resource.plural, &a.target.name);
+    if keeps(a, object, &["rules", "aggregationRule"]) || may(a, "escalate", plural, name).await {
+        return Ok(());
+    }
+    hold(a, object, &rules_of(&object["rules"]))?;
+    // rules that are gathered may be any, and are not looked at again
+    let gathers = !object["aggregationRule"].is_null();
+    if gathers && hold(a, object, &Rule::everything()).is_err() {
+        let why = "must have cluster-admin privileges to use an aggregationRule";
+        return Err(a.forbidden(object, why));
+    }
+    Ok(())
+}
+
+async fn binding(a: &Request<'_>, object: &Value) -> Outcome<()> {
+    if keeps(a, object, &["subjects", "roleRef"]) {
+        return Ok(());
+    }
+    let reference = &object["roleRef"];
+    let name = reference["name"].as_str().unwrap_or_default();
+    let (resource, namespace) = match reference["kind"].as_str() {
+        Some("Role") => ("roles", a.target.namespace.as_str()),
+        _ => ("clusterroles", ""),
     };
+    if may(a, "bind", resource, name).await {
+        return Ok(());
+    }
+    match stored_rules(a.call, resource, namespace, name) {
+        Some(rules) => hold(a, object, &rules),
+        None => Err(Status::not_found(GROUP, resource, name).into()),
+    }
+}
+
+async fn may(a: &Request<'_>, verb: &str, resource: &str, name: &str) -> bool {
     let ask = Attributes {
-        user: call.user.clone(),
+        user: a.call.user.clone(),
         verb: verb.into(),
         group: GROUP.into(),
         version: "v1".into(),
-        resource,
-        name,
-        namespace: target.namespace.clone(),
+        resource: resource.into(),
+        name: name.into(),
+        namespace: a.target.namespace.clone(),
         is_resource: true,
         ..Attributes::default()
     };
-    if call.shared.authorizer.decide(&ask).await.allowed {
-        return Ok(());
-    }
-    let (held, _) = call.shared.authorizer.rules(&call.user, &target.namespace);
-    let missing: Vec<String> = rules
+    a.call.shared.authorizer.decide(&ask).await.allowed
+}
+
+/// Whether the writer holds all of the rules.
+fn hold(a: &Request<'_>, object: &Value, rules: &[Rule]) -> Outcome<()> {
+    let (call, namespace) = (a.call, &a.target.namespace);
+    let (held, problems) = call.shared.authorizer.rules(&call.user, namespace);
+    let missing: Vec<Rule> = rules
         .iter()
+        .flat_map(single)
         .filter(|rule| !covered(rule, &held))
-        .map(shown)
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let why = format!(
-        "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
+    let mut lines: Vec<String> = compact(missing).iter().map(shown).collect();
+    lines.sort();
+    lines.dedup();
+    let mut why = format!(
+        "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
         call.user.name,
-        call.user.groups,
-        missing.join("\n")
+        quoted(&call.user.groups),
+        lines.join("\n")
     );
+    if !problems.is_empty() {
+        why.push_str(&format!("; resolution errors: {problems}"));
+    }
     Err(a.forbidden(object, &why))
+}
+
+/// A list as the original prints it: `["a" "b"]`.
+fn quoted(list: &[String]) -> String {
+    let all: Vec<String> = list.iter().map(|x| format!("{x:?}")).collect();
+    format!("[{}]", all.join(" "))
+}
+
+/// Every single permission of a rule, as a rule of its own.
+fn single(rule: &Rule) -> Vec<Rule> {
+    let one = |x: &String| vec![x.clone()];
+    let names: Vec<Vec<String>> = if rule.resource_names.is_empty() {
+        vec![Vec::new()]
+    } else {
+        rule.resource_names.iter().map(one).collect()
+    };
+    let mut out = Vec::new();
+    for (group, resource) in rule
+        .api_groups
+        .iter()
+        .flat_map(|g| rule.resources.iter().map(move |r| (g, r)))
+    {
+        for verb in &rule.verbs {
+            out.extend(names.iter().map(|resource_names| Rule {
+                verbs: one(verb),
+                api_groups: one(group),
+                resources: one(resource),
+                resource_names: resource_names.clone(),
+                ..Rule::default()
+            }));
+        }
+    }
+    for (url, verb) in rule
+        .non_resource_urls
+        .iter()
+        .flat_map(|u| rule.verbs.iter().map(move |v| (u, v)))
+    {
+        out.push(Rule {
+            verbs: one(verb),
+            non_resource_urls: one(url),
+            ..Rule::default()
+        });
+    }
+    out
+}
+
+/// Puts together rules about the same resource; each names one permission.
+fn compact(rules: Vec<Rule>) -> Vec<Rule> {
+    let mut out: Vec<Rule> = Vec::new();
+    for rule in rules {
+        let same = out.iter_mut().find(|o| {
+            rule.non_resource_urls.is_empty()
+                && o.api_groups == rule.api_groups
+                && o.resources == rule.resources
+                && o.resource_names == rule.resource_names
+        });
+        match same {
+            Some(existing) => existing.verbs.extend(rule.verbs),
+            None => out.push(rule),
+        }
+    }
+    out
 }
 
 fn rules_of(rules: &Value) -> Vec<Rule> {
     serde_json::from_value(rules.clone()).unwrap_or_default()
 }
 
-fn stored_rules(call: &Call, resource: &str, namespace: &str, name: &str) -> Vec<Rule> {
+fn stored_rules(call: &Call, resource: &str, namespace: &str, name: &str) -> Option<Vec<Rule>> {
     let place = if namespace.is_empty() {
         name.to_owned()
     } else {
@@ -106,9 +187,9 @@ fn stored_rules(call: &Call, resource: &str, namespace: &str, name: &str) -> Vec
     let stored = call
         .shared
         .store
-        .get(&format!("/registry/{resource}/{place}"));
-    let role: Option<Value> = stored.and_then(|s| serde_json::from_slice(&s.json).ok());
-    role.map(|r| rules_of(&r["rules"])).unwrap_or_default()
+        .get(&format!("/registry/{resource}/{place}"))?;
+    let role: Value = serde_json::from_slice(&stored.json).ok()?;
+    Some(rules_of(&role["rules"]))
 }
 
 /// Whether every single permission of a rule is held.
@@ -160,13 +241,13 @@ fn shown(rule: &Rule) -> String {
     let mut parts = Vec::new();
     let mut part = |name: &str, list: &[String]| {
         if !list.is_empty() {
-            parts.push(format!("{name}:{list:?}"));
+            parts.push(format!("{name}:{}", quoted(list)));
         }
     };
     part("APIGroups", &rule.api_groups);
     part("Resources", &rule.resources);
-    part("ResourceNames", &rule.resource_names);
     part("NonResourceURLs", &rule.non_resource_urls);
+    part("ResourceNames", &rule.resource_names);
     part("Verbs", &rule.verbs);
     format!("{{{}}}", parts.join(", "))
 }
@@ -223,5 +304,29 @@ mod tests {
             &rule(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]})),
             &all
         ));
+    }
+
+    #[test]
+    fn what_is_missing_is_told_by_resource() {
+        let wanted = rule(
+            json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "nodes"], "resourceNames": ["a"]}),
+        );
+        let told: Vec<String> = compact(single(&wanted)).iter().map(shown).collect();
+        assert_eq!(
+            told,
+            [
+                r#"{APIGroups:[""], Resources:["pods"], ResourceNames:["a"], Verbs:["get" "list"]}"#,
+                r#"{APIGroups:[""], Resources:["nodes"], ResourceNames:["a"], Verbs:["get" "list"]}"#,
+            ]
+        );
+        let urls = rule(json!({"verbs": ["get", "head"], "nonResourceURLs": ["/x"]}));
+        let told: Vec<String> = compact(single(&urls)).iter().map(shown).collect();
+        assert_eq!(
+            told,
+            [
+                r#"{NonResourceURLs:["/x"], Verbs:["get"]}"#,
+                r#"{NonResourceURLs:["/x"], Verbs:["head"]}"#,
+            ]
+        );
     }
 }

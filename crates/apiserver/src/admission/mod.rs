@@ -281,7 +281,8 @@ pub(crate) async fn escalation(a: &Attributes<'_>, object: &Value) -> Outcome<()
     Ok(())
 }
 
-/// Allocates what a valid object still needs: cluster IPs and node ports of Services.
+/// Allocates what an object needs, before it is validated: cluster IPs and node ports of Services. What is allocated is given
+/// back when the object turns out to be wrong.
 ///
 /// # Errors
 /// 422 for what is taken or not to be had.

@@ -1,6 +1,9 @@
 //! What the cluster gives to a Service: address families, cluster IPs, node ports.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use knarr_api::{Status, field, strategy::service::families};
 use serde_json::Value;
@@ -69,8 +72,8 @@ pub fn families(
     Err(Status::invalid(&resource.group, &resource.kind, name, &errors).into())
 }
 
-fn node_port(port: &Value) -> u64 {
-    port["nodePort"].as_u64().unwrap_or(0)
+fn number(port: &Value, key: &str) -> i64 {
+    port[key].as_i64().unwrap_or(0)
 }
 
 fn protocol(port: &Value) -> &str {
@@ -104,9 +107,13 @@ pub fn allocate(
         ))
     };
     let spec = &mut service["spec"];
-    cluster_ips(addresses, spec, &held, dry_run, leases).map_err(invalid)?;
-    node_ports(addresses, spec, &held, leases).map_err(invalid)?;
-    health_port(addresses, spec, &held, leases)?;
+    cluster_ips(addresses, spec, &held, dry_run, leases).map_err(&invalid)?;
+    let before = old.is_some().then_some(&held);
+    node_ports(addresses, spec, before, leases, &invalid)?;
+    let had_health_port = old.is_some_and(|o| needs_health_port(&o["spec"]));
+    if !had_health_port {
+        health_port(addresses, spec, &held, leases)?;
+    }
     let now = Held::of(service);
     leases.extend(held.difference(&now).cloned().map(|h| addresses.let_go(h)));
     Ok(())
@@ -216,83 +223,145 @@ fn cluster_ips(
     Ok(())
 }
 
-/// Takes the node ports that are asked for and draws those that are missing. Ports of different protocols may share one.
+/// Node ports of a Service while they are settled.
+struct NodePorts<'a> {
+    addresses: &'a Addresses,
+    held: &'a HashSet<Held>,
+    leases: &'a mut Vec<Lease>,
+    /// Whether ports that do not ask for a number get one.
+    draws: bool,
+}
+
+type Why = Box<Status>;
+
+impl NodePorts<'_> {
+    /// Takes a certain number that ports `i` asks for.
+    fn take(&mut self, i: usize, asked: i64) -> Result<(), field::Error> {
+        let path = field::Path::new("spec").child("ports").index(i);
+        let at = path.child("nodePort");
+        let range = self.addresses.port_range();
+        let outside = || {
+            let (first, last) = (range.start(), range.end());
+            format!(
+                "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+            )
+        };
+        let port =
+            u16::try_from(asked).map_err(|_| field::Error::invalid(&at, asked, outside()))?;
+        match self.addresses.take(Held::Port(port)) {
+            Ok(lease) => self.leases.push(lease),
+            Err(Refused::OutOfRange(_)) => {
+                return Err(field::Error::invalid(&at, asked, outside()));
+            }
+            Err(Refused::Taken) => {
+                let words = "provided port is already allocated";
+                return Err(field::Error::invalid(&at, asked, words));
+            }
+        }
+        Ok(())
+    }
+
+    fn draw(&mut self) -> Result<i64, Why> {
+        let (number, lease) = self
+            .addresses
+            .draw_port()
+            .ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))?;
+        self.leases.push(lease);
+        Ok(i64::from(number))
+    }
+
+    /// Of a new Service: ports of the same number share a node port, whatever their protocols.
+    fn init(&mut self, ports: &mut [Value], invalid: &Invalid<'_>) -> Result<(), Why> {
+        let mut by_port: HashMap<i64, i64> = HashMap::new();
+        for i in 0..ports.len() {
+            let (port, asked) = (number(&ports[i], "port"), number(&ports[i], "nodePort"));
+            if asked == 0 && !self.draws {
+                continue;
+            }
+            let settled = match by_port.get(&port) {
+                Some(shared) if asked == 0 || asked == *shared => *shared,
+                Some(_) => {
+                    self.take(i, asked).map_err(invalid)?;
+                    asked
+                }
+                None => {
+                    let wanted = ports
+                        .iter()
+                        .filter(|p| number(p, "port") == port)
+                        .map(|p| number(p, "nodePort"))
+                        .find(|n| *n != 0);
+                    let first = match wanted {
+                        Some(wanted) => {
+                            self.take(i, wanted).map_err(invalid)?;
+                            wanted
+                        }
+                        None => self.draw()?,
+                    };
+                    by_port.insert(port, first);
+                    first
+                }
+            };
+            ports[i]["nodePort"] = settled.into();
+        }
+        Ok(())
+    }
+
+    /// Of a changed Service: each port has its own, and the same one only for another protocol.
+    fn update(&mut self, ports: &mut [Value], invalid: &Invalid<'_>) -> Result<(), Why> {
+        let mut own: HashSet<(String, i64)> = HashSet::new();
+        for (i, port) in ports.iter_mut().enumerate() {
+            let mut settled = number(port, "nodePort");
+            if settled == 0 {
+                if !self.draws {
+                    continue;
+                }
+                settled = self.draw()?;
+                port["nodePort"] = settled.into();
+            } else if !self.has(settled) && !own.iter().any(|(_, n)| *n == settled) {
+                self.take(i, settled).map_err(invalid)?;
+            }
+            let protocol = protocol(port).to_owned();
+            if !own.insert((protocol.clone(), settled)) {
+                let words = format!("duplicate nodePort: {{{protocol} {settled}}}");
+                return Err(Status::failure(500, "", words).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn has(&self, wanted: i64) -> bool {
+        u16::try_from(wanted).is_ok_and(|n| self.held.contains(&Held::Port(n)))
+    }
+}
+
+/// Makes an answer of an error.
+type Invalid<'a> = dyn Fn(field::Error) -> Why + 'a;
+
 fn node_ports(
     addresses: &Addresses,
     spec: &mut Value,
-    held: &HashSet<Held>,
+    held: Option<&HashSet<Held>>,
     leases: &mut Vec<Lease>,
-) -> Result<(), field::Error> {
+    invalid: &Invalid<'_>,
+) -> Result<(), Why> {
+    let draws = needs_node_ports(spec);
     if !may_have_node_ports(spec) {
         return Ok(());
     }
-    let draws = needs_node_ports(spec);
-    let path = field::Path::new("spec").child("ports");
-    let mut ports: Vec<Value> = spec["ports"].as_array().cloned().unwrap_or_default();
-    // Numbers this Service has, with the protocols it has them for.
-    let mut own: HashSet<(u16, String)> = HashSet::new();
-    for i in 0..ports.len() {
-        let proto = protocol(&ports[i]).to_owned();
-        let at = path.index(i).child("nodePort");
-        let asked = ports[i]["nodePort"].as_i64().unwrap_or(0);
-        let number = if asked != 0 {
-            wanted_port(addresses, asked, &proto, &own, held, leases, &at)?
-        } else if draws {
-            let sibling = ports.iter().find(|p| {
-                p["port"] == ports[i]["port"] && protocol(p) != proto && node_port(p) > 0
-            });
-            match sibling.and_then(|p| u16::try_from(node_port(p)).ok()) {
-                Some(shared) if !own.contains(&(shared, proto.clone())) => shared,
-                _ => {
-                    let full = "failed to allocate a nodePort: range is full";
-                    let drawn = addresses.draw_port();
-                    let (number, lease) = drawn.ok_or_else(|| field::Error::internal(&at, full))?;
-                    leases.push(lease);
-                    number
-                }
-            }
-        } else {
-            continue;
-        };
-        ports[i]["nodePort"] = number.into();
-        own.insert((number, proto));
-    }
-    if !ports.is_empty() {
-        spec["ports"] = ports.into();
-    }
-    Ok(())
-}
-
-fn wanted_port(
-    addresses: &Addresses,
-    asked: i64,
-    protocol: &str,
-    own: &HashSet<(u16, String)>,
-    held: &HashSet<Held>,
-    leases: &mut Vec<Lease>,
-    at: &field::Path,
-) -> Result<u16, field::Error> {
-    let range = addresses.port_range();
-    let outside = || {
-        let (first, last) = (range.start(), range.end());
-        format!(
-            "provided port is not in the valid range. The range of valid ports is {first}-{last}"
-        )
+    let Some(ports) = spec.get_mut("ports").and_then(Value::as_array_mut) else {
+        return Ok(());
     };
-    let taken = || field::Error::invalid(at, asked, "provided port is already allocated");
-    let port = u16::try_from(asked).map_err(|_| field::Error::invalid(at, asked, outside()))?;
-    if own.contains(&(port, protocol.to_owned())) {
-        return Err(taken());
+    let none = HashSet::new();
+    let mut settling = NodePorts {
+        addresses,
+        held: held.unwrap_or(&none),
+        leases,
+        draws,
+    };
+    match held {
+        None => settling.init(ports, invalid),
+        Some(_) => settling.update(ports, invalid),
     }
-    if own.iter().any(|(n, _)| *n == port) || held.contains(&Held::Port(port)) {
-        return Ok(port);
-    }
-    match addresses.take(Held::Port(port)) {
-        Ok(lease) => leases.push(lease),
-        Err(Refused::OutOfRange(_)) => return Err(field::Error::invalid(at, asked, outside())),
-        Err(Refused::Taken) => return Err(taken()),
-    }
-    Ok(port)
 }
 
 fn health_port(

@@ -131,8 +131,8 @@ async fn attempt(
         meta::of(&mut object).insert("generation".into(), 1.into());
     }
     admission::prepare(call, &target, &mut object, None)?;
-    validate(&target, &ctx, &object)?;
     let admitted = admission::allocate(call, &target, &mut object, None, options.dry_run).await?;
+    validate(&target, &ctx, &object)?;
     let attributes = Attributes::new(call, &target, Operation::Create).dry_run(options.dry_run);
     admission::validate(&attributes, &object).await?;
     call.warn(strategy.warnings(&ctx, &object, None));

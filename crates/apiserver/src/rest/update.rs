@@ -140,8 +140,8 @@ async fn write(
     codec::settle(call, target, &mut new);
     admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
-    validate(target, &ctx, &new, old)?;
     let admitted = admission::allocate(call, target, &mut new, Some(old), options.dry_run).await?;
+    validate(target, &ctx, &new, old)?;
     admitted_by_others(call, target, options, old, &new).await?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
     fields::keep_times(old, &mut new);

@@ -26,14 +26,7 @@ impl PolicyBinding {
         if let Some(reference) = spec.some("paramRef") {
             param_ref(&reference, errs);
         }
-        // The original has a letter missing in the path of one of both.
-        let shown = if self.0 {
-            "matchResources"
-        } else {
-            "matchResouces"
-        };
-        let resources = spec.get_as("matchResources", shown);
-        if !resources.v.is_null() {
+        if let Some(resources) = spec.some("matchResources") {
             matching::resources(&resources, errs);
         }
         if !self.0 {
@@ -106,11 +99,8 @@ impl Strategy for PolicyBinding {
         errs
     }
 
-    fn validate_update(&self, _ctx: &Context, object: &Value, old: &Value) -> Errors {
-        let mut errs = Errors::new();
-        meta::update_core(object, old, &mut errs);
-        self.check(&At::root(object, "spec"), &mut errs);
-        errs
+    fn validate_update(&self, ctx: &Context, object: &Value, _old: &Value) -> Errors {
+        self.validate_create(ctx, object)
     }
 
     fn has_generation(&self) -> bool {
@@ -148,22 +138,60 @@ impl Strategy for PolicyBinding {
 }
 
 fn shown_reference(reference: &Value) -> String {
-    if !reference.is_object() {
-        return "<unset>".to_owned();
-    }
-    if reference["selector"].is_object() && !labels::selector_is_empty(&reference["selector"]) {
-        let keys = list(&reference["selector"]["matchExpressions"]).len();
-        let shown = table::selector(&reference["selector"]);
-        return if keys > 0 {
-            "<complex>".to_owned()
-        } else {
-            shown
-        };
-    }
     let (namespace, name) = (text(reference, "namespace"), text(reference, "name"));
-    if namespace.is_empty() {
-        format!("*/{name}")
-    } else {
-        format!("{namespace}/{name}")
+    match (name, &reference["selector"]) {
+        ("", Value::Object(_)) => go_selector(&reference["selector"]),
+        ("", _) => "<unset>".to_owned(),
+        _ if namespace.is_empty() => format!("*/{name}"),
+        _ => format!("{namespace}/{name}"),
+    }
+}
+
+/// A selector as Go prints the struct.
+fn go_selector(selector: &Value) -> String {
+    let labels: String = selector["matchLabels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| format!("{k}: {},", v.as_str().unwrap_or_default()))
+        .collect();
+    let requirements: String = list(&selector["matchExpressions"])
+        .iter()
+        .map(|r| {
+            let values: Vec<&str> = list(&r["values"])
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
+            format!(
+                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+                text(r, "key"),
+                text(r, "operator"),
+                values.join(" ")
+            )
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn references_in_tables() {
+        for (reference, want) in [
+            (Value::Null, "<unset>"),
+            (json!({"name": "a"}), "*/a"),
+            (json!({"name": "a", "namespace": "n"}), "n/a"),
+            (
+                json!({"selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d", "e"]}]}}),
+                "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:c,Operator:In,Values:[d e],},},}",
+            ),
+        ] {
+            assert_eq!(shown_reference(&reference), want);
+        }
     }
 }

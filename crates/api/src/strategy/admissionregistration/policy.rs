@@ -347,7 +347,6 @@ impl Strategy for ValidatingAdmissionPolicy {
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::update_core(object, old, &mut errs);
         if ctx.subresource == "status" {
             let at = At::root(object, "status");
             for warning in at.get("typeChecking").items("expressionWarnings") {
@@ -359,6 +358,7 @@ impl Strategy for ValidatingAdmissionPolicy {
             }
             status::conditions(&at.get("conditions"), &mut errs);
         } else {
+            meta::create(object, false, meta::subdomain, &mut errs);
             let mut check = Check::new(ctx, object, Some(old), &mut errs);
             check.common(false);
             check.validating(text(&object["metadata"], "name"));
@@ -402,7 +402,7 @@ impl Strategy for MutatingAdmissionPolicy {
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::update_core(object, old, &mut errs);
+        meta::create(object, false, meta::subdomain, &mut errs);
         let mut check = Check::new(ctx, object, Some(old), &mut errs);
         check.common(true);
         check.mutating();

@@ -167,7 +167,7 @@ impl Strategy for WebhookConfiguration {
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::update_core(object, old, &mut errs);
+        meta::create(object, false, meta::subdomain, &mut errs);
         self.check(ctx, object, Some(old), &mut errs);
         errs
     }

@@ -74,13 +74,11 @@ fn reference(at: &At, errs: &mut Errors) {
 
 /// A group is needed, but for what the core group scales.
 fn api_version(target: &At, errs: &mut Errors) {
-    let version = target.text("apiVersion");
-    let path = target.path.child("apiVersion");
-    if version.matches('/').count() > 1 {
-        let words = format!("unexpected GroupVersion string: {version}");
-        errs.push(Error::invalid(&path, version, words));
+    if !group_version(target, errs) {
         return;
     }
+    let version = target.text("apiVersion");
+    let path = target.path.child("apiVersion");
     let group = version.split_once('/').map_or("", |(group, _)| group);
     let core = version == "v1" && target.text("kind") == "ReplicationController";
     if group.is_empty() && !core {
@@ -90,6 +88,17 @@ fn api_version(target: &At, errs: &mut Errors) {
             "apiVersion must specify API group",
         ));
     }
+}
+
+/// Whether `apiVersion` is a version, with a group or without.
+fn group_version(at: &At, errs: &mut Errors) -> bool {
+    let version = at.text("apiVersion");
+    let fine = version.matches('/').count() <= 1;
+    if !fine {
+        let words = format!("unexpected GroupVersion string: {version}");
+        errs.push(Error::invalid(&at.path.child("apiVersion"), version, words));
+    }
+    fine
 }
 
 fn metrics(all: &At, min: Option<i64>, errs: &mut Errors) {
@@ -151,7 +160,9 @@ fn one_source(field: &str, at: &At, errs: &mut Errors) {
     let has = |key: &str| target.has(key);
     match field {
         "object" => {
-            reference(&at.get("describedObject"), errs);
+            let object = at.get("describedObject");
+            reference(&object, errs);
+            group_version(&object, errs);
             identifier(&at.get("metric"), errs);
             value(&target, errs);
             if !has("value") && !has("averageValue") {

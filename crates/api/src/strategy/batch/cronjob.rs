@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{job, schedule};
+use super::{job, schedule, spec as job_spec};
 use crate::{
     field::{Error, Errors},
     strategy::{
@@ -39,11 +39,11 @@ impl Strategy for CronJob {
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
         meta::create(object, true, meta::subdomain, &mut errs);
+        check(&At::root(object, "spec"), None, &mut errs);
         let name = At::root(object, "metadata").get("name");
         if name.str().len() > 52 {
             errs.push(name.invalid("must be no more than 52 characters"));
         }
-        check(&At::root(object, "spec"), None, &mut errs);
         errs
     }
 
@@ -58,6 +58,21 @@ impl Strategy for CronJob {
             check(&At::root(object, "spec"), Some(&old["spec"]), &mut errs);
         }
         errs
+    }
+
+    fn warnings(&self, ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut out = Vec::new();
+        match old {
+            None => common::pod_name_warning(object, &mut out),
+            Some(_) if ctx.subresource == "status" => return out,
+            Some(o) if o["metadata"]["generation"] == object["metadata"]["generation"] => {
+                return out;
+            }
+            Some(_) => {}
+        }
+        let spec = At::root(object, "spec").get("jobTemplate").get("spec");
+        out.extend(job_spec::warnings(&spec));
+        out
     }
 
     fn has_generation(&self) -> bool {
@@ -122,17 +137,13 @@ impl Strategy for CronJob {
     }
 }
 
-fn check(spec: &At, _old: Option<&Value>, errs: &mut Errors) {
-    let when = spec.get("schedule");
-    if when.str().is_empty() {
-        errs.push(when.required(""));
-    } else if when.str().contains("TZ") {
-        errs.push(when.invalid("cannot use TZ or CRON_TZ in schedule, use timeZone field instead"));
-    } else if let Err(words) = schedule::check(when.str()) {
-        errs.push(when.invalid(words));
-    }
+fn check(spec: &At, old: Option<&Value>, errs: &mut Errors) {
+    let zone_in_schedule = old.is_some_and(|o| text(o, "schedule").contains("TZ"));
+    when(spec, zone_in_schedule, errs);
     non_negative(spec, "startingDeadlineSeconds", errs);
-    time_zone(spec, errs);
+    if old.is_none_or(|o| o["timeZone"] != spec.v["timeZone"]) {
+        time_zone(spec, errs);
+    }
     let policy = spec.get("concurrencyPolicy");
     match policy.str() {
         "Allow" | "Forbid" | "Replace" => {}
@@ -144,24 +155,60 @@ fn check(spec: &At, _old: Option<&Value>, errs: &mut Errors) {
     non_negative(spec, "failedJobsHistoryLimit", errs);
 }
 
+/// The schedule. Time zones stand in a field of their own; those that once stood in the schedule may stay there.
+fn when(spec: &At, zone_may_stay: bool, errs: &mut Errors) {
+    let when = spec.get("schedule");
+    if when.str().is_empty() {
+        errs.push(when.required(""));
+        return;
+    }
+    if let Err(words) = schedule::check(when.str()) {
+        errs.push(when.invalid(words));
+    }
+    if !when.str().contains("TZ") {
+        return;
+    }
+    if !zone_may_stay {
+        errs.push(when.invalid("cannot use TZ or CRON_TZ in schedule, use timeZone field instead"));
+    } else if spec.has("timeZone") {
+        errs.push(when.invalid("cannot use both timeZone field and TZ or CRON_TZ in schedule"));
+    }
+}
+
 fn time_zone(spec: &At, errs: &mut Errors) {
     let Some(zone) = spec.some("timeZone") else {
         return;
     };
     if zone.str().is_empty() {
         errs.push(zone.invalid("timeZone must be nil or non-empty string"));
-    } else if zone.str().eq_ignore_ascii_case("local") {
+        return;
+    }
+    let fine = |part: &str| {
+        (1..=14).contains(&part.len())
+            && ![".", ".."].contains(&part)
+            && !part.starts_with('-')
+            && part
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || b".-_+".contains(&c))
+    };
+    let unknown = format!("unknown time zone {}", zone.str());
+    if !zone.str().split('/').all(fine) {
+        errs.push(zone.invalid(unknown));
+        return;
+    }
+    if zone.str().eq_ignore_ascii_case("local") {
         let words =
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errs.push(zone.invalid(words));
-    } else if jiff::tz::TimeZone::get(zone.str()).is_err() {
-        errs.push(zone.invalid(format!("unknown time zone {}", zone.str())));
+    }
+    if zone.str() != "Local" && !schedule::is_zone(zone.str()) {
+        errs.push(zone.invalid(unknown));
     }
 }
 
 fn job_template(spec: &At, errs: &mut Errors) {
+    job_spec::check(spec, errs);
     let selector = spec.get("selector");
-    job::numbers_and_template(spec, errs);
     if !selector.v.is_null() {
         let shown = labels::selector_json(selector.v);
         errs.push(
@@ -173,5 +220,65 @@ fn job_template(spec: &At, errs: &mut Errors) {
     let manual = spec.get("manualSelector");
     if *manual.v == true {
         errs.push(Error::not_supported(&manual.path, true, &["nil", "false"]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn zones_are_told_by_their_exact_names() {
+        let local =
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        for (zone, want) in [
+            ("Europe/Berlin", vec![]),
+            ("UTC", vec![]),
+            ("europe/berlin", vec!["unknown time zone europe/berlin"]),
+            ("Europe//Berlin", vec!["unknown time zone Europe//Berlin"]),
+            ("../etc", vec!["unknown time zone ../etc"]),
+            ("Local", vec![local]),
+            ("local", vec![local, "unknown time zone local"]),
+            ("", vec!["timeZone must be nil or non-empty string"]),
+        ] {
+            let spec = json!({"timeZone": zone});
+            let mut errs = Errors::new();
+            time_zone(&At::new(&spec, "spec"), &mut errs);
+            let got: Vec<_> = errs.iter().map(|e| e.detail.as_str()).collect();
+            assert_eq!(got, want, "{zone}");
+        }
+    }
+
+    #[test]
+    fn zones_in_schedules() {
+        let refused = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        let both = "cannot use both timeZone field and TZ or CRON_TZ in schedule";
+        for (spec, may_stay, want) in [
+            (
+                json!({"schedule": "CRON_TZ=UTC 0 * * * *"}),
+                false,
+                vec![refused],
+            ),
+            (json!({"schedule": "TZ=UTC 0 * * * *"}), true, vec![]),
+            (
+                json!({"schedule": "TZ=UTC 0 * * * *", "timeZone": "UTC"}),
+                true,
+                vec![both],
+            ),
+            (
+                json!({"schedule": "TZ=Moon 0 * * * *"}),
+                false,
+                vec![
+                    "provided bad location Moon: unknown time zone Moon",
+                    refused,
+                ],
+            ),
+        ] {
+            let mut errs = Errors::new();
+            when(&At::new(&spec, "spec"), may_stay, &mut errs);
+            let got: Vec<_> = errs.iter().map(|e| e.detail.as_str()).collect();
+            assert_eq!(got, want, "{spec}");
+        }
     }
 }

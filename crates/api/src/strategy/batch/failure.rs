@@ -15,7 +15,6 @@ pub fn policy(policy: &At, job: &At, errs: &mut Errors) {
     let rules = policy.get("rules");
     if list(rules.v).len() > 20 {
         errs.push(Error::too_many(&rules.path, list(rules.v).len(), 20));
-        return;
     }
     for rule in rules.each() {
         check_rule(&rule, job, errs);
@@ -39,12 +38,16 @@ fn check_rule(rule: &At, job: &At, errs: &mut Errors) {
     if let Some(codes) = &codes {
         exit_codes(codes, job, errs);
     }
+    let count = list(conditions.v).len();
+    if count > 20 {
+        errs.push(Error::too_many(&conditions.path, count, 20));
+    }
     for condition in conditions.each() {
         let (kind, status) = (condition.get("type"), condition.get("status"));
         kind.push(names::qualified_name(kind.str()), errs);
         match status.str() {
             "True" | "False" | "Unknown" => {}
-            "" => errs.push(status.required("")),
+            "" => errs.push(status.required("valid values: [\"False\" \"True\" \"Unknown\"]")),
             _ => errs.push(status.not_supported(&["False", "True", "Unknown"])),
         }
     }
@@ -53,7 +56,7 @@ fn check_rule(rule: &At, job: &At, errs: &mut Errors) {
         (false, false) => "specifying one of OnExitCodes and OnPodConditions is required",
         _ => return,
     };
-    errs.push(rule.invalid("").showing(words));
+    errs.push(rule.invalid(words).without_value());
 }
 
 fn exit_codes(codes: &At, job: &At, errs: &mut Errors) {

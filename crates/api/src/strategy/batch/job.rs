@@ -3,23 +3,24 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::failure;
+use super::{printer, spec, status, update};
 use crate::{
-    field::{Error, Errors},
+    field::{Error, Errors, Path},
+    names,
     selector::LabelSelector,
     strategy::{
         Column, Context, Strategy, common,
         defaults::{at, each, ensure, set, set_text},
         pod,
     },
-    table,
-    validation::{At, has, immutable, is_empty, labels, list, meta, non_negative, text},
+    validation::{At, has, is_empty, labels, meta, text},
 };
 
 /// `batch/v1/Job`.
 pub struct Job;
 
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 const FIELDS: &[&str] = &["status.successful"];
 
 impl Strategy for Job {
@@ -72,16 +73,7 @@ impl Strategy for Job {
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::create(object, true, meta::subdomain, &mut errs);
-        if text(&object["metadata"], "name").len() > 63
-            && object["spec"]["completionMode"] == "Indexed"
-        {
-            let name = At::root(object, "metadata").get("name");
-            errs.push(name.invalid("must be no more than 63 characters"));
-        }
-        generated_selector(object, &mut errs);
-        let spec = At::root(object, "spec");
-        whole(&spec, &mut errs);
+        check(object, true, &mut errs);
         errs
     }
 
@@ -93,23 +85,34 @@ impl Strategy for Job {
         let mut errs = Errors::new();
         if ctx.subresource == "status" {
             meta::update_core(object, old, &mut errs);
-            let s = At::root(object, "status");
-            for key in ["active", "succeeded", "failed", "ready", "terminating"] {
-                non_negative(&s, key, &mut errs);
-            }
+            status::update(object, old, &mut errs);
             return errs;
         }
-        errs = self.validate_create(ctx, object);
+        let had = &old["spec"]["template"]["metadata"]["labels"];
+        check(
+            object,
+            has(had, NAME_LABEL) && has(had, UID_LABEL),
+            &mut errs,
+        );
         meta::update_core(object, old, &mut errs);
-        let spec = At::root(object, "spec");
-        whole(&spec, &mut errs);
-        fixed(&spec, &old["spec"], &mut errs);
+        whole(&At::root(object, "spec"), &mut errs);
+        update::fixed(object, old, &mut errs);
         errs
     }
 
-    fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
-        let template = At::root(object, "spec").get("template");
-        pod::warnings::template(&template)
+    fn warnings(&self, ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut out = Vec::new();
+        let spec = At::root(object, "spec");
+        match old {
+            None => common::pod_name_warning(object, &mut out),
+            Some(_) if ctx.subresource == "status" => return out,
+            Some(o) if o["metadata"]["generation"] == object["metadata"]["generation"] => {
+                return out;
+            }
+            Some(_) => {}
+        }
+        out.extend(spec::warnings(&spec));
+        out
     }
 
     fn has_generation(&self) -> bool {
@@ -139,91 +142,11 @@ impl Strategy for Job {
     }
 
     fn columns(&self) -> Vec<Column> {
-        vec![
-            table::name(),
-            table::column("Status", "Status of the job."),
-            table::column(
-                "Completions",
-                "Number of pods that completed, of those that should.",
-            ),
-            table::column("Duration", "Time required to complete the job."),
-            table::age(),
-            table::wide("Containers", "Names of each container in the template."),
-            table::wide(
-                "Images",
-                "Images referenced by each container in the template.",
-            ),
-            table::wide(
-                "Selector",
-                "A label query over pods that should match the pod count.",
-            ),
-        ]
+        printer::columns()
     }
 
     fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let (spec, status) = (&object["spec"], &object["status"]);
-        let (names, images) = table::containers(&spec["template"]["spec"]["containers"]);
-        vec![
-            table::name_of(object),
-            state(object).into(),
-            completions(spec, status).into(),
-            duration(status, now).into(),
-            table::age_of(object, now),
-            names.into(),
-            images.into(),
-            table::selector(&spec["selector"]).into(),
-        ]
-    }
-}
-
-fn state(object: &Value) -> &'static str {
-    let holds = |kind: &str| {
-        list(&object["status"]["conditions"])
-            .iter()
-            .any(|c| text(c, "type") == kind && text(c, "status") == "True")
-    };
-    for (kind, word) in [("Complete", "Complete"), ("Failed", "Failed")] {
-        if holds(kind) {
-            return word;
-        }
-    }
-    if object["metadata"]["deletionTimestamp"].is_string() {
-        return "Terminating";
-    }
-    for (kind, word) in [
-        ("Suspended", "Suspended"),
-        ("FailureTarget", "FailureTarget"),
-        ("SuccessCriteriaMet", "SuccessCriteriaMet"),
-    ] {
-        if holds(kind) {
-            return word;
-        }
-    }
-    "Running"
-}
-
-fn completions(spec: &Value, status: &Value) -> String {
-    let done = status["succeeded"].as_i64().unwrap_or(0);
-    match (
-        spec["completions"].as_i64(),
-        spec["parallelism"].as_i64().unwrap_or(0),
-    ) {
-        (Some(n), _) => format!("{done}/{n}"),
-        (None, p) if p > 1 => format!("{done}/1 of {p}"),
-        (None, _) => format!("{done}/1"),
-    }
-}
-
-fn duration(status: &Value, now: Timestamp) -> String {
-    let time = |v: &Value| v.as_str().and_then(|t| t.parse::<Timestamp>().ok());
-    let failed = list(&status["conditions"])
-        .iter()
-        .find(|c| text(c, "type") == "Failed" && text(c, "status") == "True");
-    let ended = time(&status["completionTime"])
-        .or_else(|| failed.and_then(|c| time(&c["lastTransitionTime"])));
-    match time(&status["startTime"]) {
-        None => String::new(),
-        Some(start) => table::duration(ended.unwrap_or(now).as_second() - start.as_second()),
+        printer::cells(object, now)
     }
 }
 
@@ -247,7 +170,7 @@ fn generate_selector(object: &mut Value) {
     let labels = ensure(ensure(template, "metadata"), "labels");
     for (key, value) in [
         ("job-name", &name),
-        ("batch.kubernetes.io/job-name", &name),
+        (NAME_LABEL, &name),
         ("controller-uid", &uid),
         (UID_LABEL, &uid),
     ] {
@@ -259,20 +182,32 @@ fn generate_selector(object: &mut Value) {
     set(wanted, UID_LABEL, uid);
 }
 
-fn generated_selector(object: &Value, errs: &mut Errors) {
+/// Labels and selector that a Job without a selector of its own gets must be there, unchanged.
+fn generated_selector(object: &Value, prefixed: bool, errs: &mut Errors) {
     let spec = At::root(object, "spec");
-    if spec.v["manualSelector"] == true {
-        return;
-    }
     let selector = spec.get("selector");
-    if selector.v.is_null() {
-        return; // told with the rest of the spec
+    if spec.v["manualSelector"] == true || selector.v.is_null() {
+        return; // a missing selector is told with the rest of the spec
     }
-    let uid = &object["metadata"]["uid"];
-    let expected = json!({"matchLabels": {UID_LABEL: uid}});
-    let legacy = json!({"matchLabels": {"controller-uid": uid}});
-    let shown = labels::selector_json(selector.v);
-    if *selector.v != expected && *selector.v != legacy {
+    let meta = &object["metadata"];
+    if text(meta, "uid").is_empty() {
+        errs.push(Error::required(&Path::new("metadata").child("uid"), ""));
+    }
+    let labels = spec.get("template").get("metadata").get("labels");
+    let mut expected = json!({});
+    for (key, from, wanted) in [
+        ("controller-uid", "uid", true),
+        ("job-name", "name", true),
+        (UID_LABEL, "uid", prefixed),
+        (NAME_LABEL, "name", prefixed),
+    ] {
+        if wanted {
+            has_label(&labels, key, text(meta, from), errs);
+            expected[key] = text(meta, from).into();
+        }
+    }
+    if LabelSelector::from_object(selector.v).is_ok_and(|s| !s.matches_labels(&expected)) {
+        let shown = labels::selector_json(selector.v);
         errs.push(
             selector
                 .invalid("`selector` not auto-generated")
@@ -281,9 +216,18 @@ fn generated_selector(object: &Value, errs: &mut Errors) {
     }
 }
 
+fn has_label(labels: &At, key: &str, value: &str, errs: &mut Errors) {
+    let (path, words) = (labels.path.key(key), format!("must be '{value}'"));
+    match labels.v.get(key).and_then(Value::as_str) {
+        None => errs.push(Error::required(&path, words)),
+        Some(v) if v != value => errs.push(Error::invalid(&path, labels.v.clone(), words)),
+        Some(_) => {}
+    }
+}
+
 /// Checks the spec of a Job itself, whose selector must select its pods.
 fn whole(spec: &At, errs: &mut Errors) {
-    numbers_and_template(spec, errs);
+    spec::check(spec, errs);
     let selector = spec.get("selector");
     if selector.v.is_null() {
         errs.push(selector.required(""));
@@ -291,131 +235,30 @@ fn whole(spec: &At, errs: &mut Errors) {
         labels::selector(&selector, errs);
     }
     let template_labels = spec.get("template").get("metadata").get("labels");
-    if let Ok(s) = LabelSelector::from_object(selector.v)
-        && !s.matches_labels(template_labels.v)
-    {
-        let shown = if template_labels.v.is_null() {
-            Value::Null
-        } else {
-            template_labels.v.clone()
-        };
-        errs.push(Error::invalid(
-            &template_labels.path,
-            shown,
-            "`selector` does not match template `labels`",
-        ));
+    if LabelSelector::from_object(selector.v).is_ok_and(|s| !s.matches_labels(template_labels.v)) {
+        errs.push(template_labels.invalid("`selector` does not match template `labels`"));
     }
 }
 
-/// Checks what a Job and the template of a CronJob have in common.
-pub(super) fn numbers_and_template(spec: &At, errs: &mut Errors) {
-    for key in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-    ] {
-        non_negative(spec, key, errs);
-    }
-    indexed(spec, errs);
-    if let Some(policy) = spec.some("podFailurePolicy") {
-        failure::policy(&policy, spec, errs);
-    }
-    let replacement = spec.get("podReplacementPolicy");
-    if !replacement.v.is_null() {
-        let allowed: &[&str] = if spec.has("podFailurePolicy") {
-            &["Failed"]
-        } else {
-            &["Failed", "TerminatingOrFailed"]
-        };
-        if !allowed.contains(&replacement.str()) {
-            errs.push(replacement.not_supported(allowed));
-        }
-    }
-    let template = spec.get("template");
-    pod::validate::template(&template, None, errs);
-    restart_policy(&template.get("spec"), spec.has("podFailurePolicy"), errs);
-}
-
-fn indexed(spec: &At, errs: &mut Errors) {
-    let mode = spec.get("completionMode");
-    if !mode.v.is_null() && !["Indexed", "NonIndexed"].contains(&mode.str()) {
-        errs.push(mode.not_supported(&["NonIndexed", "Indexed"]));
-    }
-    if mode.str() == "Indexed" {
-        if !spec.has("completions") {
-            errs.push(
-                spec.get("completions")
-                    .required("when completion mode is Indexed"),
-            );
-        }
-        if spec.int("parallelism").is_some_and(|n| n > 100_000) {
-            errs.push(
-                spec.get("parallelism").invalid(
-                    "must be less than or equal to 100000 when completion mode is Indexed",
-                ),
-            );
-        }
+/// Pods of an Indexed Job have its name and their index as host name.
+fn host_names(object: &Value, errs: &mut Errors) {
+    let spec = &object["spec"];
+    let last = spec["completions"].as_i64().unwrap_or(0) - 1;
+    if spec["completionMode"] != "Indexed" || last < 0 {
         return;
     }
-    if spec.has("backoffLimitPerIndex") {
-        errs.push(
-            spec.get("backoffLimitPerIndex")
-                .invalid("requires indexed completion mode"),
-        );
-    }
-    if spec.has("maxFailedIndexes") {
-        errs.push(
-            spec.get("maxFailedIndexes")
-                .invalid("requires indexed completion mode"),
-        );
+    let name = At::root(object, "metadata").get("name");
+    let host = format!("{}-{last}", name.str());
+    if !names::dns1123_label(&host).is_empty() {
+        errs.push(name.invalid(format!(
+            "will not able to create pod with invalid DNS label: {host}"
+        )));
     }
 }
 
-fn restart_policy(pod_spec: &At, has_failure_policy: bool, errs: &mut Errors) {
-    let policy = pod_spec.get("restartPolicy");
-    match policy.str() {
-        "" | "Always" => errs.push(policy.required("valid values: \"OnFailure\", \"Never\"")),
-        "OnFailure" | "Never" => {}
-        _ => errs.push(policy.not_supported(&["OnFailure", "Never"])),
-    }
-    if has_failure_policy && policy.str() != "Never" {
-        errs.push(policy.invalid("only \"Never\" is supported when podFailurePolicy is specified"));
-    }
-}
-
-/// What never changes of a Job, but for a suspended one that has not started.
-fn fixed(spec: &At, old: &Value, errs: &mut Errors) {
-    let completions = spec.get("completions");
-    let elastic =
-        spec.text("completionMode") == "Indexed" && *completions.v == spec.v["parallelism"];
-    if *completions.v != old["completions"] && !elastic {
-        errs.push(completions.invalid("field is immutable"));
-    }
-    let selector = spec.get("selector");
-    if *selector.v != old["selector"] {
-        let shown = labels::selector_json(selector.v);
-        errs.push(selector.invalid("field is immutable").showing(shown));
-    }
-    let template = spec.get("template");
-    if *template.v != old["template"] && !(spec.v["suspend"] == true && old["suspend"] == true) {
-        errs.push(template.invalid("field is immutable"));
-    }
-    immutable(&spec.get("completionMode"), &old["completionMode"], errs);
-    let failure = spec.get("podFailurePolicy");
-    if *failure.v != old["podFailurePolicy"] {
-        errs.push(
-            failure
-                .invalid("field is immutable")
-                .showing(failure::shown(failure.v)),
-        );
-    }
-    immutable(
-        &spec.get("backoffLimitPerIndex"),
-        &old["backoffLimitPerIndex"],
-        errs,
-    );
-    immutable(&spec.get("managedBy"), &old["managedBy"], errs);
+fn check(object: &Value, prefixed: bool, errs: &mut Errors) {
+    meta::create(object, true, meta::subdomain, errs);
+    generated_selector(object, prefixed, errs);
+    whole(&At::root(object, "spec"), errs);
+    host_names(object, errs);
 }

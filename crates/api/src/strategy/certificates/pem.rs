@@ -5,6 +5,8 @@ use x509_parser::{
     certificate::X509Certificate, certification_request::X509CertificationRequest, prelude::FromDer,
 };
 
+use super::asn1;
+
 /// One block.
 #[derive(Debug, PartialEq)]
 pub struct Block {
@@ -62,7 +64,7 @@ pub fn request(data: &[u8]) -> Result<(), String> {
     match X509CertificationRequest::from_der(&block.der) {
         Ok(([], _)) => Ok(()),
         Ok(_) => Err("asn1: syntax error: trailing data".to_owned()),
-        Err(e) => Err(format!("asn1: structure error: {e}")),
+        Err(_) => Err(asn1::words(&block.der)),
     }
 }
 
@@ -80,8 +82,11 @@ pub fn certificates(data: &[u8]) -> Result<(), String> {
         if block.has_headers {
             return Err("no PEM block headers are permitted".to_owned());
         }
-        if let Err(e) = X509Certificate::from_der(&block.der) {
-            return Err(format!("x509: malformed certificate: {e}"));
+        if block.der.is_empty() {
+            return Err("found CERTIFICATE PEM block containing 0 certificates".to_owned());
+        }
+        if X509Certificate::from_der(&block.der).is_err() {
+            return Err("x509: malformed certificate".to_owned());
         }
     }
     if blocks.is_empty() {

@@ -1,5 +1,7 @@
 //! What a CertificateSigningRequest may ask for, and what may happen to it.
 
+use std::cmp::Ordering;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
@@ -65,7 +67,9 @@ fn spec(spec: &At, errs: &mut Errors) {
     let request = spec.get("request");
     let data = STANDARD.decode(request.str()).unwrap_or_default();
     if let Err(why) = pem::request(&data) {
-        errs.push(request.invalid(why));
+        let shown = Value::from(request.str());
+        let shown = if data.is_empty() { Value::Null } else { shown };
+        errs.push(Error::invalid(&request.path, shown, why));
     }
     let usages = spec.get("usages");
     if list(usages.v).is_empty() {
@@ -117,25 +121,19 @@ pub fn signer_name(at: &At, errs: &mut Errors) {
     let wrong = |part: &str, label: &str, why: &str| {
         Error::invalid(&at.path, part, format!("validating label {label:?}: {why}"))
     };
-    let labels: Vec<&str> = domain.split('.').collect();
-    for label in &labels {
-        errs.extend(
-            names::dns1123_label(label)
-                .iter()
-                .map(|m| wrong(domain, label, m)),
-        );
-    }
-    if labels.len() < 2 {
+    // only the first label that is wrong is told
+    let first_wrong = |part: &str, rule: fn(&str) -> Vec<String>, errs: &mut Errors| {
+        let mut labels = part.split('.').map(|label| (label, rule(label)));
+        if let Some((label, found)) = labels.find(|(_, found)| !found.is_empty()) {
+            errs.extend(found.iter().map(|m| wrong(part, label, m)));
+        }
+    };
+    first_wrong(domain, names::dns1123_label, errs);
+    if !domain.contains('.') {
         let words = "should be a domain with at least two segments separated by dots";
         errs.push(Error::invalid(&at.path, domain, words));
     }
-    for label in path.split('.') {
-        errs.extend(
-            names::dns1123_subdomain(label)
-                .iter()
-                .map(|m| wrong(path, label, m)),
-        );
-    }
+    first_wrong(path, names::dns1123_subdomain, errs);
     if name.len() > LONGEST_SIGNER {
         errs.push(Error::too_long(&at.path, LONGEST_SIGNER));
     }
@@ -183,19 +181,24 @@ pub fn changes(subresource: &str, object: &Value, old: &Value, errs: &mut Errors
         let all = list(&object["status"]["conditions"]).iter();
         all.filter(|c| c["type"] == kind).cloned().collect()
     };
+    let mut refuse = |verb: &str, kind: &str| {
+        errs.push(conditions.forbidden(format!(
+            "updates may not {verb} a condition of type {kind:?}"
+        )));
+    };
     for kind in DECISIONS {
-        let (now, before) = (of(object, kind), of(old, kind));
-        if now.len() < before.len() {
-            let words = format!("updates may not remove a condition of type {kind:?}");
-            errs.push(conditions.forbidden(words));
+        if of(object, kind).len() < of(old, kind).len() {
+            refuse("remove", kind);
         }
-        let decided_here = subresource == "approval" || kind == "Failed";
-        if now.len() > before.len() && !decided_here {
-            let words = format!("updates may not add a condition of type {kind:?}");
-            errs.push(conditions.forbidden(words));
-        } else if !decided_here && now.len() == before.len() && now != before {
-            let words = format!("updates may not modify a condition of type {kind:?}");
-            errs.push(conditions.forbidden(words));
+    }
+    if subresource != "approval" {
+        for kind in ["Approved", "Denied"] {
+            let (now, before) = (of(object, kind), of(old, kind));
+            match now.len().cmp(&before.len()) {
+                Ordering::Greater => refuse("add", kind),
+                Ordering::Equal if now != before => refuse("modify", kind),
+                _ => {}
+            }
         }
     }
     let before = text(&old["status"], "certificate");
@@ -224,6 +227,7 @@ mod tests {
             ("example.com", 1),
             ("example/a", 1),
             ("e_x.com/A", 2),
+            ("e_x.c_m/a", 1),
             ("a.b/c/d", 1),
         ] {
             let v = json!(name);

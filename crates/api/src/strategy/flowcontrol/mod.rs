@@ -40,15 +40,13 @@ impl Strategy for FlowSchema {
         common::split_status(&ctx.subresource, object, old);
     }
 
-    fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
+    fn validate_update(&self, ctx: &Context, object: &Value, _old: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::update_core(object, old, &mut errs);
         if ctx.subresource == "status" {
             validate::conditions(&At::root(object, "status"), &mut errs);
-        } else {
-            validate::schema(object, &mut errs);
+            return errs;
         }
-        errs
+        self.validate_create(ctx, object)
     }
 
     fn has_generation(&self) -> bool {
@@ -141,15 +139,13 @@ impl Strategy for PriorityLevelConfiguration {
         common::split_status(&ctx.subresource, object, old);
     }
 
-    fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
+    fn validate_update(&self, ctx: &Context, object: &Value, _old: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::update_core(object, old, &mut errs);
         if ctx.subresource == "status" {
             validate::conditions(&At::root(object, "status"), &mut errs);
-        } else {
-            validate::level(object, &mut errs);
+            return errs;
         }
-        errs
+        self.validate_create(ctx, object)
     }
 
     fn has_generation(&self) -> bool {

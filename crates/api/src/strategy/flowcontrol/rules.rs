@@ -126,7 +126,11 @@ fn resource_rule(rule: &At, errs: &mut Errors) {
     let missing = "resource rules that are not cluster scoped must supply at least one namespace";
     if names_of(&namespaces, missing, "namespaces", errs) {
         for at in namespaces.each() {
-            at.push(names::dns1123_label(at.str()), errs);
+            for m in names::dns1123_label(at.str()) {
+                errs.push(at.invalid(format!(
+                    "each member of this list must be '*' or a DNS-1123 label; {m}"
+                )));
+            }
         }
     }
 }

@@ -130,7 +130,7 @@ fn mandatory(name: &str, spec: &At, errs: &mut Errors) {
     if name == "exempt" {
         // What the exempt level lends is the administrator's.
         have["exempt"] = fixed["exempt"].clone();
-        words = "spec of 'exempt' except the spec.exempt field must equal the fixed value".into();
+        words = "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value".into();
     }
     if !same(&fixed, &have) {
         errs.push(spec.invalid(words).showing(go::dump(spec.v, LEVEL_LAYOUT)));
@@ -157,12 +157,18 @@ fn limited(at: &At, errs: &mut Errors) {
     let kind = response.get("type");
     match (kind.str(), response.some("queuing")) {
         ("Reject", Some(queuing)) => {
-            errs.push(queuing.forbidden("must be nil if the type is not Limited"));
+            errs.push(
+                queuing.forbidden("must be nil if limited.limitResponse.type is not Limited"),
+            );
         }
         ("Reject", None) => {}
         ("Queue", Some(queuing)) => queues(&queuing, errs),
         ("Queue", None) => {
-            errs.push(response.get("queuing").required("must not be empty"));
+            errs.push(
+                response
+                    .get("queuing")
+                    .required("must not be empty if limited.limitResponse.type is Limited"),
+            );
         }
         (other, _) => errs.push(Error::not_supported(
             &kind.path,

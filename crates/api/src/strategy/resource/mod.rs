@@ -1,5 +1,6 @@
 //! Dynamic resource allocation: classes of devices, claims for them, and the devices that drivers offer.
 
+mod capacity;
 mod claim;
 mod class;
 mod devices;

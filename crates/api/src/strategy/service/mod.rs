@@ -67,8 +67,8 @@ impl Strategy for Service {
         }
         common::keep(object, old, "status");
         let spec = ensure(object, "spec");
-        normalize_cluster_ips(spec, Some(&old["spec"]));
         keep_allocated(spec, &old["spec"]);
+        normalize_cluster_ips(spec, Some(&old["spec"]));
         drop_by_type(spec, &old["spec"]);
         if text(spec, "type") != "LoadBalancer" {
             object["status"]["loadBalancer"] = json!({});
@@ -87,8 +87,12 @@ impl Strategy for Service {
         errs
     }
 
-    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        status::warnings(object, old)
+    fn warnings(&self, ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        if ctx.subresource == "status" {
+            status::status_warnings(object)
+        } else {
+            status::warnings(object)
+        }
     }
 
     fn create_on_update(&self) -> bool {
@@ -157,47 +161,39 @@ fn traffic(spec: &mut Value) {
     }
 }
 
-/// Keeps `clusterIP` and `clusterIPs` in step: clients may write either.
+/// Keeps `clusterIP` and `clusterIPs` in step: old clients know only the first, new ones write both.
 pub(super) fn normalize_cluster_ips(spec: &mut Value, old: Option<&Value>) {
     let one = text(spec, "clusterIP").to_owned();
-    let many: Vec<Value> = list(&spec["clusterIPs"]).to_vec();
-    let first = many
-        .first()
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
     let Some(old) = old else {
-        if !one.is_empty() && many.is_empty() {
+        if !one.is_empty() && list(&spec["clusterIPs"]).is_empty() {
             spec["clusterIPs"] = json!([one]);
-        } else if one.is_empty() && !first.is_empty() {
-            spec["clusterIP"] = first.into();
         }
         return;
     };
     let old_one = text(old, "clusterIP");
-    let same_many = list(&old["clusterIPs"]) == many.as_slice();
-    if one.is_empty() && !old_one.is_empty() && same_many {
-        // cleared by a client that knows only the old field
+    if list(&spec["clusterIPs"]).is_empty()
+        && !list(&old["clusterIPs"]).is_empty()
+        && one == old_one
+    {
+        common::keep(spec, old, "clusterIPs");
+    }
+    if one == old_one || list(&spec["clusterIPs"]) != list(&old["clusterIPs"]) {
+        return;
+    }
+    if one.is_empty() {
         common::clear(spec, "clusterIPs");
-    } else if one != old_one && (same_many || many.is_empty()) && !one.is_empty() {
+    } else {
         spec["clusterIPs"] = json!([one]);
-    } else if one == old_one && many.is_empty() && !one.is_empty() {
-        common::clear(spec, "clusterIP");
-    } else if one == old_one && !same_many && !first.is_empty() {
-        spec["clusterIP"] = first.into();
     }
 }
 
-fn needs_cluster_ip(spec: &Value) -> bool {
-    ["ClusterIP", "NodePort", "LoadBalancer"].contains(&text(spec, "type"))
+pub(super) fn needs_cluster_ip(spec: &Value) -> bool {
+    text(spec, "type") != "ExternalName"
 }
 
-fn needs_node_port(spec: &Value) -> bool {
-    match text(spec, "type") {
-        "NodePort" => true,
-        "LoadBalancer" => spec["allocateLoadBalancerNodePorts"] != false,
-        _ => false,
-    }
+fn needs_node_ports(spec: &Value) -> bool {
+    may_have_node_ports(spec)
+        && (text(spec, "type") == "NodePort" || spec["allocateLoadBalancerNodePorts"] != false)
 }
 
 fn may_have_node_ports(spec: &Value) -> bool {
@@ -210,15 +206,15 @@ fn needs_health_port(spec: &Value) -> bool {
 
 /// An update that leaves out what the server once allocated means to keep it.
 fn keep_allocated(spec: &mut Value, old: &Value) {
-    if needs_cluster_ip(spec)
-        && needs_cluster_ip(old)
-        && is_empty(&spec["clusterIP"])
-        && list(&spec["clusterIPs"]).is_empty()
-    {
-        common::keep(spec, old, "clusterIP");
-        common::keep(spec, old, "clusterIPs");
+    if needs_cluster_ip(spec) && needs_cluster_ip(old) {
+        if is_empty(&spec["clusterIP"]) {
+            common::keep(spec, old, "clusterIP");
+        }
+        if is_empty(&spec["clusterIPs"]) {
+            common::keep(spec, old, "clusterIPs");
+        }
     }
-    if needs_node_port(spec) && needs_node_port(old) {
+    if needs_node_ports(spec) && needs_node_ports(old) {
         keep_node_ports(spec, old);
     }
     if needs_health_port(spec)

@@ -71,6 +71,7 @@ fn external(object: &Value) -> String {
                         text(p, "ip")
                     }
                 })
+                .filter(|a| !a.is_empty())
                 .collect();
             balancer.sort_unstable();
             balancer.dedup();

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::validate::headless;
 use crate::{
     field::Errors,
     names,
@@ -45,9 +44,20 @@ fn ingress_point(point: &At, errs: &mut Errors) {
     }
 }
 
-/// Warnings about what is ignored or deprecated.
-pub fn warnings(object: &Value, _old: Option<&Value>) -> Vec<String> {
-    let spec = &object["spec"];
+/// Warnings about what load balancers say.
+pub fn status_warnings(object: &Value) -> Vec<String> {
+    let status = At::root(object, "status");
+    let mut out = Vec::new();
+    for point in status.get("loadBalancer").items("ingress") {
+        net::ip_warning(&point.get("ip"), &mut out);
+    }
+    out
+}
+
+/// Warnings about what is ignored, deprecated or written oddly.
+pub fn warnings(object: &Value) -> Vec<String> {
+    let at = At::root(object, "spec");
+    let spec = at.v;
     let mut out = Vec::new();
     if object["metadata"]["annotations"]
         .get("service.kubernetes.io/topology-aware-hints")
@@ -58,18 +68,40 @@ pub fn warnings(object: &Value, _old: Option<&Value>) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if headless(spec) {
-        if !text(spec, "loadBalancerIP").is_empty() {
-            out.push("spec.loadBalancerIP is ignored for headless services".to_owned());
+    let none = text(spec, "type") == "ClusterIP" && text(spec, "clusterIP") == "None";
+    let external = !list(&spec["externalIPs"]).is_empty();
+    let elsewhere = text(spec, "type") == "ExternalName";
+    if !none {
+        for ip in at.items("clusterIPs") {
+            net::ip_warning(&ip, &mut out);
         }
-        if !list(&spec["externalIPs"]).is_empty() {
-            out.push("spec.externalIPs is ignored for headless services".to_owned());
-        }
-        if text(spec, "sessionAffinity") != "None" {
-            out.push("spec.SessionAffinity is ignored for headless services".to_owned());
+    } else {
+        let ignored = [
+            ("loadBalancerIP", !text(spec, "loadBalancerIP").is_empty()),
+            ("externalIPs", external),
+            ("SessionAffinity", text(spec, "sessionAffinity") != "None"),
+        ];
+        for (field, _) in ignored.into_iter().filter(|(_, set)| *set) {
+            out.push(format!("spec.{field} is ignored for headless services"));
         }
     }
-    if !text(spec, "externalName").is_empty() && text(spec, "type") != "ExternalName" {
+    for ip in at.items("externalIPs") {
+        net::ip_warning(&ip, &mut out);
+    }
+    if external && !none && !elsewhere {
+        out.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
+                .to_owned(),
+        );
+    }
+    net::ip_warning(&at.get("loadBalancerIP"), &mut out);
+    for range in at.items("loadBalancerSourceRanges") {
+        net::cidr_warning(&range, &mut out);
+    }
+    if elsewhere && external {
+        out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+    if !elsewhere && !text(spec, "externalName").is_empty() {
         out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
     }
     if text(spec, "trafficDistribution") == "PreferClose" {
@@ -79,4 +111,40 @@ pub fn warnings(object: &Value, _old: Option<&Value>) -> Vec<String> {
         );
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_ignored_or_goes_out_of_use() {
+        for (spec, want) in [
+            (
+                json!({"type": "ClusterIP", "clusterIP": "10.0.0.1", "sessionAffinity": "None"}),
+                vec![],
+            ),
+            (
+                json!({"type": "ClusterIP", "clusterIP": "None", "sessionAffinity": "ClientIP", "externalIPs": ["192.0.2.1"]}),
+                vec![
+                    "spec.externalIPs is ignored for headless services",
+                    "spec.SessionAffinity is ignored for headless services",
+                ],
+            ),
+            (
+                json!({"type": "ClusterIP", "externalIPs": ["2001:DB8::1"]}),
+                vec![
+                    "spec.externalIPs[0]: IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")",
+                    "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+                ],
+            ),
+            (
+                json!({"type": "ExternalName", "externalName": "a.b", "externalIPs": ["192.0.2.1"]}),
+                vec!["spec.externalIPs is ignored when spec.type is \"ExternalName\""],
+            ),
+        ] {
+            assert_eq!(warnings(&json!({"spec": spec})), want, "{spec}");
+        }
+    }
 }

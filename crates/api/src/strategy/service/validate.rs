@@ -143,8 +143,8 @@ fn session_affinity(spec: &At, errs: &mut Errors) {
     }
 }
 
-fn cluster_ips(spec: &At, errs: &mut Errors) {
-    let before = errs.len();
+/// `clusterIP`, `clusterIPs` and the fields about their families. These are checked before addresses are given out, too.
+pub(super) fn cluster_ips(spec: &At, errs: &mut Errors) {
     let ips = spec.get("clusterIPs");
     let one = spec.text("clusterIP");
     match (one, list(ips.v)) {
@@ -171,16 +171,17 @@ fn cluster_ips(spec: &At, errs: &mut Errors) {
     if !policy.v.is_null() && !POLICIES.contains(&policy.str()) {
         errs.push(policy.not_supported(&POLICIES));
     }
-    addresses(&ips, &seen, before, errs);
+    addresses(&ips, &seen, errs);
 }
 
-fn addresses(ips: &At, families: &[&str], before: usize, errs: &mut Errors) {
+fn addresses(ips: &At, families: &[&str], errs: &mut Errors) {
     let all = list(ips.v);
     let mut broken = false;
     for (i, ip) in ips.each().enumerate() {
         if i == 0 && ip.str() == "None" {
             if all.len() > 1 {
                 errs.push(ips.invalid("'None' must be the first and only value"));
+                broken = true;
             }
             continue;
         }
@@ -197,9 +198,6 @@ fn addresses(ips: &At, families: &[&str], before: usize, errs: &mut Errors) {
     let of = |i: usize| all.get(i).and_then(Value::as_str).and_then(family);
     if all.len() > 1 && of(0) == of(1) {
         errs.push(ips.invalid("may specify no more than one IP for each IP family"));
-    }
-    if errs.len() > before {
-        return;
     }
     for (i, ip) in all
         .iter()
@@ -233,11 +231,7 @@ fn ports_together(spec: &At, errs: &mut Errors) {
     {
         let this = (port.text("protocol"), port.int("nodePort").unwrap_or(0));
         if seen.contains(&this) {
-            // told in the words of the allocator, which the original asks first
-            errs.push(
-                port.get("nodePort")
-                    .invalid("provided port is already allocated"),
-            );
+            errs.push(port.get("nodePort").duplicate());
         }
         seen.push(this);
     }
@@ -266,15 +260,25 @@ fn balancer_fields(object: &Value, spec: &At, errs: &mut Errors) {
     let allocate = spec.get("allocateLoadBalancerNodePorts");
     match (balanced, allocate.v.is_null()) {
         (false, false) => errs.push(allocate.forbidden(ONLY_BALANCER)),
-        (true, true) => errs.push(allocate.required("")),
+        // the original leaves `spec` out of this path
+        (true, true) => errs.push(Error::required(
+            &Path::new("allocateLoadBalancerNodePorts"),
+            "",
+        )),
         _ => {}
     }
-    if let Some(class) = spec.some("loadBalancerClass") {
-        if balanced {
-            class.push(names::qualified_name(class.str()), errs);
-        } else {
-            errs.push(class.forbidden(ONLY_BALANCER));
-        }
+    balancer_class(spec, errs);
+}
+
+/// `loadBalancerClass`; an update is told of it twice.
+pub(super) fn balancer_class(spec: &At, errs: &mut Errors) {
+    let Some(class) = spec.some("loadBalancerClass") else {
+        return;
+    };
+    if spec.text("type") == "LoadBalancer" {
+        class.push(names::qualified_name(class.str()), errs);
+    } else {
+        errs.push(class.forbidden(ONLY_BALANCER));
     }
 }
 

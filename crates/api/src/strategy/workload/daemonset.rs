@@ -3,16 +3,16 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::selector;
 use crate::{
-    field::{Error, Errors},
+    field::Errors,
+    selector::LabelSelector,
     strategy::{
         Column, Context, Strategy, common,
         defaults::{ensure, set, set_text},
         pod,
     },
     table,
-    validation::{At, meta, non_negative, status, text},
+    validation::{At, go, labels, meta, non_negative, status, text},
 };
 
 /// `apps/v1/DaemonSet`.
@@ -74,6 +74,7 @@ impl Strategy for DaemonSet {
                 "updatedNumberScheduled",
                 "numberAvailable",
                 "numberUnavailable",
+                "collisionCount",
             ];
             status::counts(&s, &counts, &mut errs);
             status::collisions(&s, &old["status"], &mut errs);
@@ -156,10 +157,22 @@ fn set_template_generation(object: &mut Value, generation: i64) {
 }
 
 fn check(spec: &At, old: Option<&Value>, errs: &mut Errors) {
-    if spec.has("selector") {
-        selector(spec, "daemonset", errs);
+    let (selector, template) = (spec.get("selector"), spec.get("template"));
+    labels::selector(&selector, errs);
+    let template_labels = template.get("metadata").get("labels");
+    if LabelSelector::from_object(selector.v).is_ok_and(|s| !s.matches_labels(template_labels.v)) {
+        errs.push(super::not_selected(&template_labels));
     }
-    super::pod_template(spec, "DaemonSet", old, errs);
+    if !selector.v.is_null() && labels::selector_is_empty(selector.v) {
+        let shown = labels::selector_json(selector.v);
+        errs.push(
+            selector
+                .invalid("empty selector is invalid for daemonset")
+                .showing(shown),
+        );
+    }
+    pod::validate::template(&template, old.map(|o| &o["template"]), errs);
+    super::runs_forever(&template.get("spec"), "DaemonSet", errs);
     non_negative(spec, "minReadySeconds", errs);
     update_strategy(&spec.get("updateStrategy"), errs);
     non_negative(spec, "revisionHistoryLimit", errs);
@@ -171,11 +184,11 @@ fn update_strategy(strategy: &At, errs: &mut Errors) {
         "OnDelete" => {}
         "RollingUpdate" if rolling.v.is_null() => errs.push(rolling.required("")),
         "RollingUpdate" => rolling_update(&rolling, errs),
-        other => errs.push(Error::not_supported(
-            &strategy.path,
-            other,
-            &["RollingUpdate", "OnDelete"],
-        )),
+        _ => errs.push(
+            strategy
+                .not_supported(&["RollingUpdate", "OnDelete"])
+                .showing(go::dump(strategy.v, super::STRATEGY)),
+        ),
     }
 }
 
@@ -183,6 +196,8 @@ fn rolling_update(rolling: &At, errs: &mut Errors) {
     let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
     for at in [&unavailable, &surge] {
         super::int_or_percent(at, errs);
+    }
+    for at in [&unavailable, &surge] {
         super::at_most_all(at, errs);
     }
     let both = (
@@ -190,8 +205,55 @@ fn rolling_update(rolling: &At, errs: &mut Errors) {
         super::int_or_percent_value(surge.v),
     );
     if both == (0, 0) {
-        errs.push(unavailable.invalid("cannot be 0 when maxSurge is 0"));
+        errs.push(unavailable.required("cannot be 0 when maxSurge is 0"));
     } else if both.0 != 0 && both.1 != 0 {
         errs.push(surge.invalid("may not be set when maxUnavailable is non-zero"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(spec: Value) -> Vec<String> {
+        let mut object = json!({"metadata": {"name": "d", "namespace": "n"}, "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+        for (k, v) in spec.as_object().unwrap() {
+            object["spec"][k] = v.clone();
+        }
+        DaemonSet.default(&Context::default(), &mut object);
+        DaemonSet
+            .validate_create(&Context::default(), &object)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn selectors_and_strategies() {
+        assert_eq!(wrong(json!({})), Vec::<String>::new());
+        let unselected = "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`";
+        for (spec, want) in [
+            (json!({"selector": null}), unselected),
+            (
+                json!({"selector": {}}),
+                "spec.selector: Invalid value: {}: empty selector is invalid for daemonset",
+            ),
+            (
+                json!({"updateStrategy": {"type": "Sometimes", "rollingUpdate": {"maxUnavailable": 2}}}),
+                "spec.updateStrategy: Unsupported value: {\"Type\":\"Sometimes\",\"RollingUpdate\":{\"MaxUnavailable\":2,\"MaxSurge\":0}}: supported values: \"RollingUpdate\", \"OnDelete\"",
+            ),
+            (
+                json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}),
+                "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0",
+            ),
+            (
+                json!({"updateStrategy": {"rollingUpdate": {"maxSurge": "10%"}}}),
+                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"10%\": may not be set when maxUnavailable is non-zero",
+            ),
+        ] {
+            assert_eq!(wrong(spec), [want]);
+        }
     }
 }

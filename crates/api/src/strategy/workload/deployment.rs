@@ -1,7 +1,7 @@
 //! Deployments.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::selector;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         pod,
     },
     table,
-    validation::{At, meta, non_negative, status},
+    validation::{At, go, meta, non_negative, status},
 };
 
 /// `apps/v1/Deployment`.
@@ -67,7 +67,7 @@ impl Strategy for Deployment {
     }
 
     fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        super::template_warnings(object, old)
+        super::named_warnings(object, old)
     }
 
     fn has_generation(&self) -> bool {
@@ -146,22 +146,11 @@ fn strategy(strategy: &At, errs: &mut Errors) {
             }
         }
         "RollingUpdate" => rolling_update(&rolling, errs),
-        other => {
-            let (name, update) = (
-                json!(other),
-                if rolling.v.is_null() {
-                    "null".to_owned()
-                } else {
-                    rolling.v.to_string()
-                },
-            );
-            let shown = format!("{{\"Type\":{name},\"RollingUpdate\":{update}}}");
-            errs.push(
-                strategy
-                    .not_supported(&["Recreate", "RollingUpdate"])
-                    .showing(shown),
-            );
-        }
+        _ => errs.push(
+            strategy
+                .not_supported(&["Recreate", "RollingUpdate"])
+                .showing(go::dump(strategy.v, super::STRATEGY)),
+        ),
     }
 }
 
@@ -190,6 +179,7 @@ fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
         "availableReplicas",
         "unavailableReplicas",
         "terminatingReplicas",
+        "collisionCount",
     ];
     status::counts(&s, &counts, errs);
     let whole = "cannot be greater than status.replicas";
@@ -209,6 +199,7 @@ fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn deployment(spec: Value) -> Value {
         let mut object = json!({"metadata": {"name": "d", "namespace": "n", "resourceVersion": "1"}, "spec": {

@@ -14,13 +14,16 @@ pub use statefulset::StatefulSet;
 
 use serde_json::Value;
 
-use super::{Column, pod};
+use super::{Column, common, pod};
 use crate::{
     field::{Error, Errors},
     selector::LabelSelector,
     table,
     validation::{At, labels},
 };
+
+/// How pods of Deployments and DaemonSets are replaced, as messages show it: see [`crate::validation::go::dump`].
+const STRATEGY: &str = "Type'' RollingUpdate*{MaxUnavailable0 MaxSurge0}";
 
 /// The selector of a workload: required, well-formed, not empty. `kind` is how the message calls the workload.
 pub(super) fn selector(spec: &At, kind: &str, errs: &mut Errors) {
@@ -103,6 +106,16 @@ pub(super) fn template_warnings(object: &Value, old: Option<&Value>) -> Vec<Stri
     }
     let template = At::root(object, "spec").get("template");
     pod::warnings::template(&template)
+}
+
+/// [`template_warnings`], and one about the name of a new object that pods are called by.
+pub(super) fn named_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut out = Vec::new();
+    if old.is_none() {
+        common::pod_name_warning(object, &mut out);
+    }
+    out.extend(template_warnings(object, old));
+    out
 }
 
 pub(super) fn wide_columns() -> [Column; 3] {

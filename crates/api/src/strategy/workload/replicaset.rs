@@ -56,7 +56,7 @@ impl Strategy for ReplicaSet {
     }
 
     fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        super::template_warnings(object, old)
+        super::named_warnings(object, old)
     }
 
     fn has_generation(&self) -> bool {

@@ -13,11 +13,14 @@ use crate::{
         pod,
     },
     table,
-    validation::{At, claims, list, meta, non_negative, ordered_json, status, text},
+    validation::{At, claims, go, list, meta, non_negative, status, text},
 };
 
 /// `apps/v1/StatefulSet`.
 pub struct StatefulSet;
+
+/// The part of a rolling update that messages show: see [`go::dump`].
+const ROLLING: &str = "Partition0 MaxUnavailable.";
 
 const MAY_CHANGE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
 
@@ -191,8 +194,7 @@ fn management(spec: &At, errs: &mut Errors) {
         "" => errs.push(strategy.required("")),
         "OnDelete" => {
             if !rolling.v.is_null() {
-                let shown = json!({"Partition": rolling.v["partition"], "MaxUnavailable": rolling.v["maxUnavailable"]});
-                let shown = ordered_json(&shown, &["Partition", "MaxUnavailable"]);
+                let shown = go::dump(rolling.v, ROLLING);
                 errs.push(
                     rolling
                         .invalid("only allowed for updateStrategy 'RollingUpdate'")
@@ -210,7 +212,14 @@ fn management(spec: &At, errs: &mut Errors) {
                 super::at_most_all(&unavailable, errs);
             }
         }
-        _ => errs.push(strategy.invalid("must be 'RollingUpdate' or 'OnDelete'")),
+        _ => {
+            let layout = format!("Type'' RollingUpdate*{{{ROLLING}}}");
+            errs.push(
+                strategy
+                    .invalid("must be 'RollingUpdate' or 'OnDelete'")
+                    .showing(go::dump(strategy.v, &layout)),
+            );
+        }
     }
 }
 
@@ -232,6 +241,7 @@ fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
         "updatedReplicas",
         "availableReplicas",
         "observedGeneration",
+        "collisionCount",
     ];
     status::counts(&s, &counts, errs);
     let whole = "cannot be greater than status.replicas";

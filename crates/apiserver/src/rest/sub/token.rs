@@ -37,13 +37,13 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
     managed::note_answer(call, (GROUP, "v1", KIND), "token", &mut request, &options);
     let attributes = Attributes::new(call, target, Operation::Create).dry_run(options.dry_run);
     admission::admit(&attributes, &mut request).await?;
+    check_identity(target, &request)?;
     let account = target.load(call)?;
     let tokens = call
         .shared
         .tokens
         .as_ref()
         .ok_or_else(respond::no_such_resource)?;
-    check_identity(target, &request)?;
     let mut seconds = check_seconds(&request)?;
     if let Some(most) = tokens
         .max_seconds
