@@ -32,6 +32,7 @@ use crate::{
     expire,
     flow::Flow,
     health::Health,
+    leaks,
     metrics::Metrics,
     poststart,
     proxy::Kubelets,
@@ -168,8 +169,11 @@ impl ApiServer {
         };
         let admission = Admission::new(plugins, settings, &config.store, &stop, &tasks);
         let webhooks = Clients::new(config.store.clone());
-        let addresses = Addresses::new(config.service_cidrs.clone(), config.node_ports);
-        addresses.repair(&config.store);
+        let addresses = Addresses::new(
+            config.service_cidrs.clone(),
+            config.node_ports,
+            Some(config.store.clone()),
+        );
         let shared = Arc::new_cyclic(|me| Shared {
             me: me.clone(),
             store: config.store,
@@ -209,6 +213,7 @@ impl ApiServer {
             .map_err(StartError::Defaults)?;
         custom::start(&shared, definitions);
         expire::start(&shared);
+        leaks::start(&shared);
         if let Some((file, text)) = file {
             reload::follow(&shared, file, text);
         }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use knarr_api::Status;
 use serde_json::Value;
 
 use super::{Attributes as Request, Operation};
@@ -16,78 +17,103 @@ use crate::{
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// # Errors
-/// 403 with the rules that the writer lacks.
+/// 403 with the rules that the writer lacks, 404 for a role that is bound and not there.
 pub async fn admit(a: &Request<'_>, object: &Value) -> Outcome<()> {
-    let Request {
-        call,
-        target,
-        operation,
-        old,
-        ..
-    } = *a;
+    let (call, target) = (a.call, a.target);
     if target.resource.group != GROUP || call.user.in_group(MASTERS) {
         return Ok(());
     }
-    let (verb, resource, name, rules) = match target.resource.plural.as_str() {
-        plural @ ("roles" | "clusterroles") => {
-            if operation == Operation::Update && old.is_some_and(|o| o["rules"] == object["rules"])
-            {
-                return Ok(());
+    if a.operation == Operation::Update && a.old.is_some_and(|old| only_cleans_up(old, object)) {
+        return Ok(());
+    }
+    match target.resource.plural.as_str() {
+        "roles" | "clusterroles" => role(a, object).await,
+        "rolebindings" | "clusterrolebindings" => binding(a, object).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether an update changes nothing but what the garbage collector needs to change before the object can go. Anything else
+/// counts, as labels may have a role summed up into another one.
+fn only_cleans_up(old: &Value, new: &Value) -> bool {
+    let rest = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            for key in [
+                "ownerReferences",
+                "finalizers",
+                "managedFields",
+                "resourceVersion",
+            ] {
+                metadata.remove(key);
             }
-            (
-                "escalate",
-                plural.to_owned(),
-                target.name.clone(),
-                rules_of(&object["rules"]),
-            )
         }
-        "rolebindings" | "clusterrolebindings" => {
-            let same = |key: &str| old.is_some_and(|o| o[key] == object[key]);
-            if operation == Operation::Update && same("subjects") && same("roleRef") {
-                return Ok(());
-            }
-            let reference = &object["roleRef"];
-            let name = reference["name"].as_str().unwrap_or_default();
-            let (resource, namespace) = match reference["kind"].as_str() {
-                Some("Role") => ("roles", target.namespace.as_str()),
-                _ => ("clusterroles", ""),
-            };
-            (
-                "bind",
-                resource.to_owned(),
-                name.to_owned(),
-                stored_rules(call, resource, namespace, name),
-            )
-        }
-        _ => return Ok(()),
+        object
     };
+    rest(old) == rest(new)
+}
+
+async fn role(a: &Request<'_>, object: &Value) -> Outcome<()> {
+    // Who is allowed this for one name only cannot create it: a create has no name yet when it is authorized.
+    let name = &a.call.info.name;
+    if may(a, "escalate", &a.target.resource.plural, name).await {
+        return Ok(());
+    }
+    held(a, object, &rules_of(&object["rules"]))?;
+    let sums = |role: &Value| role["aggregationRule"].is_object();
+    if !sums(object) && !a.old.is_some_and(sums) {
+        return Ok(());
+    }
+    // Whatever is summed up later, he must have it.
+    let why = "must have cluster-admin privileges to use the aggregationRule";
+    held(a, object, &Rule::everything()).map_err(|_| a.forbidden(object, why))
+}
+
+async fn binding(a: &Request<'_>, object: &Value) -> Outcome<()> {
+    let reference = &object["roleRef"];
+    let name = reference["name"].as_str().unwrap_or_default();
+    let (resource, namespace) = match reference["kind"].as_str() {
+        Some("Role") => ("roles", a.target.namespace.as_str()),
+        _ => ("clusterroles", ""),
+    };
+    if may(a, "bind", resource, name).await {
+        return Ok(());
+    }
+    // One that is made later could hold anything.
+    let rules = stored_rules(a.call, resource, namespace, name)
+        .ok_or_else(|| Box::new(Status::not_found(GROUP, resource, name)))?;
+    held(a, object, &rules)
+}
+
+async fn may(a: &Request<'_>, verb: &str, resource: &str, name: &str) -> bool {
     let ask = Attributes {
-        user: call.user.clone(),
+        user: a.call.user.clone(),
         verb: verb.into(),
         group: GROUP.into(),
-        version: "v1".into(),
-        resource,
-        name,
-        namespace: target.namespace.clone(),
+        version: "*".into(),
+        resource: resource.into(),
+        name: name.into(),
+        namespace: a.target.namespace.clone(),
         is_resource: true,
         ..Attributes::default()
     };
-    if call.shared.authorizer.decide(&ask).await.allowed {
-        return Ok(());
-    }
-    let (held, _) = call.shared.authorizer.rules(&call.user, &target.namespace);
-    let missing: Vec<String> = rules
-        .iter()
-        .filter(|rule| !covered(rule, &held))
-        .map(shown)
-        .collect();
+    a.call.shared.authorizer.decide(&ask).await.allowed
+}
+
+/// # Errors
+/// 403 with those of the rules that the writer does not hold.
+fn held(a: &Request<'_>, object: &Value, rules: &[Rule]) -> Outcome<()> {
+    let user = &a.call.user;
+    let (held, _) = a.call.shared.authorizer.rules(user, &a.target.namespace);
+    let missing = rules.iter().filter(|rule| !covered(rule, &held));
+    let missing: Vec<String> = missing.map(shown).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let why = format!(
         "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
-        call.user.name,
-        call.user.groups,
+        user.name,
+        user.groups,
         missing.join("\n")
     );
     Err(a.forbidden(object, &why))
@@ -97,7 +123,8 @@ fn rules_of(rules: &Value) -> Vec<Rule> {
     serde_json::from_value(rules.clone()).unwrap_or_default()
 }
 
-fn stored_rules(call: &Call, resource: &str, namespace: &str, name: &str) -> Vec<Rule> {
+/// None when there is no such role.
+fn stored_rules(call: &Call, resource: &str, namespace: &str, name: &str) -> Option<Vec<Rule>> {
     let place = if namespace.is_empty() {
         name.to_owned()
     } else {
@@ -107,8 +134,8 @@ fn stored_rules(call: &Call, resource: &str, namespace: &str, name: &str) -> Vec
         .shared
         .store
         .get(&format!("/registry/{resource}/{place}"));
-    let role: Option<Value> = stored.and_then(|s| serde_json::from_slice(&s.json).ok());
-    role.map(|r| rules_of(&r["rules"])).unwrap_or_default()
+    let role: Value = serde_json::from_slice(&stored?.json).ok()?;
+    Some(rules_of(&role["rules"]))
 }
 
 /// Whether every single permission of a rule is held.

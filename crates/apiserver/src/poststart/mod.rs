@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     UserInfo, aggregation, body,
     chain::{self, Peer},
+    leaks,
     server::Shared,
     user::MASTERS,
 };
@@ -40,6 +41,8 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), String> {
     });
     futures::future::try_join_all(namespaces).await?;
     ranges::addresses(&client).await?;
+    leaks::mark_all(shared).await;
+    shared.addresses.reload();
     tokio::try_join!(
         roles(&client),
         classes(&client),
