@@ -131,7 +131,7 @@ fn written(ports: &BTreeSet<u16>, range: &RangeInclusive<u16>) -> Value {
     }
     data.reverse();
     json!({
-        "apiVersion": "v1", "kind": "RangeAllocation", "metadata": {},
+        "apiVersion": "v1", "kind": "RangeAllocation", "metadata": {"creationTimestamp": null},
         "range": format!("{first}-{last}"), "data": STANDARD.encode(data),
     })
 }
