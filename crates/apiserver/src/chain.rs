@@ -276,24 +276,24 @@ async fn admitted(
 
 async fn seated(call: &mut Call, body: RequestBody, long: bool) -> Outcome<Response> {
     call.shared.authorizer.check(call).await?;
-    let body = audit::body(call, body, long).await?;
-    limited(call, body, long).await
+    let limit = if long { None } else { Some(deadline(call)?) };
+    let body = within(limit, audit::body(call, body, long)).await?;
+    within(limit, route::to(call, body)).await
 }
 
-/// Runs the rest of the chain within the time a request may take.
-async fn limited(call: &Call, body: RequestBody, long: bool) -> Outcome<Response> {
-    if long {
-        return route::to(call, body).await;
-    }
-    let limit = deadline(call)?;
-    match tokio::time::timeout(limit, route::to(call, body)).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let message =
-                "Timeout: request did not complete within the allotted timeout".to_owned();
-            Err(respond::general(504, "Timeout", &message).into())
-        }
-    }
+/// Does work within the time that a request may take; streams have no such limit.
+///
+/// # Errors
+/// 504 when it takes longer.
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let Some(limit) = limit else {
+        return work.await;
+    };
+    let done = tokio::time::timeout(limit, work).await;
+    done.unwrap_or_else(|_| {
+        let message = "Timeout: request did not complete within the allotted timeout";
+        Err(respond::general(504, "Timeout", message).into())
+    })
 }
 
 /// The time a request may take: what it asks for, but no more than the server gives.

@@ -25,6 +25,7 @@ mod flow;
 mod fuzz;
 mod heads;
 mod health;
+mod leaks;
 mod metrics;
 mod outbound;
 mod poststart;

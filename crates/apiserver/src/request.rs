@@ -1,6 +1,7 @@
 //! What a request asks for, read from its path: verb, group, version, resource, name.
 
 use http::Method;
+use knarr_api::selector::FieldSelector;
 
 use crate::query::Query;
 
@@ -116,12 +117,12 @@ impl RequestInfo {
     }
 }
 
+/// Read as the list itself will read it: what is authorized by name must be narrowed to that name.
 fn name_selected(selector: &str) -> Option<String> {
-    selector.split(',').find_map(|term| {
-        let value = term.strip_prefix("metadata.name=")?;
-        let value = value.strip_prefix('=').unwrap_or(value);
-        (!value.is_empty()).then(|| value.to_owned())
-    })
+    let selector = FieldSelector::parse(selector).ok()?;
+    let name = selector.exact("metadata.name")?;
+    let sound = !name.is_empty() && !matches!(name, "." | "..") && !name.contains(['/', '%']);
+    sound.then(|| name.to_owned())
 }
 
 fn verb_of(method: &Method) -> &'static str {
@@ -281,6 +282,24 @@ mod tests {
                 (subresource, name),
                 "{uri}"
             );
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_only_where_the_list_is_narrowed_to_it() {
+        for (selector, want) in [
+            ("metadata.name=x", "x"),
+            ("type=a,metadata.name==x", "x"),
+            ("metadata.name!=x", ""),
+            ("metadata.name=", ""),
+            ("metadata.name=a/b", ""),
+            // One term that is no condition on the name.
+            (r"type!=a\,metadata.name=x", ""),
+            ("metadata.name=x,type", ""),
+        ] {
+            let selector = selector.replace('\\', "%5C").replace('=', "%3D");
+            let uri = format!("/api/v1/namespaces/a/secrets?fieldSelector={selector}");
+            assert_eq!(info(Method::GET, &uri).name, want, "{uri}");
         }
     }
 

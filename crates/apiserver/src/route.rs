@@ -45,6 +45,10 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
     if info.broken {
         return Err(respond::no_such_resource().into());
     }
+    // The verb was authorized; what is done must be nothing else, whatever path led to it.
+    if info.verb == "watch" && !matches!(call.method, Method::GET | Method::HEAD) {
+        return Err(respond::not_allowed().into());
+    }
     if let Some(review) = reviews::find(info) {
         return reviews::answer(call, review, body).await;
     }
@@ -80,6 +84,7 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
     if let Some(old) = old {
         old_words(call, &mut target, old)?;
     }
+    readable(call, &target)?;
     call.warn(target.resource.strategy.deprecated_at(&target.version));
     if target.resource.group.is_empty() && target.resource.plural == "endpoints" {
         call.warn([ENDPOINTS.to_owned()]);
@@ -88,6 +93,22 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
         return rest::sub::answer(call, &target, body).await;
     }
     object(call, &target, body).await
+}
+
+/// What the store cannot read may be anything: nobody is told an older state of it, or that it is not there.
+fn readable(call: &Call, target: &Target) -> Outcome<()> {
+    let place = match target.name.is_empty() {
+        true => target.prefix(),
+        false => target.key(),
+    };
+    let Some((key, why)) = call.shared.store.unreadable(&place) else {
+        return Ok(());
+    };
+    if !target.name.is_empty() && key != place {
+        return Ok(());
+    }
+    let why = format!("unable to transform key {key:?}: {why}");
+    Err(knarr_api::Status::internal(why).into())
 }
 
 /// Turns a request that is worded in a version of old into one of today's, with a warning.

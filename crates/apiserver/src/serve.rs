@@ -4,7 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -17,6 +18,12 @@ use crate::{
 
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection of HTTP/1.1 may wait for the whole head of its next request, as the original's may.
+const IDLE: Duration = Duration::from_secs(90);
+/// A client that is gone without a word holds watches and streams no longer than this.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_SECONDS: u32 = 30;
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(30);
 
 /// What the server shows clients.
 pub struct Tls {
@@ -51,13 +58,23 @@ pub(crate) async fn run(
     }
 }
 
+/// What every connection gets, those to backends, too. Streams may be quiet for hours: the kernel finds out when the other end
+/// is gone without a word. An option that cannot be set costs no more than that.
+pub(crate) fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = setsockopt(stream, sockopt::KeepAlive, &true);
+    let _ = setsockopt(stream, sockopt::TcpKeepIdle, &KEEP_ALIVE_SECONDS);
+    let _ = setsockopt(stream, sockopt::TcpKeepInterval, &KEEP_ALIVE_SECONDS);
+    let _ = setsockopt(stream, sockopt::TcpKeepCount, &3);
+}
+
 async fn connection(
     shared: Arc<Shared>,
     acceptor: TlsAcceptor,
     stream: TcpStream,
     address: SocketAddr,
 ) {
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake"),
@@ -79,10 +96,22 @@ async fn connection(
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder
         .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER)
         .max_concurrent_streams(1000)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
-    builder.http1().half_close(true);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .half_close(true);
+    // What was agreed on is not guessed from bytes that may never come.
+    let builder = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => builder.http2_only(),
+        _ => builder.http1_only(),
+    };
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -33,6 +33,7 @@ use crate::{
     expire,
     flow::{Flow, dangling},
     health::Health,
+    leaks,
     metrics::Metrics,
     poststart,
     proxy::Kubelets,
@@ -175,8 +176,11 @@ impl ApiServer {
         }
         let admission = Admission::new(plugins, settings, &config.store, &stop, &tasks);
         let webhooks = Clients::new(config.store.clone());
-        let addresses = Addresses::new(config.service_cidrs.clone(), config.node_ports);
-        addresses.repair(&config.store);
+        let addresses = Addresses::new(
+            config.service_cidrs.clone(),
+            config.node_ports,
+            Some(config.store.clone()),
+        );
         let shared = Arc::new_cyclic(|me| Shared {
             me: me.clone(),
             store: config.store,
@@ -219,6 +223,7 @@ impl ApiServer {
         custom::start(&shared, definitions);
         dangling::start(&shared);
         expire::start(&shared);
+        leaks::start(&shared);
         if let Some(issuers) = issuers {
             reload::follow(&shared, issuers, |shared, text| {
                 let taken = jwt::config::parse(text);

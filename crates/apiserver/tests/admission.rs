@@ -244,5 +244,43 @@ async fn a_kubelet_minds_its_own_node() {
         .0,
         403
     );
+    tokens_are_for_those_whom_pods_name(&admin, &kubelet).await;
     server.stop().await;
+}
+
+async fn tokens_are_for_those_whom_pods_name(admin: &kube::Client, kubelet: &kube::Client) {
+    let pods = format!("{NAMESPACES}/n/pods");
+    let sources = json!([{"serviceAccountToken": {"path": "t", "audience": "vault"}}]);
+    let spec = json!({"nodeName": "n1", "serviceAccountName": "default", "volumes": [{"name": "v", "projected": {"sources": sources}}]});
+    let (code, made, _) = send(admin, "POST", &pods, pod("asks", spec)).await;
+    assert_eq!(code, 201, "{made}");
+    let token = async |client: &kube::Client, audiences: Value| {
+        let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "asks", "uid": made["metadata"]["uid"]});
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": audiences, "boundObjectRef": bound}});
+        let path = format!("{NAMESPACES}/n/serviceaccounts/default/token");
+        let (code, answer, _) = send(client, "POST", &path, request).await;
+        (
+            code,
+            answer["message"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    assert_eq!(token(kubelet, json!(["vault"])).await.0, 201);
+    for (audiences, want) in [
+        (
+            json!(["bank"]),
+            "audience \"bank\" not found in pod spec volume",
+        ),
+        (
+            json!(["vault", "bank"]),
+            "node may only request 0 or 1 audiences",
+        ),
+    ] {
+        let (code, message) = token(kubelet, audiences).await;
+        assert!(code == 403 && message.ends_with(want), "{code} {message}");
+    }
+    assert_eq!(
+        token(admin, json!(["bank"])).await.0,
+        201,
+        "others are not nodes"
+    );
 }

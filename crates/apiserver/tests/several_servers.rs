@@ -68,6 +68,7 @@ async fn whichever_server_is_asked_the_answer_is_the_same() {
     }
     pages_go_on_elsewhere(&clients).await;
     addresses_are_given_once(&clients).await;
+    node_ports_are_given_once(&clients).await;
     for server in servers {
         server.stop().await;
     }
@@ -115,6 +116,174 @@ async fn addresses_are_given_once(clients: &[kube::Client; 2]) {
         assert_eq!(code, 201, "{service}");
         let ip = service["spec"]["clusterIP"].as_str().unwrap().to_owned();
         assert!(given.insert(ip), "{service}");
+    }
+}
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+fn with_port(name: &str, port: u16) -> Value {
+    let mut ports = json!([{"port": 80}]);
+    if port > 0 {
+        ports[0]["nodePort"] = port.into();
+    }
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"type": "NodePort", "ports": ports}})
+}
+
+async fn node_ports_are_given_once(clients: &[kube::Client; 2]) {
+    // Drawn by both at the same time.
+    let draws = (0..40).map(|n| {
+        let service = with_port(&format!("drawn-{n}"), 0);
+        send(&clients[n % 2], "POST", SERVICES, service)
+    });
+    let mut given = HashSet::new();
+    for (code, service, _) in join_all(draws).await {
+        assert_eq!(code, 201, "{service}");
+        let port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+        assert!(given.insert(port), "{service}");
+    }
+    // A certain one, asked for at both: one gets it, however often.
+    let free = (30_000..32_767).find(|port| !given.contains(port)).unwrap() as u16;
+    for round in 0..5 {
+        let asks = (0..6).map(|n| {
+            let service = with_port(&format!("asked-{round}-{n}"), free);
+            send(&clients[n % 2], "POST", SERVICES, service)
+        });
+        let answers = join_all(asks).await;
+        let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|(code, ..)| *code == 201);
+        assert_eq!((made.len(), refused.len()), (1, 5), "{answers:?}");
+        for (code, answer, _) in refused {
+            assert_eq!(*code, 422, "{answer}");
+            let message = answer["message"].as_str().unwrap();
+            assert!(message.ends_with(&format!("spec.ports[0].nodePort: Invalid value: {free}: provided port is already allocated")), "{message}");
+        }
+        // What one server gives back, the other gives again, at once.
+        let name = made[0].1["metadata"]["name"].as_str().unwrap();
+        let path = format!("{SERVICES}/{name}");
+        let (code, answer, _) = send(&clients[round % 2], "DELETE", &path, Value::Null).await;
+        assert_eq!(code, 200, "{answer}");
+    }
+    // An update lets go of a port, too, and of an address.
+    let (_, made, _) = send(&clients[0], "POST", SERVICES, with_port("changing", free)).await;
+    let ip = made["spec"]["clusterIP"].as_str().unwrap();
+    let path = format!("{SERVICES}/changing");
+    let plain = json!({"spec": {"type": "ExternalName", "externalName": "example.com", "ports": null, "clusterIP": null, "clusterIPs": null}});
+    let (code, answer, _) = send(&clients[1], "PATCH", &path, plain).await;
+    assert_eq!(code, 200, "{answer}");
+    let mut again = with_port("again", free);
+    again["spec"]["clusterIP"] = ip.into();
+    let (code, answer, _) = send(&clients[0], "POST", SERVICES, again).await;
+    assert_eq!(code, 201, "{answer}");
+}
+
+/// A server that starts takes in what others hold, and what Services hold that were written without claims.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_comes_later_gives_nothing_that_is_taken() {
+    let Some(etcd) = Cluster::start(1).await else {
+        return;
+    };
+    let first = server(&etcd).await;
+    let client = first.admin().await;
+    let (code, made, _) = send(&client, "POST", SERVICES, with_port("one", 30_100)).await;
+    assert_eq!(code, 201, "{made}");
+    let marks = first
+        .store
+        .get("/registry/ranges/servicenodeports")
+        .unwrap();
+    let marks: Value = serde_json::from_slice(&marks.json).unwrap();
+    assert_eq!(
+        (&marks["kind"], &marks["range"]),
+        (&json!("RangeAllocation"), &json!("30000-32767"))
+    );
+    // As a version that knew no marks left it.
+    let stored = first
+        .store
+        .get("/registry/ranges/servicenodeports")
+        .unwrap();
+    let gone = knarr_store::Write::Delete {
+        key: stored.key.to_string(),
+        expect: stored.revision,
+    };
+    first.store.write(gone).await.unwrap();
+    let second = server(&etcd).await;
+    let other = second.admin().await;
+    let (code, answer, _) = send(&other, "POST", SERVICES, with_port("two", 30_100)).await;
+    assert_eq!(code, 422, "{answer}");
+    let mut taken = with_port("three", 0);
+    taken["spec"]["clusterIP"] = made["spec"]["clusterIP"].clone();
+    let (code, answer, _) = send(&other, "POST", SERVICES, taken).await;
+    assert_eq!(code, 422, "{answer}");
+    first.stop().await;
+    second.stop().await;
+}
+
+/// Writes maps until told to stop; gives the names of those that were acknowledged.
+async fn write_maps(
+    client: kube::Client,
+    n: usize,
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+) -> Vec<String> {
+    let mut acked = Vec::new();
+    let mut i = 0;
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        i += 1;
+        let name = format!("w{n}-{i}");
+        let (code, answer, _) = send(&client, "POST", MAPS, config_map(&name, "1")).await;
+        match code {
+            201 => acked.push(name),
+            500..=599 => {}
+            // It was done, and its answer lost.
+            409 if answer["reason"] == "AlreadyExists" => {}
+            other => panic!("{other}: {answer}"),
+        }
+    }
+    acked
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losing_members_under_load_costs_no_acknowledged_write() {
+    let Some(mut etcd) = Cluster::start(3).await else {
+        return;
+    };
+    let servers = [server(&etcd).await, server(&etcd).await];
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for n in 0..4 {
+        let client = servers[n % 2].admin().await;
+        writers.push(tokio::spawn(write_maps(client, n, stop.clone())));
+    }
+    // One of them leads.
+    for n in 0..etcd.size() {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        etcd.kill_member(n);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        etcd.start_member(n);
+        etcd.wait_for_member(n).await;
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut acked = Vec::new();
+    for writer in writers {
+        acked.extend(writer.await.unwrap());
+    }
+    assert!(acked.len() > 20, "{}: that was no load", acked.len());
+    for server in &servers {
+        let client = server.admin().await;
+        let (code, listed, _) = send(&client, "GET", MAPS, Value::Null).await;
+        assert_eq!(code, 200, "{listed}");
+        let names: HashSet<&str> = listed["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|item| item["metadata"]["name"].as_str())
+            .collect();
+        let lost: Vec<_> = acked
+            .iter()
+            .filter(|name| !names.contains(name.as_str()))
+            .collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+    for server in servers {
+        server.stop().await;
     }
 }
 

@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 const REMEMBERED: usize = 1024;
 /// Writers at work side by side; all events of one object go through the same, in order.
 const WRITERS: usize = 4;
+/// Bytes that a name may have.
+const LONGEST_NAME: usize = 253;
 /// Events that wait for one writer before new ones are dropped.
 const WAITING: usize = 1024;
 
@@ -161,6 +163,12 @@ fn identity(record: &Record) -> u64 {
 fn new_event(record: &Record, source: &EventSource, namespace: &str) -> Event {
     let object = record.about.name.clone().unwrap_or_default();
     let suffix = record.at.as_nanosecond() as u64;
+    // An object may have so long a name that nothing can be put behind it.
+    let mut kept = object.len().min(LONGEST_NAME - 17);
+    while !object.is_char_boundary(kept) {
+        kept -= 1;
+    }
+    let object = object[..kept].trim_end_matches(['.', '-']);
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{object}.{suffix:x}")),
@@ -216,5 +224,11 @@ mod tests {
         assert_eq!(event.reporting_component.as_deref(), Some("kubelet"));
         assert_eq!(event.metadata.name.as_deref(), Some("a.0"));
         assert_eq!(event.count, Some(1));
+        let long = new_event(
+            &record(&format!("{}.b", "a".repeat(251)), "x"),
+            &source,
+            "default",
+        );
+        assert!(long.name_any().len() <= LONGEST_NAME);
     }
 }

@@ -202,12 +202,13 @@ impl Lock {
 impl Transformer for Keyring {
     fn seal(&self, key: &str, plain: &[u8]) -> Result<Option<Vec<u8>>, String> {
         let rules = self.rules.load();
-        let Some(first) = self.ring(&rules, key).and_then(|r| r.locks.first()) else {
-            return Ok(None);
+        // What no rule covers (any more) is kept plain.
+        let first = self.ring(&rules, key).and_then(|r| r.locks.first());
+        let sealed = match first {
+            Some(first) => first.seal(key, plain),
+            None => Ok(None),
         };
-        let sealed = first
-            .seal(key, plain)
-            .map_err(|e| format!("encrypting {key}: {e}"))?;
+        let sealed = sealed.map_err(|e| format!("encrypting {key}: {e}"))?;
         let mut stale = self.stale.lock();
         if !stale.is_empty() {
             stale.remove(key);
@@ -366,6 +367,20 @@ mod tests {
             error.contains("k8s:enc:aescbc:v1:a") && !error.contains("{\"a\""),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_is_not_covered_any_more_is_written_plain_once() {
+        let old = keyring(&format!("  - aescbc: {{keys: [{A}]}}\n"));
+        let kept = old.seal(KEY, b"{}").unwrap().unwrap();
+        let text = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [configmaps]\n  providers:\n  - aescbc: {{keys: [{A}]}}\n"
+        );
+        let new = Keyring::new(&config::parse(&text).unwrap(), kinds()).unwrap();
+        assert_eq!(new.open(KEY, &kept).unwrap().unwrap(), "{}");
+        assert!(new.stale(KEY));
+        assert_eq!(new.seal(KEY, b"{}"), Ok(None));
+        assert!(!new.stale(KEY), "it is as it should be now");
     }
 
     #[test]

@@ -8,5 +8,5 @@ mod kms;
 mod random;
 mod secretbox;
 
-pub use config::parse;
+pub use config::{Rule, parse};
 pub use keyring::{Keyring, Kinds};

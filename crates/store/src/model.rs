@@ -30,6 +30,8 @@ pub(crate) struct Model {
     /// Nothing is known of changes up to here, in groups that have no history.
     opened: AtomicU64,
     limits: Limits,
+    /// Why newest values cannot be read, by key. What the map has for these keys is older.
+    unreadable: RwLock<BTreeMap<String, String>>,
     /// Tells those in `wait_for`.
     reached: signal::Sender<u64>,
     closed: AtomicBool,
@@ -110,6 +112,7 @@ impl Model {
             histories: RwLock::new(histories),
             opened: AtomicU64::new(opened),
             limits,
+            unreadable: RwLock::default(),
             reached: signal::Sender::new(revision),
             closed: AtomicBool::new(false),
         }
@@ -154,7 +157,8 @@ impl Model {
     }
 
     /// Shows a state that no known changes lead to. All watches end; their clients must list again.
-    pub(crate) fn reset(&self, map: Map, revision: u64) {
+    pub(crate) fn reset(&self, map: Map, revision: u64, unreadable: BTreeMap<String, String>) {
+        *self.unreadable.write() = unreadable;
         let mut view = self.view.write();
         let old = std::mem::replace(&mut view.map, map);
         view.revision = revision;
@@ -251,12 +255,29 @@ impl Model {
             return Ok(page(range, asked, current_items(&map, range)));
         }
         let unchanged = current_items(&map, range).filter(|item| !before.contains_key(&*item.key));
-        let mut items: Vec<Arc<Stored>> = unchanged
-            .cloned()
-            .chain(before.values().flatten().cloned())
-            .collect();
-        items.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(page(range, asked, items.iter()))
+        let items = merged(unchanged, before.values().flatten());
+        Ok(page(range, asked, items))
+    }
+
+    /// Notes why what is kept for a key cannot be read, or that it can (again).
+    pub(crate) fn note_unreadable(&self, key: &str, why: Option<String>) {
+        if why.is_none() && self.unreadable.read().is_empty() {
+            return;
+        }
+        let mut unreadable = self.unreadable.write();
+        match why {
+            Some(why) => unreadable.insert(key.to_owned(), why),
+            None => unreadable.remove(key),
+        };
+    }
+
+    /// The first key that begins with `prefix` and whose newest value cannot be read, and why.
+    pub(crate) fn unreadable(&self, prefix: &str) -> Option<(String, String)> {
+        let unreadable = self.unreadable.read();
+        let (key, why) = unreadable
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .next()?;
+        key.starts_with(prefix).then(|| (key.clone(), why.clone()))
     }
 }
 
@@ -274,6 +295,19 @@ fn current_items<'m>(map: &'m Map, range: &Range<'m>) -> impl Iterator<Item = &'
         .range::<_, str>((from, Bound::Unbounded))
         .map(|(_, item)| item);
     items.take_while(move |item| item.key.starts_with(prefix))
+}
+
+/// Two runs in key order as one.
+fn merged<'i>(
+    a: impl Iterator<Item = &'i Arc<Stored>>,
+    b: impl Iterator<Item = &'i Arc<Stored>>,
+) -> impl Iterator<Item = &'i Arc<Stored>> {
+    let (mut a, mut b) = (a.peekable(), b.peekable());
+    std::iter::from_fn(move || match (a.peek(), b.peek()) {
+        (Some(x), Some(y)) if y.key < x.key => b.next(),
+        (Some(_), _) => a.next(),
+        (None, _) => b.next(),
+    })
 }
 
 fn page<'i>(

@@ -70,6 +70,13 @@ impl Store {
         self.engine.trouble()
     }
 
+    /// The first key that begins with `prefix` and whose newest value cannot be read, and why: what readers see of it is
+    /// older, or nothing. Only others who write to the same store, with keys or in forms that are not known here, bring
+    /// this about.
+    pub fn unreadable(&self, prefix: &str) -> Option<(String, String)> {
+        self.model.unreadable(prefix)
+    }
+
     /// Does one write. When this returns `Ok`, it is durable, and readers and watchers have it. A delete returns the last
     /// state with the delete's revision in its bytes. Dropping the future does not take the write back.
     pub async fn write(&self, write: Write) -> Result<Arc<Stored>, WriteError> {

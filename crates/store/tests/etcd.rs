@@ -16,7 +16,9 @@ use common::{
     value_of,
 };
 use futures::FutureExt;
-use knarr_store::{EtcdOptions, EventKind, Range, RevisionError, Store, Write, WriteError};
+use knarr_store::{
+    EtcdOptions, EventKind, Range, RevisionError, Store, Transformer, Write, WriteError,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -375,4 +377,140 @@ async fn what_cannot_work_is_told_in_one_line() {
     };
     let error = connect(missing).await.err().unwrap().to_string();
     assert!(error.contains("/nonexistent/ca.crt"), "{error}");
+}
+
+/// Waits until a store has a key, without asking etcd.
+async fn has(store: &Store, key: &str) -> bool {
+    for _ in 0..200 {
+        if store.get(key).is_some() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
+/// Of an even number of ways each is tried, also when nobody asks anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_goes_on_by_another_way_without_being_asked() {
+    let Some(etcd) = Cluster::start(1).await else {
+        return;
+    };
+    let ways = [Way::to(etcd.port(0)).await, Way::to(etcd.port(0)).await];
+    let by_two = EtcdOptions {
+        servers: ways
+            .iter()
+            .map(|way| format!("https://127.0.0.1:{}", way.port))
+            .collect(),
+        compaction_interval: Duration::ZERO,
+        ..etcd.options()
+    };
+    let quiet = connect(by_two).await.unwrap();
+    let other = connect(etcd.options()).await.unwrap();
+    create(&other, &key("a"), "1").await.unwrap();
+    assert!(has(&quiet, &key("a")).await);
+    ways[0].cut().await;
+    create(&other, &key("b"), "1").await.unwrap();
+    assert!(has(&quiet, &key("b")).await, "by the second way");
+    ways[0].mend();
+    ways[1].cut().await;
+    create(&other, &key("c"), "1").await.unwrap();
+    assert!(has(&quiet, &key("c")).await, "by the first again");
+}
+
+/// Revisions of a restored cluster may be past those of the old one by the time anybody looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_cluster_is_told_from_the_old_one() {
+    let Some(mut etcd) = Cluster::start(1).await else {
+        return;
+    };
+    let way = Way::to(etcd.port(0)).await;
+    let far = EtcdOptions {
+        servers: vec![format!("https://127.0.0.1:{}", way.port)],
+        compaction_interval: Duration::ZERO,
+        ..etcd.options()
+    };
+    let far = connect(far).await.unwrap();
+    create(&far, &key("old"), "1").await.unwrap();
+    let mut watch = far.watch(PODS, None).unwrap();
+    way.cut().await;
+    etcd.kill_member(0);
+    etcd.wipe_member(0);
+    etcd.start_another(0);
+    etcd.wait_for_member(0).await;
+    let near = connect(etcd.options()).await.unwrap();
+    while near.revision() < far.revision() + 20 {
+        let n = near.revision();
+        create(&near, &key(n), "1").await.unwrap();
+    }
+    way.mend();
+    let mut patience = 100;
+    while far.catch_up().await.is_err() && patience > 0 {
+        patience -= 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What goes on behind a question that was answered by chance is over by then.
+    for _ in 0..100 {
+        if far.get(&key("old")).is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(keys(&list(&far, PODS)), keys(&list(&near, PODS)));
+    assert!(matches!(
+        watch.next().await,
+        Some(Err(RevisionError::Compacted { .. }))
+    ));
+}
+
+/// Turns bytes over, so that nobody without it can read them.
+#[derive(Debug)]
+struct Turned;
+
+impl Transformer for Turned {
+    fn seal(&self, _: &str, plain: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        Ok(Some(plain.iter().map(|b| !b).collect()))
+    }
+
+    fn open(&self, _: &str, kept: &[u8]) -> Result<Option<bytes::Bytes>, String> {
+        if kept.starts_with(b"{") {
+            return Ok(None);
+        }
+        Ok(Some(kept.iter().map(|b| !b).collect::<Vec<u8>>().into()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_is_known_and_not_taken_for_what_was() {
+    let Some(etcd) = Cluster::start(1).await else {
+        return;
+    };
+    let plain = connect(etcd.options()).await.unwrap();
+    let turning = EtcdOptions {
+        transformer: Some(Arc::new(Turned)),
+        ..etcd.options()
+    };
+    let turning = connect(turning).await.unwrap();
+    let a = create(&plain, &key("a"), "1").await.unwrap();
+    turning.catch_up().await.unwrap();
+    assert_eq!(plain.unreadable(PODS), None);
+    let a = update(&turning, &key("a"), a.revision, "2").await.unwrap();
+    plain.catch_up().await.unwrap();
+    let (told, _) = plain.unreadable(PODS).expect("it is known");
+    assert_eq!(told, key("a"));
+    assert_eq!(plain.unreadable("/registry/secrets/"), None);
+    assert!(matches!(
+        update(&plain, &key("a"), a.revision - 1, "3").await,
+        Err(WriteError::Engine(_))
+    ));
+    // Who starts now knows, too.
+    let late = connect(etcd.options()).await.unwrap();
+    assert_eq!(late.unreadable(PODS).map(|(key, _)| key), Some(key("a")));
+    // It goes, or can be read again.
+    let gone = delete(&turning, &key("a"), a.revision).await.unwrap();
+    for store in [&plain, &late] {
+        store.wait_for(gone.revision).await;
+        assert_eq!(store.unreadable(PODS), None);
+        assert!(store.get(&key("a")).is_none());
+    }
 }

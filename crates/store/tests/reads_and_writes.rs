@@ -336,3 +336,62 @@ async fn the_past_survives_a_restart_also_behind_a_compaction() {
     assert!(kept > 40 && gone > 0, "{kept} {gone}");
     store.close().await;
 }
+
+/// Seals nothing that is named `bad`, as when the service that has its key is away.
+#[derive(Debug)]
+struct Picky;
+
+impl knarr_store::Transformer for Picky {
+    fn seal(&self, key: &str, _: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        match key.contains("bad") {
+            true => Err("its key is not to be had".into()),
+            false => Ok(None),
+        }
+    }
+
+    fn open(&self, _: &str, _: &[u8]) -> Result<Option<bytes::Bytes>, String> {
+        Ok(None)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_sealed_is_refused_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        transformer: Some(std::sync::Arc::new(Picky)),
+        ..Options::new(dir.path())
+    };
+    let store = try_open(&options).await.unwrap();
+    // So many at once that most of them share a batch.
+    let names: Vec<String> = (0..200)
+        .map(|n| {
+            format!(
+                "{PODS}default/{}-{n}",
+                if n % 3 == 0 { "bad" } else { "good" }
+            )
+        })
+        .collect();
+    let writes = names.iter().map(|name| create(&store, name, "x"));
+    let done = futures::future::join_all(writes).await;
+    let good: Vec<&String> = names.iter().filter(|n| n.contains("good")).collect();
+    for (name, done) in names.iter().zip(&done) {
+        match done {
+            Ok(_) => assert!(name.contains("good"), "{name}"),
+            Err(error) => assert!(
+                name.contains("bad") && error.to_string().contains("not to be had"),
+                "{name}: {error}"
+            ),
+        }
+    }
+    assert_eq!(
+        store.revision(),
+        1 + good.len() as u64,
+        "no revision is skipped"
+    );
+    store.close().await;
+    let store = try_open(&options).await.unwrap();
+    let mut want: Vec<String> = good.into_iter().cloned().collect();
+    want.sort();
+    assert_eq!(keys(&list(&store, PODS)), want);
+    store.close().await;
+}

@@ -1,4 +1,5 @@
-//! Cluster IPs and node ports: which are taken, which are free. Rebuilt from the stored Services at every start.
+//! Cluster IPs and node ports: which are taken, which are free, as far as this server knows. Who has one is decided by the
+//! claims in the store (`ipaddress.rs`, `nodeports.rs`), which other servers make, too; this spares asking for what is taken.
 
 use std::{
     collections::HashSet,
@@ -11,6 +12,8 @@ use ipnet::IpNet;
 use knarr_store::{Range, Store};
 use parking_lot::Mutex;
 use serde_json::Value;
+
+use super::{ipaddress, nodeports};
 
 /// Numbers `0..size`, some of them taken. The low end is drawn from last, so that it stays free for those who ask for a
 /// certain number.
@@ -111,6 +114,7 @@ struct Inner {
     networks: Vec<Network>,
     ports: RangeInclusive<u16>,
     port_pool: Pool,
+    store: Option<Store>,
 }
 
 /// What is allocated to Services. Clones share it.
@@ -118,7 +122,8 @@ struct Inner {
 pub struct Addresses(Arc<Inner>);
 
 impl Addresses {
-    pub fn new(cidrs: Vec<IpNet>, ports: RangeInclusive<u16>) -> Self {
+    /// `store` has the claims of all servers; without one, this is all there is.
+    pub fn new(cidrs: Vec<IpNet>, ports: RangeInclusive<u16>, store: Option<Store>) -> Self {
         let size = u64::from(ports.end().saturating_sub(*ports.start())) + 1;
         let port_pool = Pool::new(size, (size / 32).clamp(16, 128));
         let networks = cidrs.into_iter().map(Network::new).collect();
@@ -126,25 +131,44 @@ impl Addresses {
             networks,
             ports,
             port_pool,
+            store,
         }))
     }
 
-    /// Takes what stored Services hold.
-    pub fn repair(&self, store: &Store) {
-        let Ok(listing) = store.list(Range {
-            prefix: "/registry/services/specs/",
+    /// Takes what is claimed in the store, and nothing else.
+    pub fn reload(&self) {
+        let Some(store) = &self.0.store else { return };
+        let range = Range {
+            prefix: ipaddress::PREFIX,
             ..Range::default()
-        }) else {
+        };
+        let claimed = store.list(range).map(|l| l.items).unwrap_or_default();
+        let ips: Vec<IpAddr> = claimed
+            .iter()
+            .filter_map(|s| s.head.name.parse().ok())
+            .collect();
+        for network in &self.0.networks {
+            let taken = ips.iter().filter_map(|ip| network.offset(*ip)).collect();
+            *network.pool.taken.lock() = taken;
+        }
+        let ports = nodeports::taken(store).into_iter();
+        let first = *self.0.ports.start();
+        let taken = ports.filter(|p| self.0.ports.contains(p));
+        *self.0.port_pool.taken.lock() = taken.map(|p| u64::from(p - first)).collect();
+    }
+
+    /// Frees those of `asked` that nobody claims in the store: another server may have given them back.
+    pub fn look_again(&self, asked: &HashSet<Held>) {
+        let Some(store) = self.0.store.as_ref().filter(|_| !asked.is_empty()) else {
             return;
         };
-        for stored in listing.items {
-            let service: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
-            for held in Held::of(&service) {
-                if let Ok(lease) = self.take(held) {
-                    lease.keep();
-                }
-            }
-        }
+        let ports = nodeports::taken(store);
+        let is_claimed = |held: &Held| match held {
+            Held::Address(ip) => store.get(&format!("{}{ip}", ipaddress::PREFIX)).is_some(),
+            Held::Port(port) => ports.contains(port),
+        };
+        let unclaimed = asked.iter().filter(|held| !is_claimed(held));
+        unclaimed.for_each(|held| self.free(held));
     }
 
     /// The families of the cluster, primary first: `IPv4`, `IPv6`.
@@ -210,13 +234,21 @@ impl Addresses {
     /// Draws a free address of a family.
     pub fn draw_address(&self, family: &str) -> Option<(IpAddr, Lease)> {
         let network = self.network(family)?;
-        let ip = network.address(network.pool.draw()?);
+        let drawn = network.pool.draw().or_else(|| {
+            self.reload();
+            network.pool.draw()
+        });
+        let ip = network.address(drawn?);
         Some((ip, self.lease(Held::Address(ip))))
     }
 
     /// Draws a free port.
     pub fn draw_port(&self) -> Option<(u16, Lease)> {
-        let offset = u16::try_from(self.0.port_pool.draw()?).ok()?;
+        let drawn = self.0.port_pool.draw().or_else(|| {
+            self.reload();
+            self.0.port_pool.draw()
+        });
+        let offset = u16::try_from(drawn?).ok()?;
         let port = self.0.ports.start() + offset;
         Some((port, self.lease(Held::Port(port))))
     }
@@ -272,6 +304,14 @@ pub enum Held {
 }
 
 impl Held {
+    /// The port, if it is one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Held::Port(port) => Some(*port),
+            Held::Address(_) => None,
+        }
+    }
+
     /// Everything that a Service holds.
     pub fn of(service: &Value) -> HashSet<Held> {
         let spec = &service["spec"];
@@ -320,20 +360,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The address that was taken for a write, if it is one.
-    pub fn taken_address(&self) -> Option<IpAddr> {
-        match (&self.state, &self.held) {
-            (State::Taken, Held::Address(ip)) => Some(*ip),
-            _ => None,
-        }
+    /// What was taken for a write, if this is about that.
+    pub fn taken(&self) -> Option<Held> {
+        matches!(self.state, State::Taken).then(|| self.held.clone())
     }
 
-    /// The address that the write lets go, if it is one.
-    pub fn freed_address(&self) -> Option<IpAddr> {
-        match (&self.state, &self.held) {
-            (State::ToFree, Held::Address(ip)) => Some(*ip),
-            _ => None,
-        }
+    /// What the write lets go, if this is about that.
+    pub fn freed(&self) -> Option<Held> {
+        matches!(self.state, State::ToFree).then(|| self.held.clone())
     }
 
     /// The write it was made for happened.
@@ -357,7 +391,8 @@ mod tests {
     use super::*;
 
     fn addresses() -> Addresses {
-        Addresses::new(vec!["10.96.0.0/28".parse().unwrap()], 30000..=30001)
+        let cidrs = vec!["10.96.0.0/28".parse().unwrap()];
+        Addresses::new(cidrs, 30000..=30001, None)
     }
 
     #[test]

@@ -17,44 +17,59 @@ use crate::{
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// # Errors
-/// 403 with the rules that the writer lacks, 404 when a role that is bound does not exist.
+/// 403 with the rules that the writer lacks, 404 for a role that is bound and not there.
 pub async fn admit(a: &Request<'_>, object: &Value) -> Outcome<()> {
-    if a.target.resource.group != GROUP || a.call.user.in_group(MASTERS) {
+    let (call, target) = (a.call, a.target);
+    if target.resource.group != GROUP || call.user.in_group(MASTERS) {
         return Ok(());
     }
-    match a.target.resource.plural.as_str() {
+    if a.operation == Operation::Update && a.old.is_some_and(|old| only_cleans_up(old, object)) {
+        return Ok(());
+    }
+    match target.resource.plural.as_str() {
         "roles" | "clusterroles" => role(a, object).await,
         "rolebindings" | "clusterrolebindings" => binding(a, object).await,
         _ => Ok(()),
     }
 }
 
-/// Whether an update changes none of these fields.
-fn keeps(a: &Request<'_>, object: &Value, keys: &[&str]) -> bool {
-    a.operation == Operation::Update
-        && a.old
-            .is_some_and(|old| keys.iter().all(|key| old[*key] == object[*key]))
+/// Whether an update changes nothing but what the garbage collector needs to change before the object can go. Anything else
+/// counts, as labels may have a role summed up into another one.
+fn only_cleans_up(old: &Value, new: &Value) -> bool {
+    let rest = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            for key in [
+                "ownerReferences",
+                "finalizers",
+                "managedFields",
+                "resourceVersion",
+            ] {
+                metadata.remove(key);
+            }
+        }
+        object
+    };
+    rest(old) == rest(new)
 }
 
 async fn role(a: &Request<'_>, object: &Value) -> Outcome<()> {
-    let (plural, name) = (&a.target.resource.plural, &a.target.name);
-    if keeps(a, object, &["rules", "aggregationRule"]) || may(a, "escalate", plural, name).await {
+    // Who is allowed this for one name only cannot create it: a create has no name yet when it is authorized.
+    let name = &a.call.info.name;
+    if may(a, "escalate", &a.target.resource.plural, name).await {
         return Ok(());
     }
     hold(a, object, &rules_of(&object["rules"]))?;
-    // rules that are gathered may be any, and are not looked at again
-    let gathers = !object["aggregationRule"].is_null();
-    if gathers && hold(a, object, &Rule::everything()).is_err() {
-        let why = "must have cluster-admin privileges to use an aggregationRule";
-        return Err(a.forbidden(object, why));
+    let sums = |role: &Value| role["aggregationRule"].is_object();
+    if !sums(object) && !a.old.is_some_and(sums) {
+        return Ok(());
     }
-    Ok(())
+    // Whatever is summed up later, he must have it.
+    let why = "must have cluster-admin privileges to use the aggregationRule";
+    hold(a, object, &Rule::everything()).map_err(|_| a.forbidden(object, why))
 }
 
 async fn binding(a: &Request<'_>, object: &Value) -> Outcome<()> {
-    if keeps(a, object, &["subjects", "roleRef"]) {
-        return Ok(());
-    }
     let reference = &object["roleRef"];
     let name = reference["name"].as_str().unwrap_or_default();
     let (resource, namespace) = match reference["kind"].as_str() {
@@ -64,10 +79,10 @@ async fn binding(a: &Request<'_>, object: &Value) -> Outcome<()> {
     if may(a, "bind", resource, name).await {
         return Ok(());
     }
-    match stored_rules(a.call, resource, namespace, name) {
-        Some(rules) => hold(a, object, &rules),
-        None => Err(Status::not_found(GROUP, resource, name).into()),
-    }
+    // One that is made later could hold anything.
+    let rules = stored_rules(a.call, resource, namespace, name)
+        .ok_or_else(|| Box::new(Status::not_found(GROUP, resource, name)))?;
+    hold(a, object, &rules)
 }
 
 async fn may(a: &Request<'_>, verb: &str, resource: &str, name: &str) -> bool {
@@ -75,7 +90,7 @@ async fn may(a: &Request<'_>, verb: &str, resource: &str, name: &str) -> bool {
         user: a.call.user.clone(),
         verb: verb.into(),
         group: GROUP.into(),
-        version: "v1".into(),
+        version: "*".into(),
         resource: resource.into(),
         name: name.into(),
         namespace: a.target.namespace.clone(),
@@ -178,6 +193,7 @@ fn rules_of(rules: &Value) -> Vec<Rule> {
     serde_json::from_value(rules.clone()).unwrap_or_default()
 }
 
+/// None when there is no such role.
 fn stored_rules(call: &Call, resource: &str, namespace: &str, name: &str) -> Option<Vec<Rule>> {
     let place = if namespace.is_empty() {
         name.to_owned()
@@ -187,8 +203,8 @@ fn stored_rules(call: &Call, resource: &str, namespace: &str, name: &str) -> Opt
     let stored = call
         .shared
         .store
-        .get(&format!("/registry/{resource}/{place}"))?;
-    let role: Value = serde_json::from_slice(&stored.json).ok()?;
+        .get(&format!("/registry/{resource}/{place}"));
+    let role: Value = serde_json::from_slice(&stored?.json).ok()?;
     Some(rules_of(&role["rules"]))
 }
 

@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 use super::addresses::Held;
 use crate::{poststart::Client, server::Shared};
 
+/// Where the objects are stored.
+pub const PREFIX: &str = "/registry/ipaddresses/";
+/// Who made those of Services.
+pub const MANAGER: &str = "ipallocator.k8s.io";
 pub const COLLECTION: &str = "/apis/networking.k8s.io/v1/ipaddresses";
 
 /// The object that says that a Service has this address.
@@ -19,7 +23,7 @@ pub fn object(ip: IpAddr, namespace: &str, name: &str) -> Value {
             "name": ip.to_string(),
             "labels": {
                 "ipaddress.kubernetes.io/ip-family": family,
-                "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+                "ipaddress.kubernetes.io/managed-by": MANAGER,
             },
         },
         "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
@@ -36,52 +40,23 @@ pub fn held_by(service: &Value) -> Vec<IpAddr> {
     .collect()
 }
 
-/// Objects made for a write that has not happened yet; deleted again when dropped, final when kept.
-pub struct Claims {
-    shared: Arc<Shared>,
-    ips: Vec<IpAddr>,
-}
-
-impl Claims {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Claims {
-            shared,
-            ips: Vec::new(),
-        }
-    }
-
-    /// Makes the object of an address; false when there is one already.
-    ///
-    /// # Errors
-    /// Why it could not be written.
-    pub async fn claim(&mut self, ip: IpAddr, namespace: &str, name: &str) -> Result<bool, String> {
-        let client = Client::new(self.shared.clone());
-        let object = object(ip, namespace, name);
-        let (code, answer) = client.request(Method::POST, COLLECTION, &object).await?;
-        match code {
-            code if code.is_success() => {
-                self.ips.push(ip);
-                Ok(true)
-            }
-            StatusCode::CONFLICT => Ok(false),
-            _ => Err(answer),
-        }
-    }
-
-    /// The write happened.
-    pub fn keep(mut self) {
-        self.ips.clear();
-    }
-}
-
-impl Drop for Claims {
-    fn drop(&mut self) {
-        if self.ips.is_empty() {
-            return;
-        }
-        let (shared, ips) = (self.shared.clone(), std::mem::take(&mut self.ips));
-        let tasks = shared.tasks.clone();
-        tasks.spawn(async move { release(&shared, &ips).await });
+/// Makes the object of an address; false when there is one already.
+///
+/// # Errors
+/// Why it could not be written.
+pub async fn claim(
+    shared: &Arc<Shared>,
+    ip: IpAddr,
+    namespace: &str,
+    name: &str,
+) -> Result<bool, String> {
+    let client = Client::new(shared.clone());
+    let object = object(ip, namespace, name);
+    let (code, answer) = client.request(Method::POST, COLLECTION, &object).await?;
+    match code {
+        code if code.is_success() => Ok(true),
+        StatusCode::CONFLICT => Ok(false),
+        _ => Err(answer),
     }
 }
 

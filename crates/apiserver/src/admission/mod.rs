@@ -9,6 +9,7 @@ mod addresses;
 mod amounts;
 mod attributes;
 mod certificates;
+pub(crate) mod claims;
 mod config;
 mod escalation;
 mod events;
@@ -18,6 +19,7 @@ pub(crate) mod ipaddress;
 mod limits;
 mod namespace;
 mod node;
+pub(crate) mod nodeports;
 mod noderestriction;
 mod owners;
 mod placement;
@@ -39,12 +41,12 @@ mod webhook;
 
 use std::sync::Arc;
 
-use ipaddress::Claims;
+use claims::Claims;
 use knarr_store::Store;
 use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use addresses::{Addresses, Lease};
+pub(crate) use addresses::{Addresses, Held, Lease};
 pub(crate) use attributes::{Attributes, Operation, Options};
 pub(crate) use config::Settings;
 pub(crate) use plugins::{Enabled, Plugin};
@@ -91,17 +93,11 @@ pub(crate) struct Admitted {
 impl Admitted {
     /// The write happened: what was allocated stays so, what it let go is free.
     pub async fn keep(self, call: &Call) {
-        let freed: Vec<_> = self
-            .leases
-            .iter()
-            .filter_map(Lease::freed_address)
-            .collect();
+        let freed: Vec<_> = self.leases.iter().filter_map(Lease::freed).collect();
         if let Some(claims) = self.claims {
             claims.keep();
         }
-        if !freed.is_empty() {
-            ipaddress::release(&call.shared, &freed).await;
-        }
+        claims::release(&call.shared, &freed).await;
         self.leases.into_iter().for_each(Lease::keep);
     }
 }
@@ -297,10 +293,13 @@ pub(crate) async fn allocate(
     if target.subresource.is_some() || !service {
         return Ok(Admitted::default());
     }
+    let addresses = &call.shared.addresses;
+    let had = old.map(Held::of).unwrap_or_default();
+    let asked = Held::of(object).difference(&had).cloned().collect();
+    addresses.look_again(&asked);
     loop {
         let mut trial = object.clone();
         let mut leases = Vec::new();
-        let addresses = &call.shared.addresses;
         service::allocate(addresses, target, &mut trial, old, dry_run, &mut leases)?;
         let mut claims = Claims::new(call.shared.clone());
         let lost = if dry_run {
@@ -350,4 +349,16 @@ fn name_requester(call: &Call, object: &mut Value) {
     if let Value::Object(user) = call.user.to_json() {
         spec.extend(user);
     }
+}
+
+/// For fuzzing: the subject of a CertificateSigningRequest.
+#[cfg(test)]
+pub(crate) fn subject_of(object: &Value) -> Result<(), String> {
+    certificates::Subject::of(object).map(|_| ())
+}
+
+/// For fuzzing: the answer of a webhook.
+#[cfg(test)]
+pub(crate) fn read_review(body: &[u8], uid: &str) {
+    webhook::fuzz(body, uid);
 }

@@ -10,12 +10,15 @@ use serde_json::Value;
 
 use super::{
     addresses::{Addresses, Held, Lease, Refused},
-    ipaddress::Claims,
+    claims::Claims,
 };
 use crate::{
     Outcome,
     rest::{Target, meta},
 };
+
+const ALLOCATED_IP: &str = "provided IP is already allocated";
+const ALLOCATED_PORT: &str = "provided port is already allocated";
 
 fn is_external(spec: &Value) -> bool {
     spec["type"] == "ExternalName"
@@ -119,10 +122,10 @@ pub fn allocate(
     Ok(())
 }
 
-/// Makes the IPAddress objects of what was newly taken. Gives the place of a drawn address that somebody else has.
+/// Claims in the store what was newly taken. Gives the place of what was drawn and somebody else has.
 ///
 /// # Errors
-/// 422 when a certain address was asked for and somebody else has it; 500 when an object could not be written.
+/// 422 when somebody else has what was asked for; 500 when it cannot be claimed.
 pub async fn claim(
     target: &Target,
     asked: &Value,
@@ -131,26 +134,68 @@ pub async fn claim(
     claims: &mut Claims,
 ) -> Outcome<Option<usize>> {
     let name = meta::text(service, "name");
-    for (i, lease) in leases.iter().enumerate() {
-        let Some(ip) = lease.taken_address() else {
-            continue;
-        };
-        let made = claims.claim(ip, &target.namespace, name).await;
-        if made.map_err(Status::internal)? {
-            continue;
+    let taken: Vec<(usize, Held)> = leases
+        .iter()
+        .enumerate()
+        .filter_map(|(i, lease)| Some((i, lease.taken()?)))
+        .collect();
+    let mut lost = None;
+    for (_, held) in &taken {
+        if let Held::Address(ip) = held {
+            let made = claims.address(*ip, &target.namespace, name).await;
+            if !made.map_err(Status::internal)? {
+                lost = Some(held.clone());
+                break;
+            }
         }
-        let text = ip.to_string();
-        let ips = &asked["spec"]["clusterIPs"];
-        if !texts(ips).contains(&text.as_str()) {
-            return Ok(Some(i));
-        }
-        let path = field::Path::new("spec").child("clusterIPs");
-        let words = format!("failed to allocate IP {text}: provided IP is already allocated");
-        let error = field::Error::invalid(&path, ips.clone(), words);
-        let resource = &target.resource;
-        return Err(Status::invalid(&resource.group, &resource.kind, name, &[error]).into());
     }
-    Ok(None)
+    if lost.is_none() {
+        let ports: Vec<u16> = taken.iter().filter_map(|(_, h)| h.port()).collect();
+        let claimed = claims.ports(&ports).await.map_err(Status::internal)?;
+        lost = claimed.map(Held::Port);
+    }
+    let Some(lost) = lost else {
+        return Ok(None);
+    };
+    if let Some(refusal) = somebodys(target, asked, name, &lost) {
+        return Err(refusal);
+    }
+    Ok(taken.into_iter().find(|(_, h)| *h == lost).map(|(i, _)| i))
+}
+
+/// The refusal for an address or port that was asked for; none for one that was drawn.
+fn somebodys(target: &Target, asked: &Value, name: &str, held: &Held) -> Option<Box<Status>> {
+    let spec = &asked["spec"];
+    let path = field::Path::new("spec");
+    let error = match held {
+        Held::Address(ip) => {
+            let ips = &spec["clusterIPs"];
+            let text = ip.to_string();
+            if !texts(ips).contains(&text.as_str()) {
+                return None;
+            }
+            let why = format!("failed to allocate IP {text}: {ALLOCATED_IP}");
+            field::Error::invalid(&path.child("clusterIPs"), ips.clone(), why)
+        }
+        Held::Port(port) if spec["healthCheckNodePort"] == *port => {
+            return Some(health_port_refused(*port, ALLOCATED_PORT));
+        }
+        Held::Port(port) => {
+            let ports = spec["ports"].as_array()?;
+            let at = ports.iter().position(|p| p["nodePort"] == *port)?;
+            let path = path.child("ports").index(at).child("nodePort");
+            field::Error::invalid(&path, *port, ALLOCATED_PORT)
+        }
+    };
+    let resource = &target.resource;
+    Some(Status::invalid(&resource.group, &resource.kind, name, &[error]).into())
+}
+
+fn health_port_refused(port: u16, why: &str) -> Box<Status> {
+    Status::internal(format!(
+        "failed to allocate requested HealthCheck NodePort {port}: {why}"
+    ))
+    .into()
 }
 
 fn cluster_ips(
@@ -193,7 +238,7 @@ fn cluster_ips(
                     }
                     // A rehearsal takes nothing, and so collides with nothing.
                     Err(_) if dry_run => continue,
-                    Err(_) => "provided IP is already allocated".to_owned(),
+                    Err(_) => ALLOCATED_IP.to_owned(),
                 };
                 let shown: Value = ips.clone().into();
                 return Err(field::Error::invalid(
@@ -254,8 +299,7 @@ impl NodePorts<'_> {
                 return Err(field::Error::invalid(&at, asked, outside()));
             }
             Err(Refused::Taken) => {
-                let words = "provided port is already allocated";
-                return Err(field::Error::invalid(&at, asked, words));
+                return Err(field::Error::invalid(&at, asked, ALLOCATED_PORT));
             }
         }
         Ok(())
@@ -393,12 +437,9 @@ fn health_port(
                         "provided port is not in the valid range. The range of valid ports is {range}"
                     )
                 }
-                Err(_) => "provided port is already allocated".to_owned(),
+                Err(_) => ALLOCATED_PORT.to_owned(),
             };
-            Err(Status::internal(format!(
-                "failed to allocate requested HealthCheck NodePort {port}: {why}"
-            ))
-            .into())
+            Err(health_port_refused(port, &why))
         }
         None => {
             let (port, drawn) = addresses.draw_port().ok_or_else(|| {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
-use knarr_store::Range;
+use knarr_store::{Range, Stored, Watch};
 use serde_json::{Value, json};
 
 use super::{PREFIX, Remote, documents, proxy, remote};
@@ -80,16 +80,37 @@ async fn changed(shared: &Shared, from: u64) {
         services.next().await;
         return;
     }
-    let (Ok(mut specs), Ok(mut slices)) = (
+    let (Ok(specs), Ok(slices)) = (
         watch("/registry/services/specs/"),
         watch("/registry/endpointslices/"),
     ) else {
         return;
     };
+    let behind: Vec<(String, String)> = shared
+        .aggregator
+        .all()
+        .iter()
+        .map(|r| (r.namespace.clone(), r.service.clone()))
+        .collect();
+    let is_behind =
+        |namespace: &str, service: &str| behind.iter().any(|(n, s)| n == namespace && s == service);
     tokio::select! {
         _ = services.next() => {}
-        _ = specs.next() => {}
-        _ = slices.next() => {}
+        () = concerning(specs, |o| is_behind(&o.head.namespace, &o.head.name)) => {}
+        () = concerning(slices, |o| {
+            let service = o.head.label("kubernetes.io/service-name");
+            service.is_some_and(|s| is_behind(&o.head.namespace, s))
+        }) => {}
+    }
+}
+
+/// Returns when an object changes that is of interest, or the watch ends.
+async fn concerning(mut watch: Watch, wanted: impl Fn(&Stored) -> bool) {
+    while let Some(Ok(event)) = watch.next().await {
+        let before = event.previous.as_deref();
+        if wanted(&event.object) || before.is_some_and(&wanted) {
+            return;
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     chain::Call,
     proxy::{backend, forward},
     request::RequestInfo,
-    respond,
+    respond, serve,
     server::Shared,
     webhook,
 };
@@ -147,11 +147,11 @@ pub(super) async fn exchange(
         }
         Err(_) => return Err(format!("dial tcp {host}:{port}: i/o timeout")),
     };
-    let _ = stream.set_nodelay(true);
+    serve::prepare(&stream);
     let name = ServerName::try_from(remote.server_name()).map_err(|e| e.to_string())?;
-    let stream = connector
-        .connect(name, stream)
-        .await
+    let shaken = tokio::time::timeout(backend::HANDSHAKE, connector.connect(name, stream)).await;
+    let stream = shaken
+        .map_err(|_| backend::HANDSHAKE_TIMEOUT.to_owned())?
         .map_err(|e| webhook::connect_words(&e))?;
     backend::exchange(stream, request).await
 }

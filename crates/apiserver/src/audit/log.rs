@@ -77,7 +77,10 @@ impl Log {
                 aside(&self.config.path, Timestamp::now()),
             )?;
             *sink = open(&self.config.path)?;
-            self.tidy()?;
+            // Old files that stay are no reason to lose what is new.
+            if let Err(error) = self.tidy() {
+                tracing::warn!(%error, path = %self.config.path.display(), "old audit logs stay");
+            }
         }
         match sink {
             Sink::Output => io::stdout().lock().write_all(line),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::HeaderMap;
 
-use super::{FrontProxy, x509::Shown};
+use super::{FrontProxy, text_of, x509::Shown};
 use crate::{UserInfo, query::unescape};
 
 /// The user in the headers of a request whose connection is the proxy's.
@@ -29,15 +29,12 @@ pub fn user(
 
 fn named(proxy: &FrontProxy, headers: &HeaderMap) -> Option<UserInfo> {
     let first = |names: &[String]| {
-        let mut values = names.iter().filter_map(|n| headers.get(n)?.to_str().ok());
-        values.find(|v| !v.is_empty()).map(str::to_owned)
+        let mut values = names.iter().filter_map(|n| headers.get(n).map(text_of));
+        values.find(|v| !v.is_empty())
     };
     let name = first(&proxy.username_headers)?;
     let groups = proxy.group_headers.iter().flat_map(|n| headers.get_all(n));
-    let groups: Vec<String> = groups
-        .filter_map(|v| v.to_str().ok().map(str::to_owned))
-        .collect();
-    let mut user = UserInfo::new(&name, groups);
+    let mut user = UserInfo::new(&name, groups.map(text_of));
     user.uid = first(&proxy.uid_headers).unwrap_or_default();
     user.extra = extra(proxy, headers);
     Some(user)
@@ -48,9 +45,9 @@ fn extra(proxy: &FrontProxy, headers: &HeaderMap) -> BTreeMap<String, Vec<String
     for (name, value) in headers {
         for prefix in &proxy.extra_prefixes {
             let prefix = prefix.to_ascii_lowercase();
-            if let (Some(key), Ok(value)) = (name.as_str().strip_prefix(&prefix), value.to_str()) {
-                let key = unescape(key, false).to_lowercase();
-                out.entry(key).or_default().push(value.to_owned());
+            if let Some(key) = name.as_str().strip_prefix(&prefix) {
+                let values = out.entry(unescape(key, false)).or_default();
+                values.push(text_of(value));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Authentication: who asks? The front proxy's headers, the client certificate, the bearer token, or nobody in particular,
 //! in this order. What is local is answered without waiting.
 
+pub mod bearer;
 mod bootstrap;
 pub mod config;
 mod front_proxy;
@@ -16,7 +17,6 @@ pub mod x509;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header;
 use knarr_api::Status;
 
 use crate::{
@@ -99,7 +99,7 @@ impl Authenticators {
             })
         };
         if let Some(tokens) = &shared.tokens
-            && let Some(known) = local(tokens.authenticate(shared, token, audiences))
+            && let Some(known) = local(tokens.authenticate(shared, token, audiences).await)
         {
             return Ok(Some(known));
         }
@@ -147,8 +147,7 @@ pub(crate) async fn authenticate(call: &mut Call, peer: &Peer) -> Outcome<()> {
         Peer::Local(user) => (**user).clone(),
         Peer::Remote(remote) => identify(call, &remote.certificate).await?,
     };
-    // Nobody behind a proxy or in a log needs to see the token.
-    call.headers.remove(header::AUTHORIZATION);
+    bearer::strip(&mut call.headers);
     if let Some(proxy) = &call.shared.authenticators.front_proxy {
         front_proxy::strip(proxy, &mut call.headers);
     }
@@ -171,7 +170,12 @@ async fn identify(call: &Call, certificate: &x509::Shown) -> Outcome<UserInfo> {
     if let Some(user) = certificate.user() {
         return Ok((**user).clone());
     }
-    if let Some(token) = bearer(call) {
+    let websocket = crate::rest::websocket::is_asked(call);
+    let token = bearer::token(&call.headers, websocket).map_err(|why| {
+        tracing::debug!(why, "bearer token refused");
+        Box::new(Status::unauthorized())
+    })?;
+    if let Some(token) = token {
         return match known
             .token(&call.shared, &token, call.shared.audiences())
             .await
@@ -192,22 +196,9 @@ async fn identify(call: &Call, certificate: &x509::Shown) -> Outcome<UserInfo> {
     anonymous.ok_or_else(|| Status::unauthorized().into())
 }
 
-/// The token of the Authorization header, or of the WebSocket subprotocol that browsers use instead.
-fn bearer(call: &Call) -> Option<String> {
-    if let Some(value) = call.header(header::AUTHORIZATION) {
-        let (scheme, token) = value.trim().split_once(' ')?;
-        let token = token.trim();
-        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
-            .then(|| token.to_owned());
-    }
-    let protocols = call.header(header::SEC_WEBSOCKET_PROTOCOL)?;
-    let encoded = protocols.split(',').find_map(|p| {
-        p.trim()
-            .strip_prefix("base64url.bearer.authorization.k8s.io.")
-    })?;
-    let bytes =
-        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, encoded).ok()?;
-    String::from_utf8(bytes).ok()
+/// A header's value as text. Names may be of any letters; bytes that are no UTF-8 are replaced, never left out.
+pub(crate) fn text_of(value: &http::HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
 /// Comparison whose time tells nothing about where two secrets differ.

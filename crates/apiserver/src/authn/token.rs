@@ -52,7 +52,7 @@ pub(crate) struct Tokens {
 }
 
 /// What a token with a right signature says.
-pub(super) enum Checked {
+pub(crate) enum Checked {
     Bound(Box<Claims>),
     Legacy(Box<legacy::Claims>),
 }
@@ -174,16 +174,37 @@ impl Tokens {
     ///
     /// # Errors
     /// Why it does not hold, in the original's words.
-    pub fn authenticate(&self, shared: &Shared, token: &str, audiences: &[String]) -> Verdict {
+    pub async fn authenticate(
+        &self,
+        shared: &Shared,
+        token: &str,
+        audiences: &[String],
+    ) -> Verdict {
         let Some(checked) = self.check(token)? else {
             return Ok(None);
         };
+        let verdict = self.holds(shared, &checked, token, audiences);
+        // What it is bound to may have been made through another server a moment ago.
+        if verdict.is_err() && shared.store.catch_up().await.is_ok() {
+            return self.holds(shared, &checked, token, audiences);
+        }
+        verdict
+    }
+
+    /// Whether a token with a right signature holds now.
+    fn holds(
+        &self,
+        shared: &Shared,
+        checked: &Checked,
+        token: &str,
+        audiences: &[String],
+    ) -> Verdict {
         let wanted = if audiences.is_empty() {
             &self.audiences
         } else {
             audiences
         };
-        match &*checked {
+        match checked {
             Checked::Legacy(claims) => {
                 let both = |a: &&String| self.audiences.contains(a);
                 let audiences: Vec<String> = wanted.iter().filter(both).cloned().collect();
@@ -210,7 +231,7 @@ impl Tokens {
     }
 
     /// None when it is no JWT of this issuer.
-    fn check(&self, token: &str) -> Result<Option<Arc<Checked>>, String> {
+    pub(crate) fn check(&self, token: &str) -> Result<Option<Arc<Checked>>, String> {
         if let Some(known) = self.checked.read().get(token) {
             return Ok(Some(known.clone()));
         }

@@ -7,6 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::{Known, TokenWebhook, Verdict};
 use crate::{UserInfo, outbound};
@@ -15,8 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How many answers are kept.
 const KEPT: usize = 4096;
 
-/// A token and the audiences it was asked for.
-type Asked = (String, Vec<String>);
+/// A token's digest and the audiences it was asked for. Tokens themselves are not kept: they are secrets, and of any length.
+type Asked = ([u8; 32], Vec<String>);
 
 pub struct Webhook {
     service: outbound::Webhook,
@@ -44,7 +45,7 @@ impl Webhook {
     }
 
     pub async fn authenticate(&self, token: &str, audiences: &[String]) -> Verdict {
-        let key = (token.to_owned(), audiences.to_vec());
+        let key = (Sha256::digest(token).into(), audiences.to_vec());
         if let Some((at, known)) = self.answers.lock().get(&key)
             && at.elapsed() < self.hold
         {

@@ -27,6 +27,9 @@ pub enum Shown {
     None,
     /// Signed by an authority of clients, of front proxies, or both, until a time (seconds since the epoch).
     Verified {
+        /// Signed by an authority of clients.
+        client: bool,
+        /// The client; none when the certificate has no common name.
         user: Option<Arc<UserInfo>>,
         proxy: Option<String>,
         until: i64,
@@ -57,18 +60,19 @@ impl Shown {
         }
     }
 
-    /// A certificate was shown that does not hold (any more).
+    /// A certificate was shown that is no client's, or does not hold any more.
     pub fn refused(&self) -> bool {
         match self {
             Shown::None => false,
             Shown::Refused => true,
-            Shown::Verified { .. } => !self.holds(),
+            Shown::Verified { client, .. } => !client || !self.holds(),
         }
     }
 
     #[cfg(test)]
     pub fn of_proxy(name: &str) -> Self {
         Shown::Verified {
+            client: false,
             user: None,
             proxy: Some(name.into()),
             until: i64::MAX,
@@ -114,6 +118,7 @@ impl Authorities {
         };
         let name = common_name(&parsed);
         Shown::Verified {
+            client,
             user: client.then(|| user(leaf, &parsed)).flatten().map(Arc::new),
             proxy: proxy.then(|| name.unwrap_or_default()),
             until: parsed.validity().not_after.timestamp(),

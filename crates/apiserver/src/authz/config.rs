@@ -357,7 +357,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         total += number * seconds;
         rest = &rest[unit.len()..];
     }
-    Duration::try_from_secs_f64(total).map_err(|_| wrong())
+    // Go counts nanoseconds in 64 bits; longer ones would overflow whoever adds them to a time.
+    let longest = Duration::from_nanos(i64::MAX.unsigned_abs());
+    let total = Duration::try_from_secs_f64(total).map_err(|_| wrong())?;
+    (total <= longest).then_some(total).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -375,7 +378,7 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for bad in ["", "5", "s", "5x", "-1s"] {
+        for bad in ["", "5", "s", "5x", "-1s", "9999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

@@ -48,10 +48,14 @@ impl Labels {
         let info = &call.info;
         // What clients make up is not told, or they could fill the memory with it.
         let registry = call.shared.registry.load();
-        let known = info.is_resource
-            && (registry.get(&info.group, &info.resource).is_some()
-                || crate::reviews::has_group(&info.group));
-        let dry: Vec<&str> = call.query.all("dryRun").filter(|d| *d == "All").collect();
+        let resource = registry.get(&info.group, &info.resource);
+        let served = resource.is_some_and(|r| {
+            let sub = &info.subresource;
+            r.versions.contains(&info.version)
+                && (sub.is_empty() || r.subresource_at(sub, &info.version).is_some())
+        });
+        let known = info.is_resource && (served || crate::reviews::find(info).is_some());
+        let dry_run = call.query.all("dryRun").any(|d| d == "All");
         Labels {
             group: if known {
                 info.group.clone()
@@ -75,7 +79,11 @@ impl Labels {
             },
             scope: scope(info, known),
             verb: verb(call, known, long),
-            dry_run: dry.join(","),
+            dry_run: if dry_run {
+                "All".to_owned()
+            } else {
+                String::new()
+            },
         }
     }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     UserInfo, aggregation, body,
     chain::{self, Peer},
-    respond,
+    leaks, respond,
     server::Shared,
     user::MASTERS,
 };
@@ -41,6 +41,8 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), String> {
     });
     futures::future::try_join_all(namespaces).await?;
     ranges::addresses(&client).await?;
+    leaks::mark_all(shared).await;
+    shared.addresses.reload();
     tokio::try_join!(
         roles(&client),
         classes(&client),

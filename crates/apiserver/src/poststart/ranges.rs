@@ -59,8 +59,9 @@ pub async fn addresses(client: &Client) -> Result<(), String> {
         let text = |key: &str| service["metadata"][key].as_str().unwrap_or_default();
         for ip in ipaddress::held_by(&service) {
             let object = ipaddress::object(ip, text("namespace"), text("name"));
-            let prefix = "/registry/ipaddresses/";
-            client.ensure(ipaddress::COLLECTION, prefix, object).await?;
+            client
+                .ensure(ipaddress::COLLECTION, ipaddress::PREFIX, object)
+                .await?;
         }
     }
     Ok(())

@@ -19,10 +19,13 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{KubeletClient, Outcome, body::RequestBody};
+use crate::{KubeletClient, Outcome, body::RequestBody, serve};
 
 /// How long a backend may take to accept a connection.
 pub(crate) const DIAL: Duration = Duration::from_secs(30);
+/// How long it may take for TLS after that.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_TIMEOUT: &str = "net/http: TLS handshake timeout";
 
 /// How kubelets and HTTPS backends are spoken to.
 pub(crate) struct Kubelets {
@@ -180,7 +183,7 @@ impl Backend {
                 )));
             }
         };
-        let _ = stream.set_nodelay(true);
+        serve::prepare(&stream);
         let connector = match self.protocol {
             Protocol::Http => return exchange(stream, request).await.map_err(failed),
             Protocol::Https => &kubelets.unchecked,
@@ -194,9 +197,9 @@ impl Backend {
             },
         };
         let name = ServerName::try_from(self.host.clone()).map_err(|e| failed(e.to_string()))?;
-        let stream = connector
-            .connect(name, stream)
-            .await
+        let shaken = tokio::time::timeout(HANDSHAKE, connector.connect(name, stream)).await;
+        let stream = shaken
+            .map_err(|_| failed(HANDSHAKE_TIMEOUT.into()))?
             .map_err(|e| failed(e.to_string()))?;
         exchange(stream, request).await.map_err(failed)
     }

@@ -9,6 +9,8 @@ mod pods;
 mod services;
 mod streams;
 
+use std::net::IpAddr;
+
 use http::Method;
 
 pub(crate) use backend::Kubelets;
@@ -49,6 +51,30 @@ pub async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     }
 }
 
+/// Whether a request may be sent on to an address that an object names: not to this machine itself, nor to what only its
+/// own network segment knows.
+pub(crate) fn is_allowed(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => {
+            !(ip.is_unspecified()
+                || ip.is_broadcast()
+                || ip.is_loopback()
+                || ip.is_multicast()
+                || ip.is_link_local())
+        }
+        Ok(IpAddr::V6(ip)) => match ip.to_ipv4_mapped() {
+            Some(ip) => is_allowed(&ip.to_string()),
+            None => {
+                !(ip.is_unspecified()
+                    || ip.is_loopback()
+                    || ip.is_multicast()
+                    || ip.is_unicast_link_local())
+            }
+        },
+        Err(_) => false,
+    }
+}
+
 /// `name`, `name:port` or `scheme:name:port`, as proxies name what they lead to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Named<'a> {
@@ -79,6 +105,27 @@ impl<'a> Named<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_go_to_no_address_of_this_machines_own() {
+        for (host, want) in [
+            ("10.1.2.3", true),
+            ("192.0.2.7", true),
+            ("fd00::1", true),
+            ("127.0.0.1", false),
+            ("::ffff:127.0.0.1", false),
+            ("::1", false),
+            ("169.254.169.254", false),
+            ("fe80::1", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("0.0.0.0", false),
+            ("localhost", false),
+            ("", false),
+        ] {
+            assert_eq!(is_allowed(host), want, "{host}");
+        }
+    }
 
     #[test]
     fn names_hold_scheme_and_port() {

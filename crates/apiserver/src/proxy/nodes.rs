@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     Named,
     backend::{Backend, Protocol},
-    forward,
+    forward, is_allowed,
 };
 use crate::{
     Outcome,
@@ -69,6 +69,7 @@ pub async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     if !named.port.is_empty() {
         let port: u16 = named.port.parse().map_err(|_| invalid())?;
         if port != backend.port {
+            is_reachable(&backend.host).await?;
             let protocol = if named.is_https() {
                 Protocol::Https
             } else {
@@ -82,6 +83,21 @@ pub async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         }
     }
     forward::to(call, &backend, body).await
+}
+
+/// Checks where a node's address leads, when it is not its kubelet that is asked.
+///
+/// # Errors
+/// 400 for an address that requests are not sent on to.
+async fn is_reachable(host: &str) -> Outcome<()> {
+    let found = tokio::net::lookup_host((host, 0)).await;
+    let found = found.map_err(|e| Box::new(Status::bad_request(e.to_string())))?;
+    for address in found {
+        if !is_allowed(&address.ip().to_string()) {
+            return Err(Status::bad_request("address not allowed").into());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use knarr_api::Status;
 use super::{
     Named,
     backend::{Backend, Protocol},
-    forward,
+    forward, is_allowed,
 };
 use crate::{
     Outcome,
@@ -24,7 +24,7 @@ pub async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     };
     let pod = parse(&target.load(call)?.json)?;
     let host = pod["status"]["podIP"].as_str().unwrap_or_default();
-    if host.is_empty() {
+    if !is_allowed(host) {
         return Err(bad("address not allowed".into()));
     }
     let first = &pod["spec"]["containers"][0]["ports"][0]["containerPort"];

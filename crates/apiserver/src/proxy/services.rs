@@ -56,7 +56,22 @@ pub async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<
     } else {
         Protocol::Http
     };
-    let found = candidates(&endpoints, port?);
+    let is_pods = |reference: &Value, ip: &str| {
+        if reference["namespace"] != namespace.as_str() {
+            return false;
+        }
+        let pod = reference["name"].as_str().unwrap_or_default();
+        let pod = call
+            .shared
+            .store
+            .get(&format!("/registry/pods/{namespace}/{pod}"));
+        let pod = pod.and_then(|p| serde_json::from_slice::<Value>(&p.json).ok());
+        pod.is_some_and(|pod| {
+            let ips = pod["status"]["podIPs"].as_array();
+            ips.into_iter().flatten().any(|one| one["ip"] == ip)
+        })
+    };
+    let found = candidates(&endpoints, port?, &is_pods);
     let at = (!found.is_empty())
         .then(|| rand::random_range(0..found.len()))
         .ok_or_else(unavailable)?;
@@ -91,8 +106,13 @@ fn port_name<'a>(service: &'a Value, asked: &'a str) -> Option<&'a str> {
     found.map(name)
 }
 
-/// Ready addresses with the port of that name.
-fn candidates(endpoints: &Value, port: &str) -> Vec<(String, u16)> {
+/// Ready addresses with the port of that name. Only those of pods, as `is_pods` tells by an address's reference: whoever may
+/// write Endpoints must not reach by this server what he could not reach himself.
+fn candidates(
+    endpoints: &Value,
+    port: &str,
+    is_pods: &dyn Fn(&Value, &str) -> bool,
+) -> Vec<(String, u16)> {
     let mut out = Vec::new();
     for subset in endpoints["subsets"].as_array().into_iter().flatten() {
         let ports = subset["ports"].as_array().into_iter().flatten();
@@ -103,8 +123,9 @@ fn candidates(endpoints: &Value, port: &str) -> Vec<(String, u16)> {
         let addresses = subset["addresses"].as_array().into_iter().flatten();
         out.extend(
             addresses
-                .filter_map(|a| a["ip"].as_str())
-                .map(|ip| (ip.to_owned(), number)),
+                .filter_map(|a| Some((a["ip"].as_str()?, &a["targetRef"])))
+                .filter(|(ip, reference)| is_pods(reference, ip))
+                .map(|(ip, _)| (ip.to_owned(), number)),
         );
     }
     out
@@ -122,11 +143,10 @@ mod tests {
         assert_eq!(port_name(&service, "90"), Some("ops"));
         assert_eq!(port_name(&service, "web"), Some("web"));
         assert_eq!(port_name(&service, "nope"), None);
-        let endpoints = json!({"subsets": [{"addresses": [{"ip": "10.0.0.1"}], "notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"name": "ops", "port": 9090}]}]});
-        assert_eq!(
-            candidates(&endpoints, "ops"),
-            [("10.0.0.1".to_owned(), 9090)]
-        );
-        assert!(candidates(&endpoints, "web").is_empty());
+        let endpoints = json!({"subsets": [{"addresses": [{"ip": "10.0.0.1", "targetRef": {"name": "p"}}, {"ip": "10.0.0.3"}], "notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"name": "ops", "port": 9090}]}]});
+        let of =
+            |port: &str| candidates(&endpoints, port, &|reference, _| reference["name"] == "p");
+        assert_eq!(of("ops"), [("10.0.0.1".to_owned(), 9090)]);
+        assert!(of("web").is_empty());
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{backend::Backend, forward, logs, nodes};
 use crate::{
     Outcome,
+    authz::Attributes,
     body::{RequestBody, Response},
     chain::Call,
     rest::{Target, parse},
@@ -18,6 +19,7 @@ pub async fn answer(
     name: &str,
     body: RequestBody,
 ) -> Outcome<Response> {
+    may_create(call).await?;
     let pod = parse(&target.load(call)?.json)?;
     let path = match name {
         "portforward" => format!(
@@ -33,6 +35,16 @@ pub async fn answer(
         return Err(Status::bad_request("Upgrade request required").into());
     }
     forward::send(call, &backend, &path, body).await
+}
+
+/// A WebSocket begins with a GET, but who may only look must not get to run anything by it.
+async fn may_create(call: &Call) -> Outcome<()> {
+    let mut ask = Attributes::of(call);
+    if ask.verb == "create" {
+        return Ok(());
+    }
+    ask.verb = "create".into();
+    call.shared.authorizer.require(&ask).await
 }
 
 fn kubelet_of(call: &Call, target: &Target, pod: &Value) -> Outcome<Backend> {

@@ -15,7 +15,6 @@ pub mod meta;
 pub mod page;
 pub mod patch;
 pub mod present;
-pub mod remove;
 pub mod sub;
 pub mod update;
 pub mod watch;

@@ -324,7 +324,7 @@ async fn commit(
     };
     match call.shared.store.write(write).await {
         Ok(stored) if ends => {
-            super::remove::after(call, target, &stored).await;
+            super::delete::after(call, target, &stored).await;
             let json = value.at_revision(current.revision);
             Ok(Arc::new(Stored {
                 key: stored.key.clone(),

@@ -30,6 +30,8 @@ use crate::{
 
 /// Time between bookmarks on a quiet watch.
 const BOOKMARKS: Duration = Duration::from_secs(60);
+/// Seconds that a watch lasts at most, whatever it asks for: ten years.
+const LONGEST: u64 = 10 * 365 * 24 * 3600;
 /// Bytes of changes that are handed on in one piece, when so many are there.
 const PIECE: usize = 64 * 1024;
 const END_OF_INITIAL: &str = "k8s.io/initial-events-end";
@@ -101,7 +103,7 @@ impl Stream {
         let seconds = options
             .timeout_seconds
             .filter(|s| *s > 0)
-            .map(|s| u64::try_from(s).unwrap_or(1));
+            .map(|s| u64::try_from(s).map_or(1, |s| s.min(LONGEST)));
         let now = Instant::now();
         let lasts = seconds.map_or_else(
             || Duration::from_secs(rand::random_range(1800..3600)),
@@ -183,13 +185,17 @@ impl Stream {
                 let piece = match event_view(&self.shared, &self.target, event).await {
                     Ok(event) => self.piece(&event),
                     Err(status) => {
-                        self.watch = None;
+                        (self.held, self.watch) = (None, None);
                         self.error_frame(&status)
                     }
                 };
                 if !piece.is_empty() {
                     return Some(piece);
                 }
+            }
+            // Also when there is always something to tell.
+            if Instant::now() >= self.deadline {
+                return None;
             }
             let watch = self.watch.as_mut()?;
             tokio::select! {
@@ -209,8 +215,8 @@ impl Stream {
                     self.target.resource = new.filter(|r| r.versions.contains(&self.target.version))?.clone();
                 }
                 () = tokio::time::sleep_until(self.next_bookmark.min(self.deadline)) => {
-                    if Instant::now() >= self.deadline {
-                        return None;
+                    if Instant::now() < self.next_bookmark {
+                        continue;
                     }
                     self.next_bookmark = Instant::now() + BOOKMARKS;
                     if self.bookmarks {

@@ -41,7 +41,9 @@ pub fn answer(call: &Call, stream: Stream) -> Option<Response> {
     call.shared.tasks.spawn(async move {
         match upgrade.await {
             Ok(io) => {
-                let config = WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE));
+                let config = WebSocketConfig::default()
+                    .max_message_size(Some(LARGEST_MESSAGE))
+                    .max_frame_size(Some(LARGEST_MESSAGE));
                 let socket =
                     WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config))
                         .await;

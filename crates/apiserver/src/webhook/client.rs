@@ -32,6 +32,9 @@ const KEPT: usize = 200;
 const DIAL: Duration = Duration::from_secs(30);
 /// How long a connection that nobody uses stays open.
 const IDLE: Duration = Duration::from_secs(90);
+/// A connection whose other end is gone without a word would swallow every question until the kernel gives it up.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(15);
 /// The longest answer that is read, in bytes.
 const LONGEST: usize = 16 << 20;
 
@@ -157,6 +160,9 @@ impl Clients {
         Ok(Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE_ANSWER)
             .build(connector))
     }
 }

@@ -78,6 +78,55 @@ fn config(path: &std::path::Path) -> config::Kms {
 }
 
 #[test]
+fn times_are_read_within_reason() {
+    for (text, millis) in [("3s", 3000), ("500ms", 500), ("1.5m", 90_000)] {
+        assert_eq!(seconds(text), Ok(Duration::from_millis(millis)), "{text}");
+    }
+    for bad in [
+        "",
+        "3",
+        "s",
+        "0s",
+        "-1s",
+        "1h",
+        "1e9s",
+        "10000000000000000000s",
+    ] {
+        assert!(seconds(bad).is_err(), "{bad}");
+    }
+}
+
+/// Who seals does not wait for a service that hangs.
+#[test]
+fn a_service_that_hangs_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kms.sock");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let serving = runtime.spawn(serve(path.clone(), Arc::new(Mutex::new("one".to_owned()))));
+    while !path.exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let kms = Kms::start_fresh(&config(&path), Duration::from_millis(10)).unwrap();
+    // From here on connections are taken by nobody.
+    serving.abort();
+    thread::sleep(Duration::from_millis(100));
+    let _silent = {
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::net::UnixListener::bind(&path).unwrap()
+    };
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(500) {
+        let before = Instant::now();
+        kms.seal("/registry/secrets/a/b", b"text").unwrap();
+        assert!(before.elapsed() < Duration::from_millis(500));
+    }
+}
+
+#[test]
 fn a_service_seals_seeds() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kms.sock");
@@ -111,7 +160,17 @@ fn a_service_seals_seeds() {
     );
     assert!(second.open("/registry/secrets/a/b", b"rubbish").is_err());
     // A server that learns of another key seals with another seed.
-    first.current.lock().asked = Instant::now() - FRESH * 2;
-    let renewed = first.seal("/registry/secrets/a/b", b"text").unwrap();
-    assert_eq!(Sealed::decode(&renewed).unwrap().key_id, "two");
+    let key_of = |kms: &Kms| {
+        let kept = kms.seal("/registry/secrets/a/b", b"text").unwrap();
+        Sealed::decode(&kept).unwrap().key_id
+    };
+    let third = Kms::start_fresh(&config(&path), Duration::from_millis(20)).unwrap();
+    assert_eq!(key_of(&third), "two");
+    *key.lock() = "three".into();
+    let began = Instant::now();
+    while key_of(&third) != "three" && began.elapsed() < Duration::from_secs(20) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(key_of(&third), "three");
+    assert_eq!(key_of(&first), "one", "it has not asked again yet");
 }

@@ -3,3 +3,6 @@
 pub mod remote;
 pub mod spdy;
 pub mod ws;
+
+#[cfg(test)]
+mod fuzz;

@@ -86,6 +86,15 @@ impl Cluster {
     }
 
     pub fn start_member(&mut self, n: usize) {
+        self.start_as(n, "etcd-cluster");
+    }
+
+    /// Starts a member of another cluster in the place of one that was wiped, as when a backup is restored.
+    pub fn start_another(&mut self, n: usize) {
+        self.start_as(n, "another-cluster");
+    }
+
+    fn start_as(&mut self, n: usize, token: &str) {
         let peers: Vec<_> = self
             .members
             .iter()
@@ -104,6 +113,7 @@ impl Cluster {
             .args(["--listen-peer-urls", &peer])
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &peers.join(",")])
+            .args(["--initial-cluster-token", token])
             .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
             .args(["--logger", "zap", "--log-level", "error"])
             .stdout(Stdio::null())

@@ -1,5 +1,6 @@
 //! NodeRestriction: a kubelet changes its own node and what runs there, and nothing else.
 
+mod audience;
 mod pods;
 
 use knarr_api::Status;
@@ -220,7 +221,6 @@ fn tokens(a: &Attributes<'_>, node: &str, request: &Value) -> Outcome<()> {
     let text = |key: &str| bound[key].as_str().unwrap_or_default();
     let named = bound["apiVersion"] == "v1" && bound["kind"] == "Pod" && !text("name").is_empty();
     if !named {
-        // Pods of storage and image drivers ask through their kubelet for audiences that a node may be allowed.
         return refuse("node requested token not bound to a pod");
     }
     let uid = text("uid");
@@ -236,7 +236,7 @@ fn tokens(a: &Attributes<'_>, node: &str, request: &Value) -> Outcome<()> {
     if node_of(&pod) != node {
         return refuse("node requested token bound to a pod scheduled on a different node");
     }
-    Ok(())
+    audience::check(a, &pod, request).or_else(|why| refuse(&why))
 }
 
 fn leases(a: &Attributes<'_>, node: &str, object: &Value) -> Result<(), String> {

@@ -145,6 +145,10 @@ fn unlinked(node: &str, pod: &Value) -> Result<(), Bad> {
     if holds(spec, &["persistentVolumeClaim"]) {
         return refers("persistentvolumeclaims");
     }
+    let claims = spec["resourceClaims"].as_array();
+    if claims.is_some_and(|c| !c.is_empty()) {
+        return refers("resourceclaims");
+    }
     Ok(())
 }
 
@@ -188,7 +192,7 @@ mod tests {
     fn mirror_pods_are_their_nodes() {
         let good = json!({
             "metadata": {"annotations": {MIRROR: "x"}, "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true}]},
-            "spec": {"nodeName": "n", "volumes": [{"hostPath": {"path": "/"}}]},
+            "spec": {"nodeName": "n", "volumes": [{"hostPath": {"path": "/"}}], "resourceClaims": []},
         });
         let check = |pod: &Value| {
             mirror("n", pod)
@@ -205,6 +209,10 @@ mod tests {
             (
                 "/spec/volumes",
                 json!([{"projected": {"sources": [{"configMap": {"name": "c"}}]}}]),
+            ),
+            (
+                "/spec/resourceClaims",
+                json!([{"name": "r", "resourceClaimName": "c"}]),
             ),
         ] {
             let mut bad = good.clone();

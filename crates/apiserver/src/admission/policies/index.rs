@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use knarr_store::{Range, Store};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,6 +23,8 @@ const MUTATING: [&str; 2] = [
 pub(crate) struct Policies {
     validating: ArcSwap<Vec<Arc<Active>>>,
     mutating: ArcSwap<Vec<Arc<Active>>>,
+    /// Held from reading to taking over, so that what was read earlier does not replace what was read later.
+    loading: Mutex<()>,
 }
 
 impl Policies {
@@ -30,6 +33,7 @@ impl Policies {
         let policies = Arc::new(Policies {
             validating: ArcSwap::default(),
             mutating: ArcSwap::default(),
+            loading: Mutex::default(),
         });
         for prefixes in [VALIDATING, MUTATING] {
             let from = policies.load(store, prefixes);
@@ -56,6 +60,7 @@ impl Policies {
 
     /// Reads all policies and bindings of a kind; there are few, and they change rarely. The revision they were read at.
     fn load(&self, store: &Store, prefixes: [&'static str; 2]) -> u64 {
+        let _one = self.loading.lock();
         let read = |prefix| {
             let range = Range {
                 prefix,

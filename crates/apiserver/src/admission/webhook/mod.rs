@@ -173,3 +173,17 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     }
     Ok(())
 }
+
+/// Reads an answer as each kind of webhook may give it.
+#[cfg(test)]
+pub(super) fn fuzz(body: &[u8], uid: &str) {
+    for version in [config::Version::V1, config::Version::V1Beta1] {
+        for mutating in [true, false] {
+            if let Ok(answer) = review::answer(body, uid, version, mutating) {
+                let object = serde_json::json!({"a": [1], "metadata": {}});
+                let _ = json::apply(&object, &answer.patch);
+                let _ = review::denial("w", answer.status);
+            }
+        }
+    }
+}

@@ -2,9 +2,11 @@
 
 use std::{
     str::FromStr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -21,13 +23,13 @@ pub struct Keys {
     discovery: String,
     algorithms: Vec<Algorithm>,
     fetcher: Fetcher,
+    keys: ArcSwapOption<JwkSet>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     jwks_url: Option<String>,
-    keys: Option<JwkSet>,
     /// When the keys were last asked for.
     asked: Option<Instant>,
     failed: String,
@@ -69,6 +71,7 @@ impl Keys {
             discovery: base,
             algorithms: algorithms?,
             fetcher: Fetcher::new(&trust)?,
+            keys: ArcSwapOption::empty(),
             state: Mutex::default(),
         })
     }
@@ -86,10 +89,11 @@ impl Keys {
                 self.algorithms, header.alg
             ));
         }
-        let mut state = self.state.lock().await;
-        if let Some(claims) = state.try_keys(token, &header) {
+        // Who has a token of a known key does not wait for those whose keys are being looked for.
+        if let Some(claims) = try_keys(self.keys.load().as_deref(), token, &header) {
             return Ok(claims);
         }
+        let mut state = self.state.lock().await;
         if state.asked.is_none_or(|at| at.elapsed() >= PAUSE) {
             state.asked = Some(Instant::now());
             state.failed = match self.refresh(&mut state).await {
@@ -97,11 +101,13 @@ impl Keys {
                 Err(why) => why,
             };
         }
-        if state.keys.is_none() {
+        let keys = self.keys.load_full();
+        if keys.is_none() {
             tracing::warn!(issuer = self.issuer, why = state.failed, "OIDC issuer");
             return Err("oidc: authenticator not initialized".into());
         }
-        state.try_keys(token, &header).ok_or_else(|| {
+        drop(state);
+        try_keys(keys.as_deref(), token, &header).ok_or_else(|| {
             "oidc: verify token: failed to verify signature: failed to verify id token signature".into()
         })
     }
@@ -129,9 +135,9 @@ impl Keys {
             let keys = known
                 .into_iter()
                 .filter_map(|k| serde_json::from_value(k).ok());
-            state.keys = Some(JwkSet {
+            self.keys.store(Some(Arc::new(JwkSet {
                 keys: keys.collect(),
-            });
+            })));
         }
         Ok(())
     }
@@ -142,22 +148,20 @@ impl Keys {
     }
 }
 
-impl State {
-    fn try_keys(&self, token: &str, header: &jsonwebtoken::Header) -> Option<Value> {
-        let mut validation = Validation::new(header.alg);
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        let keys = self.keys.as_ref()?;
-        let fits = |id: &Option<String>| match (&header.kid, id) {
-            (Some(wanted), Some(id)) => wanted == id,
-            _ => true,
-        };
-        keys.keys
-            .iter()
-            .filter(|k| fits(&k.common.key_id))
-            .filter_map(|k| DecodingKey::from_jwk(k).ok())
-            .find_map(|key| jsonwebtoken::decode(token, &key, &validation).ok())
-            .map(|data| data.claims)
-    }
+fn try_keys(keys: Option<&JwkSet>, token: &str, header: &jsonwebtoken::Header) -> Option<Value> {
+    let mut validation = Validation::new(header.alg);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    let fits = |id: &Option<String>| match (&header.kid, id) {
+        (Some(wanted), Some(id)) => wanted == id,
+        _ => true,
+    };
+    keys?
+        .keys
+        .iter()
+        .filter(|k| fits(&k.common.key_id))
+        .filter_map(|k| DecodingKey::from_jwk(k).ok())
+        .find_map(|key| jsonwebtoken::decode(token, &key, &validation).ok())
+        .map(|data| data.claims)
 }

@@ -59,7 +59,8 @@ impl Nodes {
         if !is_node(&ask.user) {
             return Decision::default();
         }
-        let node = ask.user.name.trim_start_matches("system:node:");
+        let node = ask.user.name.strip_prefix("system:node:");
+        let node = node.unwrap_or_default();
         if node.is_empty() {
             let why = format!("unknown node for user {:?}", ask.user.name);
             return Decision::no_opinion(why);

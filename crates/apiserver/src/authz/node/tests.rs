@@ -116,6 +116,8 @@ async fn pods_make_objects_their_nodes() {
             "another node: {ask:?}"
         );
     }
+    let secret = ask("get", "", "secrets", "a", "pull");
+    assert!(!may("system:node:n", secret), "a prefix is one only once");
     let own = Attributes {
         fields: selectors::fields("spec.nodeName=n"),
         ..ask("list", "", "pods", "", "")

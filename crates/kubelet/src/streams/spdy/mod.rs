@@ -1,7 +1,7 @@
 //! SPDY/3.1 as kubectl and client-go use it for exec, attach and port-forward: the server's side of a session.
 
 mod dictionary;
-mod frame;
+pub(super) mod frame;
 
 use std::{collections::HashMap, time::Duration};
 

@@ -17,7 +17,7 @@ use super::{
     recover::{self, Live, Recovered, Tail, log_path, recover, snapshot_path},
     snapshot::{self, Content},
 };
-use crate::{Event, OpenError, Options, Transformer, model::Model};
+use crate::{OpenError, Options, Transformer, model::Model};
 
 /// Why a commit failed.
 #[derive(Debug)]
@@ -144,17 +144,19 @@ impl Journal {
         }
     }
 
-    /// Makes the batch durable: after `Ok` it survives kill -9 and power loss.
-    pub(super) fn commit(&mut self, batch: &[Arc<Event>]) -> Result<(), Failure> {
-        let Some(last) = batch.last() else {
-            return Ok(());
-        };
-        let buffer = std::mem::take(&mut self.buffer);
-        let mut builder = Builder::new(buffer, self.transformer.as_deref());
-        for event in batch {
-            builder.event(event).map_err(Failure::Refused)?;
-        }
-        let frame = builder.finish(self.log.salt, last.object.revision);
+    /// What objects are sealed with.
+    pub(super) fn transformer(&self) -> Option<Arc<dyn Transformer>> {
+        self.transformer.clone()
+    }
+
+    /// An empty frame for a batch.
+    pub(super) fn begin<'t>(&mut self, transformer: Option<&'t dyn Transformer>) -> Builder<'t> {
+        Builder::new(std::mem::take(&mut self.buffer), transformer)
+    }
+
+    /// Makes a batch that leads to `revision` durable, with one sync.
+    pub(super) fn commit(&mut self, batch: Builder<'_>, revision: u64) -> Result<(), Failure> {
+        let frame = batch.finish(self.log.salt, revision);
         let done = self.log.append(&frame);
         self.buffer = frame;
         if self.buffer.capacity() > BUFFER {

@@ -18,7 +18,10 @@ use crate::{
     model::{Map, Model, apply},
 };
 
-use super::journal::{Failure, Journal};
+use super::{
+    format::Builder,
+    journal::{Failure, Journal},
+};
 
 /// One sync carries at most this much, so that a flood does not make everybody wait for all of it.
 const BATCH_WRITES: usize = 1024;
@@ -105,8 +108,16 @@ impl Writer {
         let (mut map, mut revision) = self.model.snapshot();
         let mut events = Vec::with_capacity(batch.len());
         let mut answers = Vec::with_capacity(batch.len());
+        let transformer = self.journal.transformer();
+        let mut frame = self.journal.begin(transformer.as_deref());
         for (write, reply) in batch {
-            let decided = decide(&map, *write, revision + 1).map(|event| {
+            // One that cannot be sealed is refused alone: others have nothing to do with its key.
+            let decided = decide(&map, *write, revision + 1).and_then(|event| {
+                let built = frame.event(&event);
+                built.map_err(|error| WriteError::Engine(error.to_string()))?;
+                Ok(event)
+            });
+            let decided = decided.map(|event| {
                 revision += 1;
                 apply(&mut map, &event);
                 let stored = event.object.clone();
@@ -115,7 +126,7 @@ impl Writer {
             });
             answers.push((decided, reply));
         }
-        let done = self.commit(&events);
+        let done = self.commit(frame, revision, events.is_empty());
         if done.is_ok() && !events.is_empty() {
             self.model.publish(map, revision, &events);
         }
@@ -129,14 +140,14 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, events: &[Arc<Event>]) -> Result<(), String> {
+    fn commit(&mut self, frame: Builder<'_>, revision: u64, empty: bool) -> Result<(), String> {
         if let Some(why) = &self.broken {
             return Err(why.clone());
         }
-        if events.is_empty() {
+        if empty {
             return Ok(());
         }
-        self.journal.commit(events).map_err(|failure| match failure {
+        self.journal.commit(frame, revision).map_err(|failure| match failure {
             Failure::Refused(error) => {
                 tracing::error!(%error, "store refused a batch");
                 error.to_string()

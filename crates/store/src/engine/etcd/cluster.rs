@@ -3,7 +3,7 @@
 
 use std::{
     marker::PhantomData,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use tonic::{
 
 use super::{
     EtcdOptions,
-    proto::{WatchRequest, WatchResponse},
+    proto::{Header, WatchRequest, WatchResponse},
 };
 use crate::OpenError;
 
@@ -40,11 +40,26 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 pub(super) struct Cluster {
     members: Vec<Channel>,
-    /// Which member is asked first: the last one that answered.
+    /// Which member is asked: the same one until it fails.
     preferred: AtomicUsize,
+    /// Id of the cluster that the read model was made from; 0 before.
+    id: AtomicU64,
 }
 
 impl Cluster {
+    /// Takes note of whose state was read.
+    pub(super) fn met(&self, header: Option<&Header>) {
+        if let Some(header) = header {
+            self.id.store(header.cluster, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an answer comes from the cluster whose state was read.
+    pub(super) fn is_known(&self, header: Option<&Header>) -> bool {
+        let known = self.id.load(Ordering::Relaxed);
+        known == 0 || header.is_none_or(|header| header.cluster == known)
+    }
+
     /// Connects when the first request comes.
     pub(super) fn new(options: &EtcdOptions) -> Result<Cluster, OpenError> {
         if options.servers.is_empty() {
@@ -55,6 +70,7 @@ impl Cluster {
         Ok(Cluster {
             members: members.collect::<Result<_, _>>()?,
             preferred: AtomicUsize::new(0),
+            id: AtomicU64::new(0),
         })
     }
 
@@ -95,20 +111,18 @@ impl Cluster {
         answer
     }
 
-    /// Opens a watch at one member. The member ends it when it loses touch with the others.
+    /// Opens a watch at one member, whose number is given, too. The member ends it when it loses touch with the others.
     pub(super) async fn watch(
         &self,
         create: WatchRequest,
-    ) -> Result<Streaming<WatchResponse>, Status> {
+    ) -> Result<(usize, Streaming<WatchResponse>), Status> {
         let (index, channel) = self.member();
         let opened = timeout(ATTEMPT, watch(channel, create));
-        let opened = opened
-            .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("etcd member does not answer")));
-        if opened.is_err() {
-            self.avoid(index);
-        }
         opened
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("etcd member does not answer")))
+            .map(|stream| (index, stream))
+            .inspect_err(|_| self.avoid(index))
     }
 
     fn member(&self) -> (usize, Channel) {
@@ -116,12 +130,8 @@ impl Cluster {
         (index, self.members[index].clone())
     }
 
-    /// The next requests go elsewhere, unless they do already.
-    pub(super) fn avoid_current(&self) {
-        self.avoid(self.member().0);
-    }
-
-    fn avoid(&self, index: usize) {
+    /// The next requests go elsewhere than to this member, unless they do already.
+    pub(super) fn avoid(&self, index: usize) {
         let next = (index + 1) % self.members.len();
         let _ = self
             .preferred

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Status, Streaming};
 
 use super::{
     cluster::Cluster,
@@ -63,7 +63,8 @@ pub(super) struct Feed {
 enum End {
     Stopped,
     Broken(Status),
-    /// Changes that are needed to go on are gone.
+    /// Changes that are needed to go on are gone, or it is another cluster by now: one restored from a backup, whose
+    /// revisions mean something else.
     Compacted,
 }
 
@@ -76,7 +77,6 @@ impl Feed {
                 End::Broken(status) => {
                     tracing::info!(why = status.message(), "watch of etcd is opened again");
                     *self.trouble.lock() = Some(status.message().to_owned());
-                    self.cluster.avoid_current();
                 }
                 End::Compacted => self.start_over().await,
             }
@@ -98,10 +98,19 @@ impl Feed {
         let request = WatchRequest {
             create: Some(create),
         };
-        let mut stream = match self.cluster.watch(request).await {
-            Ok(stream) => stream,
+        let (member, mut stream) = match self.cluster.watch(request).await {
+            Ok(opened) => opened,
             Err(status) => return End::Broken(status),
         };
+        let end = self.read(&mut stream).await;
+        if matches!(end, End::Broken(_)) {
+            self.cluster.avoid(member);
+        }
+        end
+    }
+
+    /// Takes what comes until the watch ends.
+    async fn read(&self, stream: &mut Streaming<WatchResponse>) -> End {
         loop {
             let message = tokio::select! {
                 () = self.stop.cancelled() => return End::Stopped,
@@ -113,7 +122,7 @@ impl Feed {
                 Ok(None) => return End::Broken(Status::unavailable("etcd ended the watch")),
                 Err(status) => return End::Broken(status),
             };
-            if response.compact_revision > 0 {
+            if response.compact_revision > 0 || !self.cluster.is_known(response.header.as_ref()) {
                 return End::Compacted;
             }
             if response.canceled {
@@ -148,12 +157,20 @@ impl Feed {
                 continue;
             };
             match self.change(&map, event.kind == DELETE, &kv) {
-                Ok(Some(change)) => {
-                    apply(&mut map, &change);
-                    events.push(Arc::new(change));
+                Ok(change) => {
+                    if let Ok(key) = self.values.inner(&kv.key) {
+                        self.model.note_unreadable(&key, None);
+                    }
+                    if let Some(change) = change {
+                        apply(&mut map, &change);
+                        events.push(Arc::new(change));
+                    }
                 }
-                Ok(None) => {}
-                Err(why) => list::complain(&kv, &why),
+                Err(why) => {
+                    if let Some((key, why)) = list::complain(&kv, &self.values, why) {
+                        self.model.note_unreadable(&key, Some(why));
+                    }
+                }
             }
         }
         self.model.publish(map, reached, &events);
@@ -186,13 +203,15 @@ impl Feed {
     /// Reads everything anew. Those who watch are told that they must do so, too.
     async fn start_over(&self) {
         tracing::warn!(
-            "changes in etcd were compacted before they were seen; reading everything anew"
+            "changes in etcd were compacted before they were seen, or etcd was restored; reading everything anew"
         );
         match list::list(&self.cluster, &self.keys, &self.values, None).await {
-            Ok((map, revision)) => self.model.reset(map, revision),
+            Ok(listed) => self
+                .model
+                .reset(listed.map, listed.revision, listed.unreadable),
             Err(status) => {
                 tracing::warn!(why = status.message(), "cannot read everything from etcd");
-                self.cluster.avoid_current();
+                *self.trouble.lock() = Some(status.message().to_owned());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Reading everything below the prefix, at one revision.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ pub(super) async fn list_with_past(
     cluster: &Cluster,
     keys: &Keys,
     values: &Values,
-) -> Result<(Map, u64), Status> {
+) -> Result<Listed, Status> {
     let request = RangeRequest {
         key: Bytes::from_static(LAST_COMPACTED),
         ..RangeRequest::default()
@@ -47,13 +47,21 @@ pub(super) async fn list_with_past(
     }
 }
 
-/// Reads everything at `at`, or at the newest revision. Gives the revision, too.
+/// Everything below the prefix.
+pub(super) struct Listed {
+    pub map: Map,
+    pub revision: u64,
+    /// Why values cannot be read, by key.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// Reads everything at `at`, or at the newest revision.
 pub(super) async fn list(
     cluster: &Cluster,
     keys: &Keys,
     values: &Values,
     at: Option<u64>,
-) -> Result<(Map, u64), Status> {
+) -> Result<Listed, Status> {
     let mut request = RangeRequest {
         key: keys.from.clone(),
         range_end: keys.end.clone(),
@@ -61,9 +69,10 @@ pub(super) async fn list(
         revision: at.map_or(0, proto::signed),
         keys_only: false,
     };
-    let mut pages: Vec<JoinHandle<Vec<Arc<Stored>>>> = Vec::new();
+    let mut pages: Vec<JoinHandle<Page>> = Vec::new();
     loop {
         let response: RangeResponse = cluster.ask(RANGE, &request, PATIENCE).await?;
+        cluster.met(response.header.as_ref());
         if request.revision == 0 {
             request.revision = response.header.map_or(0, |header| header.revision);
         }
@@ -81,30 +90,44 @@ pub(super) async fn list(
         behind.put_u8(0);
         request.key = behind.freeze();
     }
-    let mut map = Map::new();
+    let mut listed = Listed {
+        map: Map::new(),
+        revision: unsigned(request.revision),
+        unreadable: BTreeMap::new(),
+    };
     for page in pages {
         let page = page.await.map_err(|e| Status::internal(e.to_string()))?;
-        map.extend(page.into_iter().map(|item| (item.key.clone(), item)));
+        let items = page.items.into_iter();
+        listed
+            .map
+            .extend(items.map(|item| (item.key.clone(), item)));
+        listed.unreadable.extend(page.unreadable);
     }
-    Ok((map, unsigned(request.revision)))
+    Ok(listed)
 }
 
-fn parse(kvs: &[KeyValue], values: &Values, tick: &Bytes) -> Vec<Arc<Stored>> {
-    let read = |kv: &KeyValue| match values.stored(kv) {
-        Ok(stored) => Some(Arc::new(stored)),
-        Err(why) => {
-            complain(kv, &why);
-            None
+/// A part of what there is.
+#[derive(Default)]
+struct Page {
+    items: Vec<Arc<Stored>>,
+    unreadable: Vec<(String, String)>,
+}
+
+fn parse(kvs: &[KeyValue], values: &Values, tick: &Bytes) -> Page {
+    let mut page = Page::default();
+    for kv in kvs.iter().filter(|kv| kv.key != *tick) {
+        match values.stored(kv) {
+            Ok(stored) => page.items.push(Arc::new(stored)),
+            Err(why) => page.unreadable.extend(complain(kv, values, why)),
         }
-    };
-    kvs.iter()
-        .filter(|kv| kv.key != *tick)
-        .filter_map(read)
-        .collect()
+    }
+    page
 }
 
-/// Says that a value was left out.
-pub(super) fn complain(kv: &KeyValue, why: &str) {
+/// Says that a value cannot be read. Gives its key with the reason.
+pub(super) fn complain(kv: &KeyValue, values: &Values, why: String) -> Option<(String, String)> {
     let key = String::from_utf8_lossy(&kv.key);
-    tracing::error!(%key, why, "a value in etcd is no object that can be read; it is left out");
+    tracing::error!(%key, why, "a value in etcd is no object that can be read");
+    let key = values.inner(&kv.key).ok()?;
+    Some((key.into_owned(), why))
 }

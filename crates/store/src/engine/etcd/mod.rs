@@ -41,6 +41,8 @@ use crate::{
 
 /// How long a request is tried before it is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the changes since the revision that was read at the start may take.
+const OPENING: Duration = Duration::from_secs(60);
 /// After this time without the revision that is waited for, the watch is asked whether it has given everything.
 const QUIET: Duration = Duration::from_millis(50);
 
@@ -115,13 +117,17 @@ impl Etcd {
             head_of,
             transformer: options.transformer.clone(),
         };
-        let (map, revision) = list::list_with_past(&cluster, &keys, &values)
+        let listed = list::list_with_past(&cluster, &keys, &values)
             .await
             .map_err(|status| unreachable(status.message()))?;
         let limits = Limits::of(options.history, options.keep);
-        let model = Model::with_past(map, revision, limits, revision, HashMap::new());
+        let revision = listed.revision;
+        let model = Model::with_past(listed.map, revision, limits, revision, HashMap::new());
+        for (key, why) in listed.unreadable {
+            model.note_unreadable(&key, Some(why));
+        }
         let etcd = Etcd::start(options, cluster, keys, values, Arc::new(model));
-        let caught_up = etcd.catch_up().await;
+        let caught_up = etcd.catch_up_within(OPENING).await;
         caught_up.map_err(|error| unreachable(&error.0))?;
         Ok((etcd.model.clone(), etcd))
     }
@@ -174,11 +180,11 @@ impl Etcd {
         match self.send(&attempt).await? {
             Outcome::Done(stored) => {
                 // It is done whatever happens to the watch; readers that must not be behind wait for themselves.
-                let _ = self.reach(stored.revision, false).await;
+                let _ = self.reach(stored.revision, false, PATIENCE).await;
                 Ok(stored)
             }
             Outcome::Refused(error, revision) => {
-                let _ = self.reach(revision, true).await;
+                let _ = self.reach(revision, true, PATIENCE).await;
                 Err(error)
             }
         }
@@ -209,9 +215,14 @@ impl Etcd {
     }
 
     /// Waits until the read model has `revision`, which may be `foreign`: of a key that is not watched.
-    async fn reach(&self, revision: u64, foreign: bool) -> Result<(), Unavailable> {
+    async fn reach(
+        &self,
+        revision: u64,
+        foreign: bool,
+        patience: Duration,
+    ) -> Result<(), Unavailable> {
         let mut reached = self.model.subscribe();
-        let mut retry = Retry::new(PATIENCE);
+        let mut retry = Retry::new(patience);
         loop {
             let waited = timeout(QUIET, reached.wait_for(|now| *now >= revision));
             // It cannot fail otherwise: the sender lives in the model.
@@ -224,6 +235,17 @@ impl Etcd {
             let late = Unavailable("etcd's watch does not give what is newest".into());
             retry.pause(late).await?;
         }
+    }
+
+    async fn catch_up_within(&self, patience: Duration) -> Result<(), Unavailable> {
+        let known = self.model.revision();
+        let newest = self.newest.revision().await?;
+        if newest < known {
+            self.went_back.notify_one();
+            let why = "etcd went back to an older state, as by a restored backup";
+            return Err(Unavailable(why.into()));
+        }
+        self.reach(newest, true, patience).await
     }
 
     /// Revisions may come from keys that are not watched. A write to one that is shows how far the watch has come.
@@ -249,16 +271,7 @@ impl Engine for Etcd {
     }
 
     fn catch_up(&self) -> BoxFuture<'_, Result<(), Unavailable>> {
-        Box::pin(async {
-            let known = self.model.revision();
-            let newest = self.newest.revision().await?;
-            if newest < known {
-                self.went_back.notify_one();
-                let why = "etcd went back to an older state, as by a restored backup";
-                return Err(Unavailable(why.into()));
-            }
-            self.reach(newest, true).await
-        })
+        Box::pin(self.catch_up_within(PATIENCE))
     }
 
     fn trouble(&self) -> Option<String> {

@@ -6,6 +6,8 @@ use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Header {
+    #[prost(uint64, tag = "1")]
+    pub cluster: u64,
     /// Revision of the whole key space when the request was carried out.
     #[prost(int64, tag = "3")]
     pub revision: i64,

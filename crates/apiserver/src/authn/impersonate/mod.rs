@@ -3,6 +3,8 @@
 //! Constrained impersonation (KEP-5284, on by default in v1.36) is tried before the old kind: its permissions say as whom
 //! one may speak (`impersonate:MODE`) and what one may do then (`impersonate-on:MODE:VERB`).
 
+mod wanted;
+
 use std::collections::BTreeMap;
 
 use knarr_api::{Status, names};
@@ -11,83 +13,13 @@ use crate::{
     Outcome, UserInfo,
     authz::{Attributes, Authorizer, refusal},
     chain::Call,
-    query::unescape,
-    user::{ANONYMOUS, AUTHENTICATED, MASTERS, UNAUTHENTICATED, service_account},
+    user::{MASTERS, service_account},
 };
+use wanted::Wanted;
 
-const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 /// From so many single questions on, one for all of them is tried first.
 const MANY: usize = 4;
-
-/// What the headers ask for.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted {
-    user: String,
-    uid: String,
-    groups: Vec<String>,
-    extra: BTreeMap<String, Vec<String>>,
-}
-
-impl Wanted {
-    fn read(headers: &http::HeaderMap) -> Self {
-        let all = |name: &str| {
-            headers
-                .get_all(name)
-                .iter()
-                .filter_map(|v| v.to_str().ok())
-                .map(str::to_owned)
-        };
-        let mut wanted = Wanted {
-            user: all("impersonate-user").next().unwrap_or_default(),
-            uid: all("impersonate-uid").next().unwrap_or_default(),
-            groups: all("impersonate-group").collect(),
-            extra: BTreeMap::new(),
-        };
-        for (name, value) in headers {
-            if let (Some(key), Ok(value)) = (name.as_str().strip_prefix(EXTRA), value.to_str()) {
-                wanted
-                    .extra
-                    .entry(unescape(key, false))
-                    .or_default()
-                    .push(value.to_owned());
-            }
-        }
-        wanted
-    }
-
-    fn only_user(&self) -> bool {
-        self.uid.is_empty() && self.groups.is_empty() && self.extra.is_empty()
-    }
-
-    /// The user that this makes. Nodes of constrained impersonation have the group of nodes.
-    fn into_user(self, mode: Mode) -> UserInfo {
-        let mut groups = self.groups;
-        if mode != Mode::Legacy && node_name(&self.user).is_some() {
-            groups = vec!["system:nodes".into()];
-        }
-        if groups.is_empty()
-            && let Some((namespace, _)) = service_account(&self.user)
-        {
-            groups.push("system:serviceaccounts".into());
-            groups.push(format!("system:serviceaccounts:{namespace}"));
-        }
-        let has = |groups: &[String], group: &str| groups.iter().any(|g| g == group);
-        if self.user == ANONYMOUS {
-            if !has(&groups, UNAUTHENTICATED) {
-                groups.push(UNAUTHENTICATED.into());
-            }
-        } else if !has(&groups, UNAUTHENTICATED) && !has(&groups, AUTHENTICATED) {
-            groups.push(AUTHENTICATED.into());
-        }
-        UserInfo {
-            name: self.user,
-            uid: self.uid,
-            groups,
-            extra: self.extra,
-        }
-    }
-}
 
 /// The ways to be allowed to impersonate, in the order they are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -480,20 +412,5 @@ mod tests {
             ..wanted("system:serviceaccount:a:b")
         };
         assert_eq!(ways(&more, &ann), [""]);
-    }
-
-    #[test]
-    fn users_get_their_groups() {
-        let groups = |user: &str, mode| wanted(user).into_user(mode).groups.join(" ");
-        assert_eq!(groups("bob", Mode::Legacy), "system:authenticated");
-        assert_eq!(groups(ANONYMOUS, Mode::Legacy), "system:unauthenticated");
-        assert_eq!(
-            groups("system:node:n", Mode::ArbitraryNode),
-            "system:nodes system:authenticated"
-        );
-        assert_eq!(
-            groups("system:serviceaccount:a:b", Mode::Legacy),
-            "system:serviceaccounts system:serviceaccounts:a system:authenticated"
-        );
     }
 }

@@ -7,12 +7,14 @@ use knarr_store::{Stored, Write, WriteError};
 use serde_json::Value;
 
 use super::{
-    MODIFIED, Target,
-    delete::{DeleteOptions, Deleted, Plan},
-    engine_failure, meta, parse,
-    update::TRIES,
+    super::{MODIFIED, Target, engine_failure, meta, parse, update::TRIES},
+    DeleteOptions, Deleted, Plan,
 };
-use crate::{Outcome, admission::ipaddress, chain::Call};
+use crate::{
+    Outcome,
+    admission::{Held, claims},
+    chain::Call,
+};
 
 /// None when someone else was faster.
 pub(super) async fn carry_out(
@@ -151,7 +153,8 @@ fn shown(current: &Stored, value: &Encoded, head: knarr_api::Head) -> Arc<Stored
 pub async fn after(call: &Call, target: &Target, last: &Stored) {
     if target.resource.group.is_empty() && target.resource.kind == "Service" {
         let service = parse(&last.json).unwrap_or_default();
-        ipaddress::release(&call.shared, &ipaddress::held_by(&service)).await;
+        let held: Vec<Held> = Held::of(&service).into_iter().collect();
+        claims::release(&call.shared, &held).await;
         call.shared.addresses.release(&last.json);
     }
 }
