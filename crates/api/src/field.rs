@@ -155,10 +155,7 @@ impl Error {
         value: impl Into<Value>,
         supported: &[S],
     ) -> Self {
-        let quoted: Vec<String> = supported
-            .iter()
-            .map(|s| go::quote(s.as_ref()))
-            .collect();
+        let quoted: Vec<String> = supported.iter().map(|s| go::quote(s.as_ref())).collect();
         let detail = if quoted.is_empty() {
             String::new()
         } else {

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 /// Whether Go prints a character as it is: letters, marks, numbers, punctuation, symbols and the space of ASCII.
 pub fn is_print(c: char) -> bool {
-    // Rust's debug format knows the same classes; a letter before keeps marks from being taken for a start.
-    let shown = format!("{:?}", format!("a{c}"));
-    matches!(c, '"' | '\\') || shown.len() == c.len_utf8() + 3
+    // Rust knows the same classes; it escapes marks only at the start of a text.
+    let shown = format!("a{c}").escape_debug().count();
+    matches!(c, '"' | '\'' | '\\') || shown == 2
 }
 
 /// Quotes as `%q` does.
@@ -75,7 +75,10 @@ mod tests {
             ("\u{0}\u{1b}\u{7f}", r#""\x00\x1b\x7f""#),
             ("é e\u{301} 日 😀", "\"é e\u{301} 日 😀\""),
             ("\u{301}", "\"\u{301}\""),
-            ("\u{80}\u{a0}\u{200b}\u{feff}\u{e0001}", r#""\u0080\u00a0\u200b\ufeff\U000e0001""#),
+            (
+                "\u{80}\u{a0}\u{200b}\u{feff}\u{e0001}",
+                r#""\u0080\u00a0\u200b\ufeff\U000e0001""#,
+            ),
         ] {
             assert_eq!(quote(text), want);
         }

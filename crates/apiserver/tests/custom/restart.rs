@@ -22,7 +22,11 @@ fn jar(name: &str) -> Value {
 }
 
 fn jars() -> Value {
-    let v1 = version("v1", true, json!({"size": {"type": "integer"}, "lid": {"type": "string", "default": "tin"}}));
+    let v1 = version(
+        "v1",
+        true,
+        json!({"size": {"type": "integer"}, "lid": {"type": "string", "default": "tin"}}),
+    );
     let v2 = version("v2", false, json!({"size": {"type": "integer"}}));
     definition("Jar", json!([v1, v2]))
 }
@@ -37,11 +41,22 @@ async fn custom_resources_outlive_a_restart() {
         assert_eq!(send(&client, "POST", JARS, jar(name)).await.0, 201);
     }
     let (_, before, _) = send(&client, "GET", JARS, Value::Null).await;
-    let (_, crd_before, _) = send(&client, "GET", &format!("{DEFINITIONS}/jars.example.com"), Value::Null).await;
+    let (_, crd_before, _) = send(
+        &client,
+        "GET",
+        &format!("{DEFINITIONS}/jars.example.com"),
+        Value::Null,
+    )
+    .await;
     // Something that a watch from the list must still be told after the restart.
     let change = json!({"spec": {"size": 2}});
     let (_, changed, _) = send(&client, "PATCH", &format!("{JARS}/b"), change).await;
-    assert_eq!(send(&client, "DELETE", &format!("{JARS}/c"), Value::Null).await.0, 200);
+    assert_eq!(
+        send(&client, "DELETE", &format!("{JARS}/c"), Value::Null)
+            .await
+            .0,
+        200
+    );
     let (_, last, _) = send(&client, "GET", JARS, Value::Null).await;
     drop(client);
     server.stop().await;
@@ -52,21 +67,40 @@ async fn custom_resources_outlive_a_restart() {
     let (code, after, _) = send(&client, "GET", JARS, Value::Null).await;
     assert_eq!(code, 200, "{after}");
     assert_eq!(after["items"], last["items"]);
-    let (code, other, _) = send(&client, "GET", "/apis/example.com/v2/namespaces/default/jars/a", Value::Null).await;
+    let (code, other, _) = send(
+        &client,
+        "GET",
+        "/apis/example.com/v2/namespaces/default/jars/a",
+        Value::Null,
+    )
+    .await;
     assert_eq!((code, &other["spec"]), (200, &json!({"size": 1})));
-    let (_, crd, _) = send(&client, "GET", &format!("{DEFINITIONS}/jars.example.com"), Value::Null).await;
+    let (_, crd, _) = send(
+        &client,
+        "GET",
+        &format!("{DEFINITIONS}/jars.example.com"),
+        Value::Null,
+    )
+    .await;
     assert_eq!(crd, crd_before, "nothing is written anew");
 
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Jar"));
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &kind);
-    let mut events = api.watch(&WatchParams::default(), revision(&before)).await.unwrap().boxed();
+    let mut events = api
+        .watch(&WatchParams::default(), revision(&before))
+        .await
+        .unwrap()
+        .boxed();
     let mut next = async || {
         let event = tokio::time::timeout(Duration::from_secs(10), events.next()).await;
         event.expect("in time").unwrap().unwrap()
     };
     match next().await {
         WatchEvent::Modified(jar) => {
-            assert_eq!(jar.metadata.resource_version.as_deref(), Some(revision(&changed)));
+            assert_eq!(
+                jar.metadata.resource_version.as_deref(),
+                Some(revision(&changed))
+            );
             assert_eq!(jar.data["spec"], json!({"size": 2, "lid": "tin"}));
         }
         other => panic!("{other:?}"),

@@ -38,8 +38,16 @@ const VERSION: Fields = &[
     ("DeprecationWarning", "deprecationWarning", Form::Raw),
     ("Schema", "schema", Form::Struct(VALIDATION)),
     ("Subresources", "subresources", Form::Struct(SUBRESOURCES)),
-    ("AdditionalPrinterColumns", "additionalPrinterColumns", Form::List(COLUMN)),
-    ("SelectableFields", "selectableFields", Form::List(SELECTABLE)),
+    (
+        "AdditionalPrinterColumns",
+        "additionalPrinterColumns",
+        Form::List(COLUMN),
+    ),
+    (
+        "SelectableFields",
+        "selectableFields",
+        Form::List(SELECTABLE),
+    ),
 ];
 
 const VALIDATION: Fields = &[("OpenAPIV3Schema", "openAPIV3Schema", Form::Schema)];
@@ -111,10 +119,25 @@ const SCHEMA: Fields = &[
     ("Dependencies", "dependencies", Form::Dependencies),
     ("AdditionalItems", "additionalItems", Form::OrBool),
     ("Definitions", "definitions", Form::Named),
-    ("ExternalDocs", "externalDocs", Form::Struct(&[("Description", "description", Form::Text), ("URL", "url", Form::Text)])),
+    (
+        "ExternalDocs",
+        "externalDocs",
+        Form::Struct(&[
+            ("Description", "description", Form::Text),
+            ("URL", "url", Form::Text),
+        ]),
+    ),
     ("Example", "example", Form::Raw),
-    ("XPreserveUnknownFields", "x-kubernetes-preserve-unknown-fields", Form::Raw),
-    ("XEmbeddedResource", "x-kubernetes-embedded-resource", Form::Flag),
+    (
+        "XPreserveUnknownFields",
+        "x-kubernetes-preserve-unknown-fields",
+        Form::Raw,
+    ),
+    (
+        "XEmbeddedResource",
+        "x-kubernetes-embedded-resource",
+        Form::Flag,
+    ),
     ("XIntOrString", "x-kubernetes-int-or-string", Form::Flag),
     ("XListMapKeys", "x-kubernetes-list-map-keys", Form::Raw),
     ("XListType", "x-kubernetes-list-type", Form::Raw),
@@ -126,7 +149,12 @@ const SCHEMA: Fields = &[
 pub fn versions(versions: &Value, hoisted: &dyn Fn(&str) -> bool) -> String {
     let shown = list(versions).iter().map(|version| {
         let mut version = version.clone();
-        for key in ["schema", "subresources", "additionalPrinterColumns", "selectableFields"] {
+        for key in [
+            "schema",
+            "subresources",
+            "additionalPrinterColumns",
+            "selectableFields",
+        ] {
             if hoisted(key)
                 && let Some(map) = version.as_object_mut()
             {
@@ -155,7 +183,10 @@ pub fn schema(schema: &Value) -> String {
 pub fn items(items: &Value) -> String {
     match items {
         Value::Null => "null".to_owned(),
-        Value::Array(_) => format!("{{\"Schema\":null,\"JSONSchemas\":{}}}", field(items, Form::Schemas)),
+        Value::Array(_) => format!(
+            "{{\"Schema\":null,\"JSONSchemas\":{}}}",
+            field(items, Form::Schemas)
+        ),
         one => format!("{{\"Schema\":{},\"JSONSchemas\":null}}", schema(one)),
     }
 }
@@ -171,7 +202,9 @@ fn object(value: &Value, fields: Fields) -> String {
 fn field(value: &Value, form: Form) -> String {
     let all = |form: &dyn Fn(&Value) -> String| {
         let items = value.as_array().map(|items| items.iter().map(form));
-        items.map_or("null".to_owned(), |i| format!("[{}]", i.collect::<Vec<_>>().join(",")))
+        items.map_or("null".to_owned(), |i| {
+            format!("[{}]", i.collect::<Vec<_>>().join(","))
+        })
     };
     let by_name = |form: &dyn Fn(&Value) -> String| {
         let entries = value.as_object().into_iter().flatten();
@@ -217,7 +250,10 @@ mod tests {
             r#"[{"Name":"v1","Served":true,"Storage":true,"Deprecated":false,"DeprecationWarning":null,"Schema":null,"Subresources":null,"AdditionalPrinterColumns":null,"SelectableFields":null}]"#
         );
         let whole = of(false);
-        assert!(whole.contains(r#""Subresources":{"Status":{},"Scale":null}"#), "{whole}");
+        assert!(
+            whole.contains(r#""Subresources":{"Status":{},"Scale":null}"#),
+            "{whole}"
+        );
         assert!(whole.contains(r#"[{"Name":"A","Type":"string","Format":"","Description":"","Priority":0,"JSONPath":".a"}]"#), "{whole}");
         assert!(whole.contains(r#""Schema":{"OpenAPIV3Schema":{"ID":"","Schema":"","Ref":null,"Description":"","Type":"object","Nullable":false,"#), "{whole}");
     }

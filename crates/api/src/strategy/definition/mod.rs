@@ -219,7 +219,8 @@ fn unrecognized_formats(object: &Value) -> Vec<String> {
     for version in versions.into_iter().flatten() {
         spec::each_schema(&version["schema"]["openAPIV3Schema"], &mut |schema| {
             let format = schema["format"].as_str().unwrap_or_default();
-            if !format.is_empty() && !Format::is_recognized(format) {
+            let kind = schema["type"].as_str().unwrap_or_default();
+            if !format.is_empty() && !Format::is_recognized(format, kind) {
                 out.push(format.to_owned());
             }
         });

@@ -71,7 +71,9 @@ pub fn is_structural(schema: &Value) -> bool {
 fn has_schema_with(object: &Value, has: &dyn Fn(&Value) -> bool) -> bool {
     let mut found = false;
     for version in versions_of(object) {
-        each_schema(&version["schema"]["openAPIV3Schema"], &mut |s| found |= has(s));
+        each_schema(&version["schema"]["openAPIV3Schema"], &mut |s| {
+            found |= has(s)
+        });
     }
     found
 }
