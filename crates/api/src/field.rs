@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::go;
+
 /// Where in an object: `spec.containers[0].env[2].name`, `metadata.labels[app]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Path(String);
@@ -153,10 +155,7 @@ impl Error {
         value: impl Into<Value>,
         supported: &[S],
     ) -> Self {
-        let quoted: Vec<String> = supported
-            .iter()
-            .map(|s| format!("{:?}", s.as_ref()))
-            .collect();
+        let quoted: Vec<String> = supported.iter().map(|s| go::quote(s.as_ref())).collect();
         let detail = if quoted.is_empty() {
             String::new()
         } else {
@@ -234,8 +233,8 @@ impl Error {
 /// A value as error messages show it: strings quoted, null as `null`, the rest as JSON.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(s) => format!("{s:?}"),
-        other => other.to_string(),
+        Value::String(s) => go::quote(s),
+        other => go::json(other),
     }
 }
 

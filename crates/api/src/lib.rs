@@ -9,6 +9,7 @@ pub mod decode;
 pub mod encode;
 pub mod field;
 pub mod fields;
+pub mod go;
 pub mod head;
 pub mod names;
 pub mod old;

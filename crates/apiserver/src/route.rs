@@ -172,7 +172,8 @@ async fn object(call: &Call, target: &Target, body: RequestBody) -> Outcome<Resp
     let named = !target.name.is_empty() && call.info.verb != "watch";
     let across = target.resource.namespaced && target.namespace.is_empty();
     let verb = call.info.verb.as_str();
-    let offered = target.resource.verbs.contains(&verb);
+    // What custom resources take has been decided; their verbs are what discovery tells.
+    let offered = target.resource.custom.is_some() || target.resource.verbs.contains(&verb);
     match (&call.method, named) {
         (&Method::GET | &Method::HEAD, true) if across => Err(respond::no_such_resource().into()),
         (&Method::GET | &Method::HEAD, _) if verb == "watch" && offered => {

@@ -137,6 +137,54 @@ async fn pages_of_a_list_show_one_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_hold_what_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    maps.create(&PostParams::default(), &config_map("a", "1"))
+        .await
+        .unwrap();
+    let table = async |query: &str| {
+        let path = format!("/api/v1/namespaces/default/configmaps{query}");
+        let request = http::Request::get(path)
+            .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+            .body(Vec::new());
+        client.request::<Value>(request.unwrap()).await
+    };
+    for (include, kind) in [
+        ("", json!("PartialObjectMetadata")),
+        ("Metadata", json!("PartialObjectMetadata")),
+        ("Object", json!("ConfigMap")),
+        ("None", Value::Null),
+    ] {
+        for name in ["", "/a"] {
+            let shown = table(&format!("{name}?includeObject={include}"))
+                .await
+                .unwrap();
+            assert_eq!(shown["rows"][0]["object"]["kind"], kind, "{include}");
+        }
+    }
+    for query in [
+        "?includeObject=x",
+        "/a?includeObject=x",
+        "?watch=1&includeObject=x",
+    ] {
+        let Err(kube::Error::Api(refused)) = table(query).await else {
+            panic!("{query} was answered")
+        };
+        assert_eq!(
+            (refused.code, refused.message.as_str()),
+            (
+                400,
+                "Unable to convert to Table as requested: includeObject: Invalid value: \"x\": must be 'Metadata', 'Object', 'None', or empty"
+            )
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn watches_tell_every_change_once() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;

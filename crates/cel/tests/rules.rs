@@ -47,20 +47,20 @@ fn rules_are_refused() {
         ),
     ] {
         assert_eq!(
-            shown(&check(&rule(text), "s")),
+            shown(&check(&rule(text), "s", &[])),
             [format!("{path}{}: {detail}", value(escaped))]
         );
     }
     let costly = json!({"type": "object", "properties": {"names": {"type": "array", "items": {"type": "string"},
         "x-kubernetes-validations": [{"rule": "self.all(a, self.all(b, a != b))"}]}}});
-    let issues = check(&costly, "s");
+    let issues = check(&costly, "s", &[]);
     assert_eq!(issues.len(), 3, "{issues:?}");
     assert!(issues[0].detail.contains("more than 100x"), "{issues:?}");
     assert_eq!(issues[1].reason, Reason::Forbidden);
     let bounded = json!({"type": "object", "properties": {"names": {"type": "array", "maxItems": 10,
         "items": {"type": "string", "maxLength": 10},
         "x-kubernetes-validations": [{"rule": "self.all(a, self.all(b, a != b))"}]}}});
-    assert_eq!(check(&bounded, "s"), []);
+    assert_eq!(check(&bounded, "s", &[]), []);
 }
 
 #[test]

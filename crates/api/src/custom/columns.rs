@@ -1,12 +1,10 @@
 //! Printer columns of custom resources.
 
-use std::fmt::Write;
-
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{jsonpath::JsonPath, number};
-use crate::{strategy::Column, table};
+use crate::{go, strategy::Column, table};
 
 /// A column that a definition adds.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,39 +77,13 @@ impl PrinterColumn {
     }
 }
 
-/// A value as Go prints it.
+/// A value as the original's JSON paths print it.
 fn printed(value: &Value) -> String {
-    let mut out = String::new();
-    print(value, &mut out);
-    out
-}
-
-fn print(value: &Value, out: &mut String) {
     match value {
-        Value::Null => out.push_str("<nil>"),
-        Value::String(text) => out.push_str(text),
-        Value::Number(n) if !n.is_i64() => out.push_str(&number::go(n.as_f64().unwrap_or(0.0))),
-        Value::Array(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(' ');
-                }
-                print(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(map) => {
-            out.push_str("map[");
-            for (i, (key, item)) in map.iter().enumerate() {
-                let space = if i > 0 { " " } else { "" };
-                // Writing to a String cannot fail.
-                let _ = write!(out, "{space}{key}:");
-                print(item, out);
-            }
-            out.push(']');
-        }
-        scalar => out.push_str(&scalar.to_string()),
+        Value::Null => "<no value>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(n) if !n.is_i64() => number::go(n.as_f64().unwrap_or(0.0)),
+        other => go::json(other),
     }
 }
 
@@ -133,7 +105,7 @@ mod tests {
         assert_eq!(
             cells,
             [
-                json!("map[x:[1 y]]"),
+                json!("{\"x\":[1,\"y\"]}"),
                 json!(null),
                 json!("<invalid>"),
                 json!(1.5)

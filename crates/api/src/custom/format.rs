@@ -48,8 +48,8 @@ const CHECKED: &[(&str, Check)] = &[
     ("uuid5", |s| uuid(s, Some('5'))),
 ];
 
-/// Formats that say how a number is kept.
-const NUMERIC: [&str; 4] = ["int32", "int64", "float", "double"];
+/// A format of strings that has a name and no check.
+const UNCHECKED: &str = "quantity";
 
 macro_rules! regex {
     ($name:ident, $text:literal) => {
@@ -122,10 +122,15 @@ impl Format {
         (self.check)(value)
     }
 
-    /// Whether the name means anything at all.
-    pub fn is_recognized(name: &str) -> bool {
+    /// Whether the name means anything for values of a type (empty when the schema has none).
+    pub fn is_recognized(name: &str, kind: &str) -> bool {
         let plain = name.replace('-', "");
-        NUMERIC.contains(&name) || CHECKED.iter().any(|(known, _)| *known == plain)
+        match kind {
+            "" | "string" => plain == UNCHECKED || CHECKED.iter().any(|(known, _)| *known == plain),
+            "integer" => ["int32", "int64"].contains(&name),
+            "number" => ["float", "double"].contains(&name),
+            _ => false,
+        }
     }
 }
 
@@ -256,7 +261,24 @@ mod tests {
             assert!(format.matches(good), "{name} {good}");
             assert!(!format.matches(bad), "{name} {bad}");
         }
-        assert!(Format::parse("int32").is_none() && Format::is_recognized("int32"));
-        assert!(!Format::is_recognized("int128"));
+        for (name, kind, recognized) in [
+            ("int32", "integer", true),
+            ("int128", "integer", false),
+            ("int32", "number", false),
+            ("double", "number", true),
+            ("date-time", "string", true),
+            ("date-time", "", true),
+            ("quantity", "string", true),
+            ("uri", "object", false),
+        ] {
+            assert_eq!(
+                Format::is_recognized(name, kind),
+                recognized,
+                "{name} {kind}"
+            );
+            assert!(
+                kind == "string" || !recognized || kind.is_empty() || Format::parse(name).is_none()
+            );
+        }
     }
 }

@@ -142,7 +142,7 @@ fn resource(path: &Path, value: &Value, errors: &mut Errors) {
         match value.get(key) {
             None => errors.push(field.required("")),
             Some(Value::String(text)) if text.is_empty() => {
-                errors.push(field.invalid("must not be empty"));
+                errors.push(field.required(""));
             }
             Some(Value::String(text)) if key == "apiVersion" => {
                 if text.matches('/').count() > 1 {
@@ -180,5 +180,5 @@ fn resource(path: &Path, value: &Value, errors: &mut Errors) {
         v: &named,
         path: path.child("metadata"),
     };
-    checks::check(&at, namespaced, checks::path_segment, errors);
+    checks::create_any(&at, namespaced, checks::path_segment, errors);
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::field::{Error, Errors, Path};
+use crate::go;
 
 /// Paths of a scale, as the definition writes them: `.spec.replicas`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl Scale {
             let why = format!(
                 "{path} accessor error: {} is of the type {}, expected string",
                 go_value(value),
-                go_type(value)
+                go::type_of(value)
             );
             errors.push(Error::invalid(&Path::new(path), value.clone(), why));
         }
@@ -115,7 +116,7 @@ fn count(object: &Value, path: &str, errors: &mut Errors) {
             let why = format!(
                 "{path} accessor error: {} is of the type {}, expected int64",
                 go_value(value),
-                go_type(value)
+                go::type_of(value)
             );
             errors.push(Error::invalid(&place, 0, why));
         }
@@ -138,16 +139,4 @@ fn go_value(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }

@@ -140,13 +140,7 @@ pub fn decode_with(
         strict.extend(coerce(&mut read.value).map_err(cannot)?);
     }
     if said.kind != expect.kind && !expect.custom {
-        return Err(cannot(format!(
-            "converting ({}.{}) to ({}.{}): unknown conversion",
-            said.version,
-            said.kind,
-            internal_package(expect.group),
-            expect.kind
-        )));
+        return Err(cannot(unknown_conversion(&said, expect)));
     }
     if !strict.is_empty() && validation == FieldValidation::Strict {
         return Err(cannot(strict_error(&strict)));
@@ -169,6 +163,38 @@ pub fn decode_with(
         Vec::new()
     };
     Ok(Decoded { object, warnings })
+}
+
+/// Checks that an object is still what is expected, or can be converted to it.
+///
+/// # Errors
+/// The original's words for a kind that is another one or unknown.
+pub fn check_identity(schemas: &Schemas, object: &Value, expect: &Expect) -> Result<(), String> {
+    let text = |key: &str| object[key].as_str().unwrap_or_default();
+    let said = Said::new(text("apiVersion"), text("kind").to_owned())?.or(expect);
+    let known = || {
+        schemas
+            .by_kind(&said.group, &said.version, &said.kind)
+            .is_some()
+    };
+    if said.fits(expect) || converts(&said, expect) {
+        return Ok(());
+    }
+    match known() {
+        true if said.kind == expect.kind => Ok(()),
+        true => Err(unknown_conversion(&said, expect)),
+        false => Err(not_registered(&said)),
+    }
+}
+
+fn unknown_conversion(said: &Said, expect: &Expect) -> String {
+    format!(
+        "converting ({}.{}) to ({}.{}): unknown conversion",
+        said.version,
+        said.kind,
+        internal_package(expect.group),
+        expect.kind
+    )
 }
 
 /// A body whose kind is known and whose fields are still to be read.

@@ -45,15 +45,24 @@ fn keep(field: &Field, value: &mut Value) -> bool {
 fn inner(ty: &Type, value: &mut Value) {
     match (ty, value) {
         (Type::Struct(schema), Value::Object(map)) => fields(schema, map),
-        (Type::List(list), Value::Array(items)) if has_fields(&list.elem) => {
-            items.iter_mut().for_each(|item| inner(&list.elem, item));
+        (Type::List(list), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| element(&list.elem, item));
         }
-        (Type::Map(map), Value::Object(entries)) if has_fields(&map.value) => {
+        (Type::Map(map), Value::Object(entries)) => {
             entries
                 .values_mut()
-                .for_each(|entry| inner(&map.value, entry));
+                .for_each(|entry| element(&map.value, entry));
         }
         _ => {}
+    }
+}
+
+/// Settles an element of a list or map, where null is a value: Go's zero.
+fn element(ty: &Type, value: &mut Value) {
+    if value.is_null() {
+        *value = zero(ty);
+    } else if has_fields(ty) {
+        inner(ty, value);
     }
 }
 
@@ -100,6 +109,14 @@ mod tests {
                 json!({"metadata": {"name": "r"}, "rules": []})
             ),
             json!({"metadata": {"name": "r"}, "rules": null})
+        );
+        assert_eq!(
+            settled(
+                "",
+                "ConfigMap",
+                json!({"metadata": {"labels": {"a": null}, "finalizers": [null]}, "data": {"b": null}})
+            ),
+            json!({"metadata": {"labels": {"a": ""}, "finalizers": [""]}, "data": {"b": ""}})
         );
     }
 }

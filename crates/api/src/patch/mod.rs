@@ -58,17 +58,42 @@ pub fn apply(
     body: &[u8],
     validation: FieldValidation,
 ) -> Result<Patched, Status> {
-    let read = |patched: Value, text: &str| match schema {
-        Some(schema) => decode::read(schema, text.as_bytes()),
-        None => Ok(Read {
-            value: patched,
-            strict: Vec::new(),
-        }),
+    apply_known(kind, schema, object, body, validation, &|_| Ok(()))
+}
+
+/// [`apply`] where `check` knows whether a patched object may be what its `kind` and `apiVersion` say.
+///
+/// # Errors
+/// As [`apply`].
+pub fn apply_known(
+    kind: Kind,
+    schema: Option<&Struct>,
+    object: &Value,
+    body: &[u8],
+    validation: FieldValidation,
+    check: &dyn Fn(&Value) -> Result<(), String>,
+) -> Result<Patched, Status> {
+    let read = |patched: Value, text: &str| {
+        // A strategic patch is of the kind's fields; what it says of the kind itself is not looked at.
+        if kind != Kind::Strategic {
+            check(&patched)?;
+        }
+        let mut read = match schema {
+            Some(schema) => decode::read(schema, text.as_bytes())?,
+            None => Read {
+                value: patched,
+                strict: Vec::new(),
+            },
+        };
+        for key in ["apiVersion", "kind"] {
+            read.value[key] = object[key].clone();
+        }
+        Ok(read)
     };
     apply_and(kind, schema, object, body, validation, &read)
 }
 
-/// [`apply`] to a custom resource, which `coerce` brings to its schema.
+/// [`apply`] to a custom resource, which `coerce` brings to its schema. Its kind may change: that is found later.
 ///
 /// # Errors
 /// As [`apply`].
@@ -79,8 +104,12 @@ pub fn apply_custom(
     validation: FieldValidation,
     coerce: &decode::Coerce<'_>,
 ) -> Result<Patched, Status> {
-    let read = |mut patched: Value, _: &str| {
+    let read = |mut patched: Value, text: &str| {
+        if patched["kind"].as_str().is_none_or(str::is_empty) {
+            return Err(format!("Object 'Kind' is missing in '{text}'"));
+        }
         let strict = coerce(&mut patched)?;
+        patched["apiVersion"] = object["apiVersion"].clone();
         Ok(Read {
             value: patched,
             strict,
@@ -135,12 +164,8 @@ fn apply_and(
     };
     let found = read(patched, &text).map_err(refused)?;
     strict.extend(found.strict);
-    let mut out = found.value;
     if !strict.is_empty() && validation == FieldValidation::Strict {
         return Err(refused(decode::strict_error(&strict)));
-    }
-    for key in ["apiVersion", "kind"] {
-        out[key] = object[key].clone();
     }
     let warnings = if validation == FieldValidation::Warn {
         decode::warnings(&strict)
@@ -148,7 +173,7 @@ fn apply_and(
         Vec::new()
     };
     Ok(Patched {
-        object: out,
+        object: found.value,
         warnings,
     })
 }

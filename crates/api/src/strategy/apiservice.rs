@@ -37,7 +37,8 @@ impl Strategy for ApiService {
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::create(object, false, meta::path_segment, &mut errs);
+        let metadata = At::root(object, "metadata");
+        meta::create_any(&metadata, false, meta::path_segment, &mut errs);
         if errs.is_empty() {
             name(object, &mut errs);
         }
@@ -54,7 +55,7 @@ impl Strategy for ApiService {
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
         let mut errs = Errors::new();
-        meta::update_core(object, old, &mut errs);
+        meta::update(object, old, &mut errs);
         if ctx.subresource != "status" {
             name(object, &mut errs);
             spec(&At::root(object, "spec"), &mut errs);

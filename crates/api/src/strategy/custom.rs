@@ -1,6 +1,6 @@
 //! Custom resources: one strategy for all of them, made from their definition.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use knarr_cel::{Budget, budget, rules};
@@ -10,8 +10,11 @@ use super::{Column, Context, Strategy, common};
 use crate::{
     custom::{self, Definition, Version, defaults, lists, meta, prune, validate},
     field::{Error, Errors, Kind, Path},
-    table,
-    validation::meta::{self as checks, subdomain},
+    go, names, table,
+    validation::{
+        At,
+        meta::{self as checks, subdomain},
+    },
 };
 
 /// The strategy of the resources that a definition describes.
@@ -38,7 +41,7 @@ impl Custom {
             .collect()
     }
 
-    /// What follows the schema: resources inside, lists with keys, rules.
+    /// What follows the schema: lists with keys, rules.
     fn beyond_schema(
         &self,
         version: &Version,
@@ -48,7 +51,6 @@ impl Custom {
     ) {
         let root = Path::default();
         let schema = &version.schema;
-        errors.extend(meta::validate_embedded(&root, object, schema, false));
         let repeated = lists::validate(&root, object, schema);
         let before = |old| lists::validate(&root, old, schema);
         if old.is_none_or(|old| repeated.is_empty() || before(old).is_empty()) {
@@ -65,6 +67,45 @@ impl Custom {
         let (violations, _) = validator.validate("", object, old, &mut budget);
         errors.extend(violations.into_iter().map(field_error));
     }
+}
+
+/// What is wrong with resources inside a resource.
+fn embedded(version: &Version, object: &Value, errors: &mut Errors) {
+    let root = Path::default();
+    errors.extend(meta::validate_embedded(
+        &root,
+        object,
+        &version.schema,
+        false,
+    ));
+}
+
+/// What is said of finalizers that are new and may be somebody else's, too.
+fn finalizer_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    const STANDARD: [&str; 3] = ["foregroundDeletion", "kubernetes", "orphan"];
+    let of = |object: &Value| -> BTreeSet<String> {
+        let list = object["metadata"]["finalizers"].as_array();
+        let names = list.into_iter().flatten().filter_map(Value::as_str);
+        names.map(str::to_owned).collect()
+    };
+    let before = old.map(of).unwrap_or_default();
+    let mut out = Vec::new();
+    for name in of(object).difference(&before) {
+        let said = |why: &str| format!("metadata.finalizers: {}: {why}", go::quote(name));
+        out.extend(names::qualified_name(name).iter().map(|why| said(why)));
+        if name.contains('/') || STANDARD.contains(&name.as_str()) {
+            continue;
+        }
+        let including = if name.contains('.') {
+            " including a path (/)"
+        } else {
+            ""
+        };
+        out.push(said(&format!(
+            "prefer a domain-qualified finalizer name{including} to avoid accidental conflicts with other finalizer writers"
+        )));
+    }
+    out
 }
 
 /// A violated rule as a field error.
@@ -107,8 +148,8 @@ impl Strategy for Custom {
         let Some(version) = self.version(ctx).filter(|_| errors.is_empty()) else {
             return errors;
         };
-        checks::create(object, self.0.namespaced, subdomain, &mut errors);
-        errors.retain(|e| !e.field.starts_with("metadata.finalizers["));
+        let metadata = At::root(object, "metadata");
+        checks::create_any(&metadata, self.0.namespaced, subdomain, &mut errors);
         errors.extend(validate::validate(
             &Path::default(),
             object,
@@ -117,6 +158,7 @@ impl Strategy for Custom {
         if let Some(scale) = &version.scale {
             scale.validate(object, true, &mut errors);
         }
+        embedded(version, object, &mut errors);
         self.beyond_schema(version, object, None, &mut errors);
         errors
     }
@@ -136,7 +178,8 @@ impl Strategy for Custom {
             return errors;
         };
         checks::update(object, old, &mut errors);
-        if ctx.subresource == "status" {
+        let is_status = ctx.subresource == "status";
+        if is_status {
             if let (Some(status), Some(schema)) = (
                 object.get("status"),
                 version.schema.properties.get("status"),
@@ -159,22 +202,27 @@ impl Strategy for Custom {
             ));
         }
         if let Some(scale) = &version.scale {
-            scale.validate(object, ctx.subresource != "status", &mut errors);
+            scale.validate(object, !is_status, &mut errors);
+        }
+        if !is_status {
+            embedded(version, object, &mut errors);
         }
         self.beyond_schema(version, object, Some(old), &mut errors);
         errors
     }
 
     fn warnings(&self, ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut out = Vec::new();
         let rules = self.version(ctx).and_then(|v| v.rules.as_ref());
-        let (Some(rules), Some(old)) = (rules, old) else {
-            return Vec::new();
-        };
-        let mut budget = Budget::new(budget::PER_REQUEST);
-        let (_, kept) = rules.validate("", object, Some(old), &mut budget);
-        kept.into_iter()
-            .map(|v| field_error(v).to_string())
-            .collect()
+        if let (Some(rules), Some(old)) = (rules, old) {
+            let mut budget = Budget::new(budget::PER_REQUEST);
+            let (_, kept) = rules.validate("", object, Some(old), &mut budget);
+            out.extend(kept.into_iter().map(|v| field_error(v).to_string()));
+        }
+        if ctx.subresource != "status" {
+            out.extend(finalizer_warnings(object, old));
+        }
+        out
     }
 
     fn deprecated_at(&self, version: &str) -> Option<String> {
@@ -252,5 +300,30 @@ pub fn selectable_value(object: &Value, path: &str) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn new_finalizers_should_say_whose_they_are() {
+        let of = |names: Value| json!({"metadata": {"finalizers": names}});
+        let new = of(json!(["orphan", "e.com/x", "plain", "e.com", "old"]));
+        let why = "to avoid accidental conflicts with other finalizer writers";
+        assert_eq!(
+            finalizer_warnings(&new, Some(&of(json!(["old"])))),
+            [
+                format!(
+                    "metadata.finalizers: \"e.com\": prefer a domain-qualified finalizer name including a path (/) {why}"
+                ),
+                format!(
+                    "metadata.finalizers: \"plain\": prefer a domain-qualified finalizer name {why}"
+                ),
+            ]
+        );
+        assert_eq!(finalizer_warnings(&new, Some(&new)), [""; 0]);
     }
 }

@@ -43,13 +43,19 @@ fn masked(name: &str, prefix: bool) -> String {
     }
 }
 
-/// Checks the metadata of a new object.
+/// Checks the metadata of a new object, as the strategies of most built-in kinds do.
 pub fn create(object: &Value, namespaced: bool, rule: NameRule, errs: &mut Errors) {
     check(&At::root(object, "metadata"), namespaced, rule, errs);
 }
 
-/// Checks metadata found at `meta`: of the object itself or of a template.
+/// [`create_any`] and the rule that finalizers without a domain are known ones: of a built-in object itself or of a template.
 pub fn check(meta: &At, namespaced: bool, rule: NameRule, errs: &mut Errors) {
+    create_any(meta, namespaced, rule, errs);
+    standard_finalizers(&meta.get("finalizers"), errs);
+}
+
+/// Checks metadata that any new object may have, found at `meta`.
+pub fn create_any(meta: &At, namespaced: bool, rule: NameRule, errs: &mut Errors) {
     let prefix = meta.get("generateName");
     if !prefix.str().is_empty() {
         prefix.push(rule(prefix.str(), true), errs);
@@ -73,7 +79,6 @@ pub fn check(meta: &At, namespaced: bool, rule: NameRule, errs: &mut Errors) {
     owners(&meta.get("ownerReferences"), errs);
     finalizers(&meta.get("finalizers"), errs);
     managed_fields(&meta.get("managedFields"), errs);
-    standard_finalizers(&meta.get("finalizers"), errs);
 }
 
 /// Checks metadata of an update against what is stored. Whether a revision must be given is for generic code to say.
@@ -252,7 +257,8 @@ fn managed_fields(entries: &At, errs: &mut Errors) {
 
 /// What any name must satisfy whatever its kind says: to be one segment of a URL path.
 pub fn path_segment_name(object: &Value, namespaced: bool, errs: &mut Errors) {
-    create(object, namespaced, path_segment, errs);
+    let meta = At::root(object, "metadata");
+    create_any(&meta, namespaced, path_segment, errs);
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use std::{
 use knarr_api::{
     Resource, Status,
     custom::{Definition, Origin},
+    field::{Errors, aggregate},
+    go,
     head::Encoded,
+    validation::{At, labels},
 };
 use knarr_store::{Event, EventKind, Stored};
 use serde_json::{Value, json};
@@ -210,29 +213,26 @@ async fn all(
         return Ok(objects);
     };
     let asked: Vec<Value> = others.iter().map(|i| objects[*i].clone()).collect();
-    let from = describe(&asked[0]);
-    let failed = |why: String| {
-        let message = format!("conversion webhook for {from} {why}");
+    let failed = |object: &Value, why: String| {
+        let message = format!("conversion webhook for {} {why}", describe(object));
         Box::new(Status {
             reason: String::new(),
             ..Status::failure(500, "", message)
         })
     };
     let answered = ask(shared, webhook, &asked, to).await;
-    let converted = answered.map_err(|why| failed(format!("failed: {why}")))?;
+    let converted = answered.map_err(|why| failed(&asked[0], format!("failed: {why}")))?;
     if converted.len() != asked.len() {
-        return Err(failed(format!(
+        let why = format!(
             "returned {} objects, expected {}",
             converted.len(),
             asked.len()
-        )));
+        );
+        return Err(failed(&asked[0], why));
     }
-    for (n, (i, mut new)) in others.into_iter().zip(converted).enumerate() {
-        restore(&objects[i], &mut new, to).map_err(|why| {
-            failed(format!(
-                "returned invalid converted object at index {n}: {why}"
-            ))
-        })?;
+    for (i, mut new) in others.into_iter().zip(converted) {
+        restore(&objects[i], &mut new, to)
+            .map_err(|why| failed(&objects[i], format!("returned {why}")))?;
         prune(definition, &mut new, to);
         objects[i] = new;
     }
@@ -321,41 +321,75 @@ fn converted(
 
 /// Checks that a converted object is the same one, and gives it back its metadata: only labels and annotations may change.
 fn restore(old: &Value, new: &mut Value, to: &str) -> Result<(), String> {
-    if new["apiVersion"] != to {
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let group_version = text(&new["apiVersion"]);
+    if group_version != to {
         return Err(format!(
-            "invalid groupVersion (expected {to}, received {})",
-            new["apiVersion"].as_str().unwrap_or_default()
+            "invalid object at index 0: invalid groupVersion (expected {to}, received {group_version})"
         ));
     }
     if new["kind"] != old["kind"] {
-        let text = |v: &Value| v["kind"].as_str().unwrap_or_default().to_owned();
+        let (was, is) = (text(&old["kind"]), text(&new["kind"]));
         return Err(format!(
-            "invalid kind (expected {}, received {})",
-            text(old),
-            text(new)
+            "invalid object at index 0: invalid kind (expected {was}, received {is})"
         ));
     }
-    let text = |v: &Value, key: &str| v["metadata"][key].as_str().unwrap_or_default().to_owned();
-    for key in ["name", "namespace", "uid"] {
-        let (was, is) = (text(old, key), text(new, key));
+    for (key, what) in [("name", "name"), ("namespace", "namespace"), ("uid", "UID")] {
+        let (was, is) = (text(&old["metadata"][key]), text(&new["metadata"][key]));
         if was != is {
-            let what = if key == "uid" { "UID" } else { key };
-            return Err(format!("must have the same {what}: {was} != {is}"));
+            return Err(format!(
+                "invalid object: must have the same {what}: {was} != {is}"
+            ));
         }
     }
-    let mut meta = old["metadata"].clone();
-    for key in ["labels", "annotations"] {
-        match new["metadata"].get(key).filter(|v| v.is_object()) {
-            Some(value) => meta[key] = value.clone(),
-            None => {
-                if let Some(meta) = meta.as_object_mut() {
-                    meta.remove(key);
-                }
-            }
-        }
-    }
-    new["metadata"] = meta;
+    let meta = restored(&old["metadata"], &new["metadata"]);
+    new["metadata"] = meta.map_err(|why| format!("invalid metadata: {why}"))?;
     Ok(())
+}
+
+/// Old metadata with new labels and annotations.
+fn restored(old: &Value, new: &Value) -> Result<Value, String> {
+    let mut meta = old.clone();
+    for key in ["labels", "annotations"] {
+        let given = new.get(key).unwrap_or(&Value::Null);
+        let Some(map) = given.as_object() else {
+            if !given.is_null() {
+                let kind = go::type_of(given);
+                return Err(format!(
+                    "invalid metadata.{key} of type {kind} in converted object"
+                ));
+            }
+            if let Some(meta) = meta.as_object_mut() {
+                meta.remove(key);
+            }
+            continue;
+        };
+        if let Some((name, value)) = map.iter().find(|(_, v)| !v.is_string()) {
+            let kind = go::type_of(value);
+            return Err(format!(
+                "metadata.{key}[{name}] must be a string, but is {kind} in converted object"
+            ));
+        }
+        if old.get(key) != Some(given) {
+            check(key, given)?;
+        }
+        meta[key] = given.clone();
+    }
+    Ok(meta)
+}
+
+/// Checks labels or annotations that a webhook has changed.
+fn check(key: &str, map: &Value) -> Result<(), String> {
+    let mut errors = Errors::new();
+    match key {
+        "labels" => labels::labels(&At::new(map, "metadata.labels"), &mut errors),
+        // The original's path lacks the last letter.
+        _ => labels::annotations(&At::new(map, "metadata.annotation"), &mut errors),
+    }
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(aggregate(&errors)),
+    }
 }
 
 #[cfg(test)]
@@ -395,7 +429,7 @@ mod tests {
             json!({"apiVersion": "e.com/v2", "kind": "W", "metadata": {"name": "b", "uid": "u"}});
         assert_eq!(
             restore(&old, &mut other, "e.com/v2"),
-            Err("must have the same name: a != b".into())
+            Err("invalid object: must have the same name: a != b".into())
         );
     }
 }

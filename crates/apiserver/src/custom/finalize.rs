@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use http::Method;
 use jiff::Timestamp;
+use knarr_api::Resource;
 use knarr_store::{Range, Stored};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -118,12 +119,7 @@ async fn delete(shared: &Arc<Shared>, name: &str, left: &[Arc<Stored>]) {
     let Some((plural, group)) = name.split_once('.') else {
         return;
     };
-    let Some(version) = shared
-        .registry
-        .load()
-        .get(group, plural)
-        .and_then(|r| r.versions.first().cloned())
-    else {
+    let Some(version) = shared.registry.load().get(group, plural).and_then(version) else {
         return remove(shared, left).await;
     };
     for stored in left.iter().filter(|s| !s.head.deleting) {
@@ -138,6 +134,13 @@ async fn delete(shared: &Arc<Shared>, name: &str, left: &[Arc<Stored>]) {
             tracing::warn!(path, why, "object of a definition that is going stays");
         }
     }
+}
+
+/// The version to ask in: the one that objects are stored at, which needs no conversion, if it is served.
+fn version(resource: &Arc<Resource>) -> Option<String> {
+    let served = &resource.versions;
+    let stored = resource.stored_at.as_ref().filter(|v| served.contains(v));
+    stored.or(served.first()).cloned()
 }
 
 /// Nobody serves the kind, in no version: its objects can only be taken away.

@@ -5,7 +5,7 @@ use knarr_api::{
     decode::{FieldValidation, yaml},
     old::Old,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{MODIFIED, Target, create, managed, meta, present, update};
 use crate::{
@@ -147,10 +147,15 @@ pub(crate) fn read(call: &Call, bytes: &[u8], validation: FieldValidation) -> Ou
             FieldValidation::Ignore => {}
         }
     }
-    if !document.value.is_object() {
-        return Err(bad(
-            "error decoding YAML: the configuration is no object".into()
-        ));
-    }
-    Ok(document.value)
+    let kind = match &document.value {
+        Value::Null => return Ok(Value::Object(Map::new())),
+        Value::Object(_) => return Ok(document.value),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+    };
+    Err(bad(format!(
+        "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+    )))
 }

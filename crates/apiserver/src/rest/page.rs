@@ -34,16 +34,16 @@ pub async fn answer(
     accept: &Accept,
     page: Page,
 ) -> Outcome<Response> {
+    let include = match accept.shape {
+        Shape::Table => present::included(call)?.to_owned(),
+        _ => String::new(),
+    };
     let rendering = Rendering {
         api_version: target.shown_api_version(),
         metadata: metadata(target, accept, &page),
         target: target.clone(),
         accept: *accept,
-        include: call
-            .query
-            .get("includeObject")
-            .unwrap_or("Metadata")
-            .to_owned(),
+        include,
         items: page.items,
     };
     if rendering.is_plain() {
@@ -126,7 +126,7 @@ impl Rendering {
             .collect::<Outcome<Vec<Value>>>()?;
         let accept = &self.accept;
         let shown = match accept.shape {
-            Shape::Table => present::table_of(
+            Shape::Table => present::table(
                 &self.target,
                 &self.include,
                 accept.beta,

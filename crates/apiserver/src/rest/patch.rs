@@ -1,7 +1,10 @@
 //! PATCH: JSON, merge and strategic patches of whatever is stored, and server-side apply.
 
 use bytes::Bytes;
-use knarr_api::patch as patches;
+use knarr_api::{
+    decode::{self, Expect},
+    patch as patches,
+};
 use serde_json::Value;
 
 use super::{Target, apply, meta, present, update};
@@ -47,13 +50,22 @@ impl Patch {
         kind: (&str, &str, &str),
         options: &WriteOptions,
     ) -> Outcome<Value> {
-        let schema = call.shared.schemas.load().by_kind(kind.0, kind.1, kind.2);
-        let patched = patches::apply(
+        let schemas = call.shared.schemas.load();
+        let (group, version, kind) = kind;
+        let schema = schemas.by_kind(group, version, kind);
+        let expect = Expect {
+            group,
+            version,
+            kind,
+            custom: false,
+        };
+        let patched = patches::apply_known(
             self.kind,
             schema.as_deref(),
             object,
             &self.bytes,
             options.field_validation,
+            &|patched| decode::check_identity(&schemas, patched, &expect),
         )?;
         Ok(Self::told(call, patched))
     }
@@ -70,7 +82,15 @@ impl Patch {
         let Some(origin) = &resource.custom else {
             return self.apply(call, object, target.worded_in(), options);
         };
-        let coerce = |object: &mut Value| origin.definition.coerce(&target.version, object);
+        let coerce = |object: &mut Value| {
+            let said = object["apiVersion"].as_str().unwrap_or_default();
+            if origin.definition.version_of(said).is_none() {
+                return Err(format!(
+                    "request to convert CR from an invalid group/version: {said}"
+                ));
+            }
+            origin.definition.coerce(&target.version, object)
+        };
         let validation = options.field_validation;
         let patched = patches::apply_custom(self.kind, object, &self.bytes, validation, &coerce)?;
         Ok(Self::told(call, patched))

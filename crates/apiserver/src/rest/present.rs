@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use knarr_api::{
+    Status,
+    field::{Error, Path},
+};
 use serde_json::{Value, json};
 
 use super::Target;
@@ -25,32 +29,35 @@ pub fn one(
         return Ok(respond::stored(code, accept, json));
     }
     let object = target.decode(json)?;
-    Ok(object_response(call, target, accept, code, object))
-}
-
-/// Answers with one decoded object, already at the version of the request.
-pub fn object_response(
-    call: &Call,
-    target: &Target,
-    accept: &Accept,
-    code: u16,
-    object: Value,
-) -> Response {
     let shown = match accept.shape {
         Shape::Partial => partial(object, accept.beta),
         Shape::Table => {
-            let revision = object["metadata"]["resourceVersion"].clone();
-            table(
-                call,
-                target,
-                accept,
-                vec![object],
-                json!({"resourceVersion": revision}),
-            )
+            let include = included(call)?;
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            table(target, include, accept.beta, vec![object], metadata)
         }
         Shape::Whole | Shape::PartialList | Shape::Groups => target.shown(object),
     };
-    respond::encoded(code, accept, &shown)
+    Ok(respond::encoded(code, accept, &shown))
+}
+
+/// What the rows of a Table are to hold of their objects: `None`, `Metadata` or `Object`.
+///
+/// # Errors
+/// When it is something else.
+pub fn included(call: &Call) -> Outcome<&str> {
+    match call.query.get("includeObject").unwrap_or_default() {
+        "" => Ok("Metadata"),
+        known @ ("None" | "Metadata" | "Object") => Ok(known),
+        other => {
+            let detail = "must be 'Metadata', 'Object', 'None', or empty";
+            let error = Error::invalid(&Path::new("includeObject"), other, detail);
+            Err(
+                Status::bad_request(format!("Unable to convert to Table as requested: {error}"))
+                    .into(),
+            )
+        }
+    }
 }
 
 /// Whether stored bytes are at this apiVersion; encoders write it first.
@@ -84,25 +91,8 @@ pub fn partial_list(objects: Vec<Value>, beta: bool, metadata: Value) -> Value {
     json!({"apiVersion": meta_version(beta), "kind": "PartialObjectMetadataList", "metadata": metadata, "items": items})
 }
 
-/// A Table with a row per object.
+/// A Table with a row per object, which holds what `include` says.
 pub fn table(
-    call: &Call,
-    target: &Target,
-    accept: &Accept,
-    objects: Vec<Value>,
-    metadata: Value,
-) -> Value {
-    table_of(
-        target,
-        call.query.get("includeObject").unwrap_or("Metadata"),
-        accept.beta,
-        objects,
-        metadata,
-    )
-}
-
-/// A Table whose rows hold what `include` says: `None`, `Metadata` or `Object`.
-pub fn table_of(
     target: &Target,
     include: &str,
     beta: bool,

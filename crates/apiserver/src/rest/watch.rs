@@ -53,7 +53,10 @@ pub async fn watch(call: &Call, target: &Target) -> Outcome<Response> {
     })?;
     // The client may have it from another server, which was ahead; what never comes is told as an event.
     let _ = reach(call, from).await;
-    let stream = Stream::start(call, target, &accept, &options, selection, from).await;
+    let mut stream = Stream::start(call, target, &accept, &options, selection, from).await;
+    if accept.shape == Shape::Table {
+        stream.include = present::included(call)?.to_owned();
+    }
     if websocket::is_asked(call) {
         return websocket::answer(call, stream)
             .ok_or_else(|| Status::bad_request("the connection cannot become a WebSocket").into());
@@ -88,7 +91,8 @@ pub struct Stream {
     next_bookmark: Instant,
     deadline: Instant,
     columns_sent: bool,
-    include_object: Option<String>,
+    /// What rows of a Table hold of their objects.
+    include: String,
 }
 
 impl Stream {
@@ -125,7 +129,7 @@ impl Stream {
             next_bookmark: now + BOOKMARKS,
             deadline: now + lasts,
             columns_sent: false,
-            include_object: call.query.get("includeObject").map(str::to_owned),
+            include: String::new(),
         };
         if let Err(status) = stream.open(options, from).await {
             stream.failed = Some(*status);
@@ -345,11 +349,15 @@ impl Stream {
             Shape::Partial => present::partial(object, self.accept.beta),
             Shape::Table => {
                 let revision = object["metadata"]["resourceVersion"].clone();
-                let include = self.include_object.as_deref().unwrap_or("Metadata");
                 let rows = vec![object];
                 let metadata = json!({"resourceVersion": revision});
-                let mut table =
-                    present::table_of(&self.target, include, self.accept.beta, rows, metadata);
+                let mut table = present::table(
+                    &self.target,
+                    &self.include,
+                    self.accept.beta,
+                    rows,
+                    metadata,
+                );
                 // Columns are told once.
                 if std::mem::replace(&mut self.columns_sent, true) {
                     table["columnDefinitions"] = Value::Null;

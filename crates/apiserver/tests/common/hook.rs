@@ -44,8 +44,21 @@ pub fn patch(operations: Value) -> Value {
 }
 
 impl Hook {
-    /// Its certificate is for the loopback and for the Service `hook` in `default`.
+    /// Answers admission reviews: the closure makes the response of the request.
     pub async fn start(answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
+        Self::reviews(move |review| {
+            let mut response = answer(&review["request"]);
+            response["uid"] = review["request"]["uid"].clone();
+            let (sleep, fail) = (response["sleep"].clone(), response["fail"].clone());
+            json!({"kind": "AdmissionReview", "apiVersion": review["apiVersion"], "response": response, "sleep": sleep, "fail": fail})
+        })
+        .await
+    }
+
+    /// Answers reviews of any kind: the closure makes the whole answer. Beside it may stand `sleep`, seconds to wait;
+    /// `fail`, a code to fail with; `text`, a body in place of JSON.
+    /// Its certificate is for the loopback and for the Service `hook` in `default`.
+    pub async fn reviews(answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
         super::crypto();
         let authority = Authority::new();
         let names = ["127.0.0.1", "localhost", "hook.default.svc"];
@@ -111,18 +124,22 @@ async fn respond(
     let query = request.uri().query().unwrap_or_default().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
     let review: Value = serde_json::from_slice(&body).unwrap();
-    let mut asked = review["request"].clone();
-    let mut response = answer(&asked);
-    if let Some(seconds) = response["sleep"].as_u64() {
+    let mut answered = answer(&review);
+    if let Some(seconds) = answered["sleep"].as_u64() {
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     }
+    let mut asked = review["request"].clone();
     asked["http"] = json!(format!("{version:?} {query} {}", review["apiVersion"]));
-    seen.lock().unwrap().push(asked.clone());
-    if let Some(code) = response["fail"].as_u64() {
+    seen.lock().unwrap().push(asked);
+    if let Some(code) = answered["fail"].as_u64() {
         let failed = http::Response::builder().status(u16::try_from(code).unwrap());
         return Ok(failed.body(Full::new("no".into())).unwrap());
     }
-    response["uid"] = asked["uid"].clone();
-    let answered = json!({"kind": "AdmissionReview", "apiVersion": review["apiVersion"], "response": response});
+    if let Some(text) = answered["text"].as_str() {
+        return Ok(http::Response::new(Full::new(text.to_owned().into())));
+    }
+    for key in ["sleep", "fail", "text"] {
+        answered.as_object_mut().unwrap().remove(key);
+    }
     Ok(http::Response::new(Full::new(answered.to_string().into())))
 }

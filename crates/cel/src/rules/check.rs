@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{
     Reason, Rule, Violation,
     compile::{Compiled, compiled},
-    field_path, flag, list_correlates, map_correlates,
+    flag, list_correlates, map_correlates,
 };
 use crate::{
     Schema,
@@ -16,10 +16,12 @@ use crate::{
 };
 
 /// What is wrong with the rules of a CustomResourceDefinition's schema (`openAPIV3Schema`) found at `path`
-/// (`spec.validation.openAPIV3Schema`), the total cost included.
-pub fn check(schema: &Json, path: &str) -> Vec<Violation> {
+/// (`spec.validation.openAPIV3Schema`), the total cost included. Where something else is wrong, expressions at and above
+/// the place are not looked at: `wrong` has these places.
+pub fn check(schema: &Json, path: &str, wrong: &[String]) -> Vec<Violation> {
     let declared = Schema::new(schema, true, "selfType");
     let mut checker = Checker {
+        wrong,
         issues: Vec::new(),
         total: 0,
         expensive: Vec::new(),
@@ -44,7 +46,8 @@ struct Place {
     uncorrelatable: Option<String>,
 }
 
-struct Checker {
+struct Checker<'w> {
+    wrong: &'w [String],
     issues: Vec<Violation>,
     /// The cost of all rules.
     total: u64,
@@ -55,31 +58,22 @@ struct Checker {
 /// So many of them are told.
 const TOLD: usize = 4;
 
-impl Checker {
+impl Checker<'_> {
     fn issue(&mut self, path: &str, reason: Reason, value: Option<Json>, detail: &str) {
         self.issues
             .push(Violation::new(path, reason, value, detail));
     }
 
     fn node(&mut self, schema: &Json, declared: Option<&Arc<Schema>>, place: &Place) {
-        let issues_above = self.issues.len();
         self.children(schema, declared, place);
-        let rules = Rule::of(schema);
         let at = |i: usize| format!("{}.x-kubernetes-validations[{i}]", place.path);
-        for (i, rule) in rules.iter().enumerate() {
-            self.texts(rule, schema, &at(i));
-        }
         let Some(declared) = declared.filter(|d| d.ty().is_some()) else {
             return;
         };
-        // Mistakes in texts come first; expressions are looked at when those are gone.
-        let texts_are_wrong = self.issues[issues_above..]
-            .iter()
-            .any(|i| is_text_issue(&i.field));
-        if texts_are_wrong {
+        if self.wrong.iter().any(|w| is_at_or_below(w, &place.path)) {
             return;
         }
-        for (i, rule) in rules.into_iter().enumerate() {
+        for (i, rule) in Rule::of(schema).into_iter().enumerate() {
             let compiled = compiled(rule, schema, declared);
             self.compiled(&compiled, declared, place, &at(i));
         }
@@ -126,94 +120,6 @@ impl Checker {
             let place = below(path, limit("maxProperties"), map_correlates(schema));
             self.node(values, element, &place);
         }
-    }
-
-    /// What can be seen without compiling.
-    fn texts(&mut self, rule: &Rule, schema: &Json, path: &str) {
-        let shown = |text: &str| Some(Json::from(text));
-        let breaks = |text: &str| text.contains(['\n', '\r']);
-        let message = rule.message.trim();
-        let message_path = format!("{path}.message");
-        if rule.rule.trim().is_empty() {
-            self.issue(
-                &format!("{path}.rule"),
-                Reason::Required,
-                None,
-                "rule is not specified",
-            );
-        } else if !rule.message.is_empty() && message.is_empty() {
-            self.issue(
-                &message_path,
-                Reason::Invalid,
-                shown(&rule.message),
-                "must be non-empty if specified",
-            );
-        } else if breaks(message) {
-            self.issue(
-                &message_path,
-                Reason::Invalid,
-                shown(&rule.message),
-                "must not contain line breaks",
-            );
-        } else if breaks(rule.rule.trim()) && message.is_empty() {
-            let detail = "must be specified if rule contains line breaks";
-            self.issue(&message_path, Reason::Required, None, detail);
-        }
-        if !rule.message_expression.is_empty() && rule.message_expression.trim().is_empty() {
-            let path = format!("{path}.messageExpression");
-            self.issue(
-                &path,
-                Reason::Required,
-                None,
-                "must be non-empty if specified",
-            );
-        }
-        self.reason(rule, path);
-        let path = format!("{path}.fieldPath");
-        let given = shown(&rule.field_path);
-        if !rule.field_path.is_empty() && rule.field_path.trim().is_empty() {
-            self.issue(
-                &path,
-                Reason::Invalid,
-                given.clone(),
-                "must be non-empty if specified",
-            );
-        }
-        if breaks(&rule.field_path) {
-            self.issue(
-                &path,
-                Reason::Invalid,
-                given.clone(),
-                "must not contain line breaks",
-            );
-        }
-        if !rule.field_path.is_empty() && field_path::normalized(&rule.field_path, schema).is_none()
-        {
-            self.issue(&path, Reason::Invalid, given, "must be a valid path");
-        }
-    }
-
-    fn reason(&mut self, rule: &Rule, path: &str) {
-        const KNOWN: [&str; 4] = [
-            "FieldValueDuplicate",
-            "FieldValueForbidden",
-            "FieldValueInvalid",
-            "FieldValueRequired",
-        ];
-        let Some(reason) = rule.reason.as_deref().filter(|r| !KNOWN.contains(r)) else {
-            return;
-        };
-        let detail = format!(
-            "supported values: {}",
-            KNOWN.map(|k| format!("\"{k}\"")).join(", ")
-        );
-        let value = Some(Json::from(reason));
-        self.issue(
-            &format!("{path}.reason"),
-            Reason::NotSupported,
-            value,
-            &detail,
-        );
     }
 
     fn compiled(&mut self, compiled: &Compiled, declared: &Schema, place: &Place, path: &str) {
@@ -290,15 +196,10 @@ impl Checker {
     }
 }
 
-fn is_text_issue(field: &str) -> bool {
-    let ends = [
-        ".rule",
-        ".message",
-        ".messageExpression",
-        ".reason",
-        ".fieldPath",
-    ];
-    ends.iter().any(|e| field.ends_with(e))
+/// Whether a path leads to `place` or further.
+fn is_at_or_below(path: &str, place: &str) -> bool {
+    let rest = path.strip_prefix(place);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn too_expensive(what: &str, cost: u64, limit: u64) -> String {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::internal;
 use crate::{
     field::{Error, Errors},
     validation::{At, list, text},
@@ -61,9 +62,8 @@ pub fn maps(schema: &At, errors: &mut Errors) {
             return;
         }
         Value::Array(_) => {
-            errors.push(
-                items.invalid("must only have a single schema if x-kubernetes-list-type is map"),
-            );
+            let why = "must only have a single schema if x-kubernetes-list-type is map";
+            errors.push(items.invalid(why).showing(internal::items(items.v)));
             return;
         }
         _ => {}

@@ -3,6 +3,7 @@
 pub mod approval;
 mod columns;
 mod conversion;
+mod internal;
 mod keywords;
 mod lists;
 mod names;
@@ -132,8 +133,9 @@ impl Strategy for CustomResourceDefinition {
 
 /// The name of a definition is what it defines.
 fn metadata(object: &Value, errors: &mut Errors) {
-    meta::create(object, false, meta::subdomain, errors);
-    let at = At::root(object, "metadata").get("name");
+    let metadata = At::root(object, "metadata");
+    meta::create_any(&metadata, false, meta::subdomain, errors);
+    let at = metadata.get("name");
     let spec = &object["spec"];
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let wanted = format!(
@@ -217,7 +219,8 @@ fn unrecognized_formats(object: &Value) -> Vec<String> {
     for version in versions.into_iter().flatten() {
         spec::each_schema(&version["schema"]["openAPIV3Schema"], &mut |schema| {
             let format = schema["format"].as_str().unwrap_or_default();
-            if !format.is_empty() && !Format::is_recognized(format) {
+            let kind = schema["type"].as_str().unwrap_or_default();
+            if !format.is_empty() && !Format::is_recognized(format, kind) {
                 out.push(format.to_owned());
             }
         });

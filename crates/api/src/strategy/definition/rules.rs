@@ -32,11 +32,11 @@ fn one(schema: &At, rule: &At, errors: &mut Errors) {
     } else if has_lines(trimmed) {
         errors.push(message.invalid("must not contain line breaks"));
     } else if has_lines(text) && trimmed.is_empty() {
-        errors.push(message.required("must be specified if rule contains line breaks"));
+        errors.push(message.required("message must be specified if rule contains line breaks"));
     }
     let expression = rule.get("messageExpression");
     if !expression.str().is_empty() && expression.str().trim().is_empty() {
-        errors.push(expression.required("must be non-empty if specified"));
+        errors.push(expression.required("messageExpression must be non-empty if specified"));
     }
     let reason = rule.get("reason");
     if rule.has("reason") && !REASONS.contains(&reason.str()) {

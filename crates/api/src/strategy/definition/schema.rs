@@ -2,42 +2,39 @@
 
 use serde_json::Value;
 
-use super::{keywords, rules, spec::Leniency, structural, value_defaults};
+use super::{internal, keywords, rules, spec::Leniency, structural, value_defaults};
 use crate::{
     field::{Error, Errors},
     strategy::custom::field_error,
-    validation::{At, is_empty},
+    validation::At,
 };
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 
-/// What may stand at the root of a schema whose `status` is taken out of it, as JSON and as the original's errors list it.
-const AT_ROOT: &[(&str, &str)] = &[
-    ("description", "Description"),
-    ("type", "Type"),
-    ("format", "Format"),
-    ("title", "Title"),
-    ("maximum", "Maximum"),
-    ("exclusiveMaximum", "ExclusiveMaximum"),
-    ("minimum", "Minimum"),
-    ("exclusiveMinimum", "ExclusiveMinimum"),
-    ("maxLength", "MaxLength"),
-    ("minLength", "MinLength"),
-    ("pattern", "Pattern"),
-    ("maxItems", "MaxItems"),
-    ("minItems", "MinItems"),
-    ("uniqueItems", "UniqueItems"),
-    ("multipleOf", "MultipleOf"),
-    ("required", "Required"),
-    ("items", "Items"),
-    ("properties", "Properties"),
-    ("externalDocs", "ExternalDocs"),
-    ("example", "Example"),
-    (
-        "x-kubernetes-preserve-unknown-fields",
-        "XPreserveUnknownFields",
-    ),
-    ("x-kubernetes-validations", "XValidations"),
+/// What may stand at the root of a schema whose `status` is taken out of it, as the original's errors list it.
+const AT_ROOT: &[&str] = &[
+    "Description",
+    "Type",
+    "Format",
+    "Title",
+    "Maximum",
+    "ExclusiveMaximum",
+    "Minimum",
+    "ExclusiveMinimum",
+    "MaxLength",
+    "MinLength",
+    "Pattern",
+    "MaxItems",
+    "MinItems",
+    "UniqueItems",
+    "MultipleOf",
+    "Required",
+    "Items",
+    "Properties",
+    "ExternalDocs",
+    "Example",
+    "XPreserveUnknownFields",
+    "XValidations",
 ];
 
 /// Whether `type` is absent or one of OpenAPI's.
@@ -79,20 +76,21 @@ pub fn validate(validation: &At, status: bool, lenient: &Leniency, errors: &mut 
     }
     let mut found = Errors::new();
     keywords::Walk::new(lenient).schema(&schema, true, &mut found);
-    let clean = found.is_empty();
+    let wrong: Vec<String> = found.iter().map(|e| e.field.clone()).collect();
     errors.extend(found);
     if errors.len() == before {
         errors.extend(unread);
     }
-    if rules_make_sense && clean {
-        let violations = knarr_cel::rules::check(schema.v, schema.path.as_str());
+    if rules_make_sense {
+        let violations = knarr_cel::rules::check(schema.v, schema.path.as_str(), &wrong);
         errors.extend(violations.into_iter().map(field_error));
     }
 }
 
 fn root_with_status(validation: &At, schema: &At, errors: &mut Errors) {
-    for (key, value) in schema.v.as_object().into_iter().flatten() {
-        if is_empty(value) || *value == false {
+    for (shown, key) in internal::keywords() {
+        let value = &schema.v[key];
+        if value.is_null() || *value == false || *value == "" {
             continue;
         }
         if key == "type" {
@@ -103,12 +101,12 @@ fn root_with_status(validation: &At, schema: &At, errors: &mut Errors) {
             }
             continue;
         }
-        if !AT_ROOT.iter().any(|(name, _)| name == key) {
-            let shown: Vec<&str> = AT_ROOT.iter().map(|(_, shown)| *shown).collect();
-            errors.push(schema.invalid(format!(
+        if !AT_ROOT.contains(&shown) {
+            let why = format!(
                 "only [{}] fields are allowed at the root of the schema if the status subresource is enabled",
-                shown.join(" ")
-            )));
+                AT_ROOT.join(" ")
+            );
+            errors.push(schema.invalid(why).showing(internal::schema(schema.v)));
             return;
         }
     }

@@ -5,10 +5,10 @@
 
 use serde_json::Value;
 
-use super::{columns, conversion, names, schema, structural};
+use super::{columns, conversion, internal, names, schema, structural};
 use crate::{
     field::{Error, Errors, Path},
-    names as rules_of_names,
+    go, names as rules_of_names,
     validation::{At, list, one_of},
 };
 
@@ -27,7 +27,7 @@ pub struct Leniency {
 }
 
 impl Leniency {
-    fn of(old: Option<&Value>) -> Self {
+    fn of(object: &Value, old: Option<&Value>) -> Self {
         let Some(old) = old else {
             return Leniency {
                 structural: true,
@@ -48,7 +48,7 @@ impl Leniency {
             !found
         };
         Leniency {
-            structural: schemas.iter().all(|s| is_structural(s)),
+            structural: schemas.iter().all(|s| is_structural(s)) || needs_structure(object),
             types: none(&|s| !schema::has_known_type(s)),
             pruned_defaults: schemas.iter().all(|s| super::value_defaults::are_pruned(s)),
             atomic_sets: none(&super::lists::is_bad_set),
@@ -66,6 +66,33 @@ pub fn is_structural(schema: &Value) -> bool {
     !schema.is_object()
         || (structural::unsupported(schema).is_none()
             && structural::validate(&At::new(schema, "")).is_empty())
+}
+
+fn has_schema_with(object: &Value, has: &dyn Fn(&Value) -> bool) -> bool {
+    let mut found = false;
+    for version in versions_of(object) {
+        each_schema(&version["schema"]["openAPIV3Schema"], &mut |s| {
+            found |= has(s)
+        });
+    }
+    found
+}
+
+/// Whether only structural schemas will do, whatever there was before: for pruning, defaults and extensions.
+fn needs_structure(object: &Value) -> bool {
+    const EXTENSIONS: [&str; 6] = [
+        "x-kubernetes-embedded-resource",
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-list-map-keys",
+        "x-kubernetes-list-type",
+        "x-kubernetes-validations",
+    ];
+    let given = |s: &Value, key: &str| s.get(key).is_some_and(|v| !v.is_null() && *v != false);
+    object["spec"]["preserveUnknownFields"] != true
+        || has_schema_with(object, &|s| {
+            given(s, "default") || EXTENSIONS.iter().any(|key| given(s, key))
+        })
 }
 
 fn versions_of(object: &Value) -> impl Iterator<Item = &Value> {
@@ -103,12 +130,21 @@ pub fn validate(object: &Value, old: Option<&Value>, errors: &mut Errors) {
     let spec = At::root(object, "spec");
     group_and_scope(&spec, errors);
     schemas_given(&spec, old, errors);
-    let lenient = Leniency::of(old);
+    let preserves = spec.flag("preserveUnknownFields");
+    if preserves && has_schema_with(object, &|s| s.get("default").is_some_and(|d| !d.is_null())) {
+        let why = "must be false in order to use defaults in the schema";
+        errors.push(spec.get("preserveUnknownFields").invalid(why));
+    }
+    let lenient = Leniency::of(object, old);
     let shared = Shared::of(&spec);
     versions(&spec, &shared, &lenient, errors);
     required_names(&spec, errors);
     names::validate(&spec.get("names"), errors);
     shared.validate(&spec, &lenient, errors);
+    let strategy = spec.get("conversion").get("strategy");
+    if preserves && !["", "None"].contains(&strategy.str()) {
+        errors.push(strategy.invalid("must be None if spec.preserveUnknownFields is true"));
+    }
     let established = old.is_some_and(is_established);
     let old_conversion = old.map(|o| &o["spec"]["conversion"]);
     let recognized = old_conversion.is_none_or(conversion::recognizes);
@@ -162,7 +198,7 @@ fn schemas_given(spec: &At, old: Option<&Value>, errors: &mut Errors) {
     for version in spec.items("versions").filter(|v| !has(v.v)) {
         let path = version.path.child("schema").child("openAPIV3Schema");
         if strict {
-            errors.push(Error::required(&path, "schemas are required"));
+            errors.push(Error::required(&path, ""));
         } else if prunes && version.flag("served") {
             errors.push(Error::required(
                 &path,
@@ -185,7 +221,12 @@ struct Shared<'a> {
 impl<'a> Shared<'a> {
     fn of(spec: &At<'a>) -> Self {
         let versions = list(spec.get("versions").v);
-        let same = |key: &str| versions.iter().all(|v| v.get(key) == versions[0].get(key));
+        // Empty lists are absent ones.
+        let given = |v: &&Value| v.as_array().is_none_or(|list| !list.is_empty());
+        let same = |key: &str| {
+            let of = |v: &'a Value| v.get(key).filter(given);
+            versions.iter().all(|v| of(v) == of(&versions[0]))
+        };
         Shared {
             first: spec.items("versions").next(),
             schema: same("schema"),
@@ -195,6 +236,16 @@ impl<'a> Shared<'a> {
             any_status: versions
                 .iter()
                 .any(|v| v["subresources"]["status"].is_object()),
+        }
+    }
+
+    /// Whether a field of versions is the same in all of them, and told of at the top.
+    fn hoists(&self, key: &str) -> bool {
+        match key {
+            "schema" => self.schema,
+            "subresources" => self.subresources,
+            "additionalPrinterColumns" => self.columns,
+            _ => self.selectable,
         }
     }
 
@@ -220,7 +271,7 @@ impl<'a> Shared<'a> {
             return;
         }
         if !self.schema || !validation.v.is_object() {
-            let why = "selectableFields may only be set when validations.schema is included";
+            let why = "may only be set when validations.schema is included";
             errors.push(Error::invalid(&fields.path, "", why));
             return;
         }
@@ -244,11 +295,22 @@ fn versions(spec: &At, shared: &Shared, lenient: &Leniency, errors: &mut Errors)
         one_version(&version, shared, lenient, errors);
     }
     let versions = spec.get("versions");
+    let mut wrong = |why: &str| {
+        let text = internal::versions(versions.v, &|key| shared.hoists(key));
+        errors.push(versions.invalid(why).showing(text));
+    };
     if !unique {
-        errors.push(versions.invalid("must contain unique version names"));
+        wrong("must contain unique version names");
     }
     if storage != 1 {
-        errors.push(versions.invalid("must have exactly one version marked as storage version"));
+        wrong("must have exactly one version marked as storage version");
+    }
+    // The original knows the first version by a field of its own, too.
+    let first = seen.first().copied().unwrap_or_default();
+    let wrong = rules_of_names::dns1035_label(first);
+    if !first.is_empty() && !wrong.is_empty() {
+        let path = spec.path.child("version");
+        errors.push(Error::invalid(&path, first, wrong.join(",")));
     }
 }
 
@@ -270,8 +332,7 @@ fn one_version(version: &At, shared: &Shared, lenient: &Leniency, errors: &mut E
     }
     let schema = &version.v["schema"]["openAPIV3Schema"];
     if shared.schema || !schema.is_object() {
-        let why =
-            "selectableFields may only be set when version.schema.openAPIV3Schema is not included";
+        let why = "may only be set when `version.schema.openAPIV3Schema` is not included";
         errors.push(Error::invalid(&fields.path, "", why));
         return;
     }
@@ -293,8 +354,7 @@ fn deprecation(version: &At, errors: &mut Errors) {
     if text.is_empty() {
         errors.push(warning.invalid("must not be an empty string"));
     }
-    let unprintable = |c: char| c.is_control() || (c.is_whitespace() && c != ' ');
-    if let Some((i, _)) = text.char_indices().find(|(_, c)| unprintable(*c)) {
+    if let Some((i, _)) = text.char_indices().find(|(_, c)| !go::is_print(*c)) {
         errors.push(warning.invalid(format!("must only contain printable UTF-8 characters; non-printable character found at index {i}")));
     }
 }

@@ -244,6 +244,7 @@ fn nested(schema: &At, skip_any_of: bool, errors: &mut Errors) {
     forbid("default", schema.has("default"), "undefined");
     forbid("title", filled("title"), "empty");
     forbid("description", filled("description"), "empty");
+    forbid("externalDocs", schema.has("externalDocs"), "undefined");
     for key in [
         "nullable",
         "x-kubernetes-preserve-unknown-fields",
