@@ -51,20 +51,34 @@ struct Shared {
     stop: AtomicBool,
 }
 
+/// UDP and TCP on one address. Port 0 asks for any port, the same for both: one that is free for UDP may be taken for TCP,
+/// so several are tried.
+async fn both(address: SocketAddr) -> std::io::Result<(UdpSocket, TcpListener)> {
+    let mut draws = if address.port() == 0 { 16 } else { 1 };
+    loop {
+        let socket = UdpSocket::bind(address)?;
+        draws -= 1;
+        match TcpListener::bind(socket.local_addr()?).await {
+            Err(error) if draws == 0 => return Err(error),
+            Err(_) => {}
+            Ok(listener) => return Ok((socket, listener)),
+        }
+    }
+}
+
 impl Server {
     /// # Errors
     /// When an address cannot be bound.
     pub async fn bind(config: &Config) -> Result<Self> {
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         for address in &config.listen {
-            let busy = || format!("DNS cannot listen on {address}");
-            let socket = UdpSocket::bind(address).with_context(busy)?;
+            let (socket, listener) = both(*address)
+                .await
+                .with_context(|| format!("DNS cannot listen on {address}"))?;
             // So that serving threads notice when it is time to stop.
             socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-            // Port 0 asks for any port: TCP then takes the same one.
-            let bound = socket.local_addr()?;
             udp.push(socket);
-            tcp.push(TcpListener::bind(bound).await.with_context(busy)?);
+            tcp.push(listener);
         }
         let own: Vec<SocketAddr> = udp.iter().filter_map(|s| s.local_addr().ok()).collect();
         let upstreams = config

@@ -12,9 +12,7 @@ resources:
 - resources: [secrets, 'configmaps.', things.example.com, '*.apps']
   providers:
   - aescbc: {keys: [{name: a, secret: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=}]}
-  - aesgcm:
-      keys:
-      - {name: b, secret: BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=}
+  - aesgcm: {keys: [{name: b, secret: BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=}]}
   - secretbox: {keys: [{name: c, secret: CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCA=}]}
   - identity: {}
 ";

@@ -21,6 +21,7 @@ static FILES: &[&str] = &[
     include_str!("words/meta.v1.words"),
     include_str!("words/core.v1.words"),
     include_str!("words/admissionregistration.v1.words"),
+    include_str!("words/apidiscovery.v2.words"),
     include_str!("words/apiextensions.v1.words"),
     include_str!("words/apiregistration.v1.words"),
     include_str!("words/apps.v1.words"),
