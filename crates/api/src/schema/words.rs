@@ -33,6 +33,7 @@ static FILES: &[&str] = &[
     include_str!("words/certificates.v1.words"),
     include_str!("words/coordination.v1.words"),
     include_str!("words/discovery.v1.words"),
+    include_str!("words/discovery.v1beta1.words"),
     include_str!("words/events.v1.words"),
     include_str!("words/flowcontrol.v1.words"),
     include_str!("words/networking.v1.words"),
