@@ -6,7 +6,8 @@ use crate::{
     names,
 };
 
-const STANDARD: [&str; 20] = [
+/// Resources that need no domain in their names.
+pub const STANDARD: [&str; 20] = [
     "cpu",
     "memory",
     "ephemeral-storage",

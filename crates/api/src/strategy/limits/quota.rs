@@ -6,35 +6,13 @@ use crate::{
     field::{Error, Errors},
     validation::{
         At, go, list, map,
-        resources::{amount, resource_name},
+        resources::{STANDARD, amount, resource_name},
     },
 };
 
-/// Resources that a quota may limit by name alone.
-const COUNTED: [&str; 19] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.storage",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-
+/// Whether a quota may limit a resource by its name alone.
 fn is_counted(name: &str) -> bool {
-    COUNTED.contains(&name)
+    (STANDARD.contains(&name) && name != "storage")
         || name.starts_with("hugepages-")
         || name.starts_with("requests.hugepages-")
 }
