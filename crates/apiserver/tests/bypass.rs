@@ -40,6 +40,13 @@ async fn ann(dir: &std::path::Path, rules: Value) -> (Server, kube::Client, kube
     (server, admin, ann)
 }
 
+/// The account that pods run as.
+async fn default_account(admin: &kube::Client) {
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    make(admin, "/api/v1/namespaces/default/serviceaccounts", account).await;
+}
+
 fn map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})
 }
@@ -229,15 +236,7 @@ async fn who_may_only_look_runs_nothing_by_a_websocket() {
     let dir = tempfile::tempdir().unwrap();
     let rules = json!([{"apiGroups": [""], "resources": ["pods", "pods/exec"], "verbs": ["get"]}]);
     let (server, admin, ann) = ann(dir.path(), rules).await;
-    let account =
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
-    send(
-        &admin,
-        "POST",
-        "/api/v1/namespaces/default/serviceaccounts",
-        account,
-    )
-    .await;
+    default_account(&admin).await;
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     make(&admin, "/api/v1/namespaces/default/pods", pod).await;
     let exec = "/api/v1/namespaces/default/pods/p/exec?command=sh&stdout=1";
@@ -270,15 +269,7 @@ async fn the_largest_numbers_are_taken() {
     let response = admin.send(request).await.unwrap();
     assert_eq!(response.status().as_u16(), 200);
     drop(response);
-    let account =
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
-    send(
-        &admin,
-        "POST",
-        "/api/v1/namespaces/default/serviceaccounts",
-        account,
-    )
-    .await;
+    default_account(&admin).await;
     let pods = "/api/v1/namespaces/default/pods";
     for name in ["by-spec", "by-options"] {
         let seconds = if name == "by-spec" { most } else { 30 };
