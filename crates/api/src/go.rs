@@ -1,6 +1,6 @@
 //! Text as Go's libraries write it; messages of the original are full of it.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 /// Whether Go prints a character as it is: letters, marks, numbers, punctuation, symbols and the space of ASCII.
 pub fn is_print(c: char) -> bool {
@@ -65,7 +65,7 @@ pub fn type_of(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn text_is_quoted() {

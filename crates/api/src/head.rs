@@ -1,8 +1,8 @@
 //! The parsed part of a stored object, and the splice that puts its revision into its bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use knarr_json::Value;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::encode::to_writer;
 
@@ -39,7 +39,7 @@ impl Head {
             .as_object()
             .map(|m| {
                 m.iter()
-                    .map(|(k, v)| (k.clone(), v.as_str().unwrap_or_default().to_owned()))
+                    .map(|(k, v)| (k.to_string(), v.as_str().unwrap_or_default().to_owned()))
                     .collect()
             })
             .unwrap_or_default();
@@ -185,7 +185,7 @@ impl Encoded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn revision_is_spliced_into_metadata() {

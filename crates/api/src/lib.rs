@@ -1,6 +1,6 @@
 //! What objects are: the registry of resources, their schemas, per-kind strategies, selectors, quantities and names.
 //!
-//! Nothing here does I/O. Generic code works on [`serde_json::Value`] by schema; kind-specific code reads typed
+//! Nothing here does I/O. Generic code works on [`knarr_json::Value`] by schema; kind-specific code reads typed
 //! `k8s-openapi` structs (see [`strategy`]).
 
 pub mod builtin;

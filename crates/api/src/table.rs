@@ -1,7 +1,7 @@
 //! Table answers: the columns that `kubectl get` prints, and how times and lists are written in them.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::strategy::Column;
 

@@ -1,7 +1,7 @@
 //! Values as YAML, laid out as Go's yaml.v2 does it: keys in order, lists not indented, text quoted only where it must be
 //! and folded behind the 80th column.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::decode::yaml::means_text;
 
@@ -237,8 +237,8 @@ impl Analysis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use knarr_json::json;
     use proptest::prelude::*;
-    use serde_json::json;
 
     #[test]
     fn documents_are_laid_out_as_yaml_v2_lays_them_out() {

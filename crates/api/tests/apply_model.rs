@@ -9,8 +9,8 @@ use knarr_api::{
     fields::{self, Scope, reset_fields},
     schema::Type,
 };
+use knarr_json::{Map, Value, json};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
 
 /// `data/a`, `labels/b`, `finalizers/c.d/e`; those of sets have no value.
 type Leaf = (&'static str, String);
@@ -127,7 +127,7 @@ fn leaves(object: &Value) -> Leaves {
     for (kind, map) in maps {
         for (name, value) in map.as_object().into_iter().flatten() {
             let value = value.as_str().unwrap().to_owned();
-            leaves.insert((kind, name.clone()), value);
+            leaves.insert((kind, name.to_string()), value);
         }
     }
     let finalizers = object["metadata"]["finalizers"].as_array();

@@ -11,7 +11,7 @@ use knarr_api::{
     fields::{self, Scope, reset_fields},
     schema::Type,
 };
-use serde_json::Value;
+use knarr_json::Value;
 
 /// One recorded write.
 struct Write<'a> {
@@ -119,10 +119,7 @@ fn as_before_admission(object: &mut Value, asked: &Value, live: Option<&Value>) 
 
 /// Entries without times that are not comparable, sorted by what names them.
 fn entries(object: &Value) -> Vec<Value> {
-    let mut list = object["metadata"]["managedFields"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let mut list = object["metadata"]["managedFields"].items().to_vec();
     for entry in &mut list {
         if entry["time"].is_string() {
             entry["time"] = "some time".into();
@@ -193,7 +190,7 @@ fn applied(asked: &Value) -> Value {
 
 /// The answer to an apply: an object, or a Status.
 fn answer(outcome: Result<Value, Box<Status>>) -> Value {
-    outcome.unwrap_or_else(|status| serde_json::to_value(*status).unwrap())
+    outcome.unwrap_or_else(|status| knarr_json::to_value(*status).unwrap())
 }
 
 #[test]

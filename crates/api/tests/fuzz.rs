@@ -11,7 +11,7 @@ use knarr_api::{
     patch,
     selector::{FieldSelector, LabelSelector},
 };
-use serde_json::Value;
+use knarr_json::Value;
 
 const POD: &[u8] = br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","labels":{"x":"y"},"creationTimestamp":"2024-05-06T07:08:09Z","managedFields":[{"manager":"m","operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"k:{\"name\":\"c\"}":{".":{}}}}}]},"spec":{"containers":[{"name":"c","image":"i","ports":[{"containerPort":80,"protocol":"TCP"}],"resources":{"limits":{"cpu":"100m","memory":"2Gi"}},"livenessProbe":{"httpGet":{"port":"http"}},"env":[{"name":"A","value":"\u00fc\ud834\udd1e"}]}],"volumes":[{"name":"v","emptyDir":{}}]}}"#;
 const SECRET: &[u8] = br#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"data":{"k":"AP8="},"immutable":true}"#;
@@ -250,7 +250,7 @@ fn field_ownership() {
             assert_eq!(Set::decode(&set.encode()).as_ref(), Some(&set));
             let _ = set.paths();
         }
-        let entry = serde_json::json!([{"manager": "m", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": value}]);
+        let entry = knarr_json::json!([{"manager": "m", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": value}]);
         let _ = Managed::decode(&entry);
     });
     let _ = fields::manager_name("", "kubectl/v1");

@@ -9,7 +9,7 @@ use knarr_api::{
     field,
     strategy::Context,
 };
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// Kinds whose recorded answers come from their strategies.
 const KINDS: [&str; 37] = [

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use knarr_api::{Schemas, builtin, encode, openapi};
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 /// A message a line: its name, then `field=number:type`. Types: `s`tring, `b`ool, `i`nt64, `d`ouble, `a`ny (as YAML), a
 /// message; `[]` repeats, `x` are extensions. `?` is one of several and `{}` a map of names, whose fields have no names of their own.
@@ -138,7 +138,7 @@ impl Reader {
     }
 
     /// A pair of name and value.
-    fn entry(&self, kind: &str, content: Content, out: &mut Map<String, Value>) {
+    fn entry(&self, kind: &str, content: Content, out: &mut Map) {
         let (mut name, mut value) = (String::new(), Value::Null);
         for (number, content) in fields(content.bytes()) {
             match number {

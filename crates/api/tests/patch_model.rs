@@ -7,8 +7,8 @@ use knarr_api::{
     decode::FieldValidation,
     patch::{self, Kind, json, strategic},
 };
+use knarr_json::{Map, Value, json};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
 
 /// Any JSON without nulls, not too deep.
 fn value() -> impl Strategy<Value = Value> {
@@ -84,7 +84,7 @@ fn containers(object: &Value) -> (Containers, Vec<String>) {
     for container in list.into_iter().flatten() {
         let name = container["name"].as_str().unwrap().to_owned();
         let fields = container.as_object().unwrap().iter();
-        let fields = fields.map(|(k, v)| (k.clone(), v.as_str().unwrap().to_owned()));
+        let fields = fields.map(|(k, v)| (k.to_string(), v.as_str().unwrap().to_owned()));
         order.push(name.clone());
         assert!(
             map.insert(name, fields.collect()).is_none(),
@@ -196,8 +196,8 @@ proptest! {
     #[test]
     fn json_patch_agrees_with_another_implementation(object in object_of(value()), operations in operations()) {
         let ours = json::apply(&object, &operations);
-        let mut theirs = object.clone();
-        let patch: json_patch::Patch = serde_json::from_value(json!(operations)).unwrap();
+        let mut theirs = serde_json::Value::from(&object);
+        let patch: json_patch::Patch = knarr_json::from_value(json!(operations)).unwrap();
         // Without undoing what was done before a failure: that can fail in itself, and panics then.
         let done = json_patch::patch_unsafe(&mut theirs, &patch);
         if let Ok(ours) = &ours && done.is_ok() {
@@ -213,8 +213,8 @@ proptest! {
 
     #[test]
     fn a_json_patch_of_differences_leads_where_it_shall(old in object_of(value()), new in object_of(value())) {
-        let patch = json_patch::diff(&old, &new);
-        let operations: Vec<Value> = serde_json::from_value(serde_json::to_value(&patch).unwrap()).unwrap();
+        let patch = json_patch::diff(&(&old).into(), &(&new).into());
+        let operations: Vec<Value> = knarr_json::from_value(knarr_json::to_value(&patch).unwrap()).unwrap();
         prop_assert_eq!(json::apply(&old, &operations).ok(), Some(new));
     }
 

@@ -6,9 +6,9 @@ use knarr_api::{
     encode::protobuf,
     schema::{Field, Struct, Type},
 };
+use knarr_json::{Map, Value, json};
 use proptest::prelude::*;
 use prost::Message;
-use serde_json::{Map, Value, json};
 
 /// Numbers that look random and come again for the same seed (xorshift).
 struct Dice(u64);
@@ -37,7 +37,7 @@ const YOUNG: [&str; 4] = [
 const TEXTS: [&str; 6] = ["a", "web-0", "ü\"\\\n", "𝄞\u{7f}", "x y", "-"];
 
 /// An object with about half of its fields, filled at random.
-fn object(schema: &Struct, dice: &mut Dice, depth: u32) -> Map<String, Value> {
+fn object(schema: &Struct, dice: &mut Dice, depth: u32) -> Map {
     let mut out = Map::new();
     let known = |f: &&Field| f.number != 0 && !YOUNG.contains(&&*f.name);
     for field in schema.fields.iter().filter(known) {

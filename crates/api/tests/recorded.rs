@@ -10,7 +10,7 @@ use knarr_api::{
     decode::{self, Expect, FieldValidation, Format},
     patch,
 };
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 fn differences(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
     match (want, got) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use knarr_api::{Registry, Schemas, builtin, openapi};
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 fn recordings() -> Option<PathBuf> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -32,7 +32,7 @@ fn facts(value: &Value, properties: bool, shared: &Value) -> Value {
             let kept = |k: &str, v: &Value| {
                 properties || !((k == "description" && v.is_string()) || k.contains("cbor"))
             };
-            let out: Map<String, Value> = map
+            let out: Map = map
                 .iter()
                 .filter(|(k, v)| kept(k, v))
                 .map(|(k, v)| {
@@ -43,11 +43,7 @@ fn facts(value: &Value, properties: bool, shared: &Value) -> Value {
                 })
                 .collect();
             // A lone reference may be wrapped.
-            match out
-                .get("allOf")
-                .and_then(Value::as_array)
-                .map(Vec::as_slice)
-            {
+            match out.get("allOf").map(Value::items) {
                 Some([one]) if out.len() == 1 => one.clone(),
                 _ => Value::Object(out),
             }
@@ -58,7 +54,7 @@ fn facts(value: &Value, properties: bool, shared: &Value) -> Value {
                 .filter(|v| !v.as_str().is_some_and(|s| s.contains("cbor")));
             let mut out: Vec<Value> = kept.map(|v| facts(v, false, shared)).collect();
             out.sort_by_key(ToString::to_string);
-            Value::Array(out)
+            out.into()
         }
         other => other.clone(),
     }
@@ -188,7 +184,7 @@ fn the_document_of_version_2_says_what_the_original_says() {
             let all = d[part].as_object().unwrap().iter();
             let on = all.filter(|(name, _)| !off_by_default(name));
             on.map(|(name, v)| (name.clone(), facts(v, false, &d["parameters"])))
-                .collect::<Map<_, _>>()
+                .collect::<Map>()
         };
         let (mut want, got) = (of(&want), of(&got));
         // Options and watch events are kinds of every group there is, those that are off too.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use knarr_api::{Registry, Resource, Schemas, openapi, strategy::Strategy};
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 struct Plain;
 impl Strategy for Plain {}
@@ -87,7 +87,7 @@ fn facts(value: &Value, properties: bool) -> Value {
             facts(&map["allOf"][0], false)
         }
         Value::Object(map) => {
-            let mut out: Map<String, Value> = map
+            let mut out: Map = map
                 .iter()
                 .filter(|(key, value)| properties || said_otherwise(key, value))
                 .map(|(key, value)| {

@@ -62,7 +62,7 @@ pub(crate) struct Call {
     /// What stages note about the request for its audit event. The first note of a key stays.
     pub annotations: Mutex<BTreeMap<String, String>>,
     /// Metadata of the object that the request brings, for its audit event.
-    pub brought: Mutex<Option<serde_json::Value>>,
+    pub brought: Mutex<Option<knarr_json::Value>>,
     /// The connection to take over, for exec and its kin.
     pub upgrade: Mutex<Option<hyper::upgrade::OnUpgrade>>,
 }
@@ -86,7 +86,7 @@ impl Call {
     }
 
     /// Notes which object the request brings, for its audit event.
-    pub fn brings(&self, object: &serde_json::Value) {
+    pub fn brings(&self, object: &knarr_json::Value) {
         if self.audited() {
             *self.brought.lock() = Some(object["metadata"].clone());
         }

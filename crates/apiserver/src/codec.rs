@@ -1,7 +1,7 @@
 //! Request bodies into objects.
 
 use knarr_api::decode::{self, Expect, FieldValidation};
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{Outcome, accept, chain::Call, rest::Target};
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use knarr_json::Value;
 use knarr_store::{Range, Stored, Write};
-use serde_json::Value;
 
 use crate::server::Shared;
 

@@ -1,7 +1,7 @@
 //! Expressions (CEL) of configuration files over one variable whose value is JSON: match conditions, claim mappings.
 
 use knarr_cel::{Activation, Budget, Env, Program, Type, budget, compile};
-use serde_json::Value;
+use knarr_json::Value;
 
 /// A compiled expression.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Expression {
 #[cfg(test)]
 mod tests {
     use super::Expression;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn expressions_see_their_variable() {

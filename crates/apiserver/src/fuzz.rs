@@ -78,7 +78,7 @@ fn requests_for_certificates() {
         .unwrap();
     let pem = request.pem().unwrap();
     let read = |pem: &[u8]| {
-        let object = serde_json::json!({"spec": {"request": STANDARD.encode(pem)}});
+        let object = knarr_json::json!({"spec": {"request": STANDARD.encode(pem)}});
         admission::subject_of(&object)
     };
     assert!(read(pem.as_bytes()).is_ok());

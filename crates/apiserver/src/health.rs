@@ -1,7 +1,7 @@
 //! `/version`, `/healthz`, `/livez`, `/readyz`, the token issuer's documents and `/metrics`.
 
 use http::{HeaderValue, header};
-use serde_json::json;
+use knarr_json::json;
 
 use crate::{
     KUBERNETES_VERSION,
@@ -118,7 +118,7 @@ pub(crate) fn answer(call: &Call) -> Option<Response> {
     }
 }
 
-fn typed(content_type: &'static str, value: &serde_json::Value) -> Response {
+fn typed(content_type: &'static str, value: &knarr_json::Value) -> Response {
     let mut response = respond::raw(200, content_type, value.to_string());
     // The documents stay the same while the keys do.
     let hour = HeaderValue::from_static("public, max-age=3600");
@@ -126,7 +126,7 @@ fn typed(content_type: &'static str, value: &serde_json::Value) -> Response {
     response
 }
 
-pub(crate) fn version() -> serde_json::Value {
+pub(crate) fn version() -> knarr_json::Value {
     json!({
         "major": "1",
         "minor": "36",

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
+use knarr_json::Value;
 use knarr_store::Range;
-use serde_json::Value;
 
 use crate::{
     admission::{Held, claims, ipaddress, nodeports},

@@ -4,9 +4,9 @@ use std::{path::Path, time::Duration};
 
 use http::{Method, Request, header};
 use http_body_util::BodyExt;
+use knarr_json::Value;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-use serde_json::Value;
 
 /// The largest answer that is read.
 const LARGEST: usize = 8 << 20;

@@ -1,7 +1,7 @@
 //! Query strings, and the options in them, parsed with the original's words for what is wrong.
 
 use knarr_api::{Status, decode::FieldValidation, field};
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::Outcome;
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{StatusCode, header};
 use knarr_api::{Status, encode::protobuf, yaml};
+use knarr_json::Value;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::{
     accept::{Accept, Format},
@@ -76,7 +76,7 @@ pub fn encoded(code: u16, accept: &Accept, value: &impl Serialize) -> Response {
             .map(|b| (JSON, b))
             .map_err(|e| e.to_string()),
         // Keys in order, as JSON values keep them.
-        Format::Yaml => serde_json::to_value(value)
+        Format::Yaml => knarr_json::to_value(value)
             .map_err(|e| e.to_string())
             .map(|v| (YAML, yaml::print(&v).into_bytes())),
         Format::Protobuf => match serde_json::to_vec(value) {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use knarr_api::{Status, field, validation};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::{
     Outcome, UserInfo,
@@ -188,7 +188,7 @@ fn check(call: &Call, review: Review, object: &mut Value) -> Outcome<()> {
 fn check_metadata(review: Review, object: &Value, errors: &mut Vec<field::Error>) {
     let local = review == Review::LocalSubjectAccess;
     let metadata = object["metadata"].as_object();
-    let allowed = |k: &String| k == "managedFields" || (local && k == "namespace");
+    let allowed = |k: &str| k == "managedFields" || (local && k == "namespace");
     if metadata.is_none_or(|m| m.iter().all(|(k, v)| allowed(k) || v.is_null())) {
         return;
     }
@@ -287,7 +287,7 @@ fn check_access(call: &Call, review: Review, object: &mut Value) -> Outcome<()> 
     let local = review == Review::LocalSubjectAccess;
     let namespace = &call.info.namespace;
     if local && meta::text(object, "namespace").is_empty() {
-        meta::of(object).insert("namespace".into(), namespace.as_str().into());
+        meta::of(object).insert("namespace", namespace.as_str().into());
     }
     let mut errors = Vec::new();
     check_spec(review, &object["spec"], &mut errors);
@@ -361,7 +361,7 @@ fn subject(spec: &Value) -> UserInfo {
         name: spec["user"].as_str().unwrap_or_default().into(),
         uid: spec["uid"].as_str().unwrap_or_default().into(),
         groups: texts(&spec["groups"]),
-        extra: extra.map(|(k, v)| (k.clone(), texts(v))).collect(),
+        extra: extra.map(|(k, v)| (k.to_string(), texts(v))).collect(),
     }
 }
 

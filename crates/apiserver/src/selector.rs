@@ -5,8 +5,8 @@ use knarr_api::{
     selector::{FieldSelector, LabelSelector},
     strategy::selectable_value,
 };
+use knarr_json::Value;
 use knarr_store::Stored;
-use serde_json::Value;
 
 use crate::{Outcome, chain::Call, rest::Target};
 

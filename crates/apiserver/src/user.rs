@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// An authenticated user, as authentication found it or impersonation changed it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

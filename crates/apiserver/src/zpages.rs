@@ -2,7 +2,7 @@
 //! objects (`config.k8s.io`).
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::{
     KUBERNETES_VERSION,

@@ -12,8 +12,8 @@ use knarr_apiserver::{
     authorization::{Mode, Webhook},
     parse_audit_policy,
 };
+use knarr_json::{Value, json};
 use rcgen::KeyPair;
-use serde_json::{Value, json};
 
 const WHOAMI: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 
@@ -261,7 +261,7 @@ impl Issuer {
         let signer = EncodingKey::from_ec_pem(pem.as_bytes()).unwrap();
         let mut key = Jwk::from_encoding_key(&signer, Algorithm::ES256).unwrap();
         key.common.key_id = Some("k".into());
-        let keys = json!({"keys": [serde_json::to_value(&key).unwrap()]});
+        let keys = json!({"keys": [knarr_json::to_value(&key).unwrap()]});
         let site = Site::start(move |own, path, _| match path {
             "/.well-known/openid-configuration" => {
                 json!({"issuer": own, "jwks_uri": format!("{own}/keys")})

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Server, request::send};
 use futures::future::join_all;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 

@@ -11,8 +11,8 @@ use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use knarr_json::{Value, json};
 use kube::client::Body;
-use serde_json::{Value, json};
 
 const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 
@@ -122,7 +122,7 @@ async fn ask(
 
 async fn get(client: &kube::Client, path: &str) -> Value {
     let (_, body) = ask(client, "GET", path, "application/json", None).await;
-    serde_json::from_str(&body).unwrap_or(Value::String(body))
+    serde_json::from_str(&body).unwrap_or(Value::from(body))
 }
 
 async fn reason(client: &kube::Client, wanted: &str) -> Value {

@@ -13,7 +13,7 @@ use std::{
 
 use common::{Server, request::send, site::Site};
 use knarr_apiserver::authorization::{Mode, Policies, parse};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{Server, request::send};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Server, request::send};
 use knarr_api::head::Encoded;
+use knarr_json::{Value, json};
 use knarr_store::{EventKind, Write};
-use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 

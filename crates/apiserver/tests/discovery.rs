@@ -15,9 +15,9 @@ use k8s_pb::{
     api::apidiscovery::v2 as aggregated,
     apimachinery::pkg::{apis::meta::v1 as meta, runtime::Unknown},
 };
+use knarr_json::{Value, json};
 use kube::client::Body;
 use prost::Message;
-use serde_json::{Value, json};
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const GROUPS: &str = ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -263,7 +263,7 @@ async fn all_forms_tell_the_same() {
                 assert_eq!(a.resource.as_deref(), b["resource"].as_str());
                 assert_eq!(
                     a.subresources.len(),
-                    b["subresources"].as_array().map_or(0, Vec::len)
+                    b["subresources"].as_array().map_or(0, |l| l.len())
                 );
                 let kind = a.response_kind.as_ref().unwrap();
                 assert_eq!(kind.kind.as_deref(), b["responseKind"]["kind"].as_str());

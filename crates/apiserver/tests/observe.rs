@@ -9,8 +9,8 @@ use common::Server;
 use futures::StreamExt;
 use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
+use knarr_json::{Value, json};
 use kube::{api::WatchParams, client::Body};
-use serde_json::{Value, json};
 
 struct Answer {
     code: u16,

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::Server;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// Sends a request and gives the code and body of its answer, with its warnings.
 async fn send(

@@ -20,9 +20,9 @@ use k8s_pb::{
         runtime::{TypeMeta, Unknown},
     },
 };
+use knarr_json::{Value, json};
 use kube::client::Body;
 use prost::Message;
-use serde_json::{Value, json};
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 

@@ -11,15 +11,15 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount},
     rbac::v1::{ClusterRole, RoleBinding},
 };
+use knarr_json::{Value, json};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
     runtime::{WatchStreamExt, watcher},
 };
-use serde_json::{Value, json};
 
 fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).unwrap()
+    knarr_json::from_value(value).unwrap()
 }
 
 fn config_map(name: &str, value: &str) -> ConfigMap {
@@ -519,7 +519,7 @@ async fn a_restart_keeps_what_was_written_and_what_users_changed() {
     let server = Server::start(dir.path()).await;
     let admin = server.admin().await;
     let roles: Api<ClusterRole> = Api::all(admin.clone());
-    let patch = Patch::Json::<()>(serde_json::from_value(json!([
+    let patch = Patch::Json::<()>(knarr_json::from_value(json!([
         {"op": "add", "path": "/rules/-", "value": {"verbs": ["get"], "apiGroups": ["example.test"], "resources": ["things"]}}
     ])).unwrap());
     roles

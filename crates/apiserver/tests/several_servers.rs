@@ -11,12 +11,12 @@ use common::{Server, request::send};
 use etcd::Cluster;
 use futures::{StreamExt, future::join_all};
 use k8s_openapi::api::core::v1::ConfigMap;
+use knarr_json::{Value, json};
 use knarr_store::Store;
 use kube::{
     Api,
     api::{WatchEvent, WatchParams},
 };
-use serde_json::{Value, json};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

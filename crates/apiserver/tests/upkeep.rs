@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Server, request::send, site::Site};
 use knarr_apiserver::{WebhookConfig, parse_audit_policy};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// Looks at an object until it is as wanted; its last state otherwise.
 async fn until(

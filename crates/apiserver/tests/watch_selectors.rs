@@ -8,12 +8,12 @@ use std::{collections::BTreeMap, time::Duration};
 use common::{Server, request::send};
 use futures::{StreamExt, future::join_all};
 use k8s_openapi::api::core::v1::Pod;
+use knarr_json::{Value, json};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
 };
 use proptest::prelude::*;
-use serde_json::{Value, json};
 
 const SELECTORS: [(&str, &str); 7] = [
     ("", ""),

@@ -9,7 +9,7 @@ use common::{
     hook::{Hook, patch, yes},
     request::send,
 };
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";

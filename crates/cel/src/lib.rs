@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use knarr_cel::{Activation, Budget, Env, Schema, Value, budget, compile};
-//! use serde_json::json;
+//! use knarr_json::json;
 //!
 //! let schema = json!({"type": "object", "properties": {"low": {"type": "integer"}, "high": {"type": "integer"}}});
 //! let schema = Schema::new(&schema, false, "selfType");

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Map, Value as Json};
+use knarr_json::{Map, Value as Json};
 
 use crate::{Type, budget::MAX_REQUEST_BYTES, escape::escape};
 
@@ -207,11 +207,14 @@ fn object(schema: &Json, root: bool, name: &str, depth: usize) -> Schema {
         } else {
             read(below, embedded, &format!("{name}.{label}"), depth + 1)
         };
-        if field.ty.is_some() && required.contains(property) && below.get("default").is_none() {
+        if field.ty.is_some()
+            && required.iter().any(|r| r == property.as_str())
+            && below.get("default").is_none()
+        {
             min_size += property.len() as i64 + field.min_size + 4;
         }
         let schema = field;
-        fields.insert(property.clone(), Field { escaped, schema });
+        fields.insert(property.to_string(), Field { escaped, schema });
     }
     if root {
         add_type_and_metadata(&mut fields, name, depth);

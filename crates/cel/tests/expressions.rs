@@ -1,7 +1,7 @@
 //! Expressions and what they give, in the words of the original.
 
 use knarr_cel::{Activation, Budget, Env, Schema, Type, Value, budget, compile};
-use serde_json::{Value as Json, json};
+use knarr_json::{Value as Json, json};
 
 /// What an expression gives, or what is wrong with it.
 fn run(expression: &str, object: &Json) -> String {

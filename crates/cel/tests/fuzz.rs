@@ -4,7 +4,7 @@
 mod bytes;
 
 use knarr_cel::{Activation, Budget, Env, Schema, Type, Value, budget, compile};
-use serde_json::json;
+use knarr_json::json;
 
 const SEEDS: &[&[u8]] = &[
     b"object.spec.items.all(i, i.n > 0 && i.name.matches('^[a-z]+$')) || has(object.metadata.labels)",

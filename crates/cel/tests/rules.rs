@@ -4,8 +4,8 @@ use knarr_cel::{
     Activation, Budget, Env, Type, Value, budget, compile,
     rules::{Reason, Validator, Violation, check},
 };
+use knarr_json::{Value as Json, json};
 use proptest::prelude::*;
-use serde_json::{Value as Json, json};
 
 fn shown(issues: &[Violation]) -> Vec<String> {
     let line = |v: &Violation| {

@@ -79,7 +79,7 @@ fn sum(role: &ClusterRole, all: &[Arc<ClusterRole>]) -> Option<Vec<PolicyRule>> 
         all.iter().map(|r| (r.name_any(), r)).collect();
     let mut rules: Vec<PolicyRule> = Vec::new();
     for selector in selectors {
-        let Ok(selector) = serde_json::to_value(selector)
+        let Ok(selector) = knarr_json::to_value(selector)
             .map_err(|e| e.to_string())
             .and_then(|s| LabelSelector::from_object(&s))
         else {

@@ -71,7 +71,7 @@ async fn kept(etcd: &Cluster, key: &str) -> String {
 }
 
 fn value() -> Encoded {
-    let object = serde_json::json!({"metadata": {"name": "x"}, "data": {"k": "hidden-text"}});
+    let object = knarr_json::json!({"metadata": {"name": "x"}, "data": {"k": "hidden-text"}});
     Encoded::new(&object).unwrap()
 }
 

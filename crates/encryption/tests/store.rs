@@ -29,7 +29,7 @@ fn on_disk(dir: &Path, text: &str) -> bool {
 }
 
 async fn put(store: &Store, key: &str) {
-    let object = serde_json::json!({"metadata": {"name": "x"}, "data": {"k": "hidden-text"}});
+    let object = knarr_json::json!({"metadata": {"name": "x"}, "data": {"k": "hidden-text"}});
     let write = Write::Create {
         key: key.to_owned(),
         value: Encoded::new(&object).unwrap(),

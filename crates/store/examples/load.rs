@@ -13,8 +13,8 @@ use std::{
 };
 
 use knarr_api::{Head, head::Encoded};
+use knarr_json::{Value, json};
 use knarr_store::{HeadOf, Options, Range, Store, Write};
-use serde_json::{Value, json};
 
 const FOR: Duration = Duration::from_secs(3);
 

@@ -1,7 +1,7 @@
 //! Printer columns of custom resources.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{jsonpath::JsonPath, number};
 use crate::{go, strategy::Column, table};
@@ -15,7 +15,7 @@ pub struct PrinterColumn {
 
 /// Reads `additionalPrinterColumns`. The first one that cannot be parsed ends them, as in the original.
 pub fn compile(columns: &Value) -> Vec<PrinterColumn> {
-    let given = columns.as_array().map(Vec::as_slice).unwrap_or_default();
+    let given = columns.items();
     if given.is_empty() {
         return compile(&default());
     }
@@ -24,7 +24,7 @@ pub fn compile(columns: &Value) -> Vec<PrinterColumn> {
 
 /// What a definition without columns has.
 fn default() -> Value {
-    serde_json::json!([{"name": "Age", "type": "date", "description": table::AGE, "jsonPath": ".metadata.creationTimestamp"}])
+    knarr_json::json!([{"name": "Age", "type": "date", "description": table::AGE, "jsonPath": ".metadata.creationTimestamp"}])
 }
 
 fn one(column: &Value) -> Option<PrinterColumn> {
@@ -81,7 +81,7 @@ impl PrinterColumn {
 fn printed(value: &Value) -> String {
     match value {
         Value::Null => "<no value>".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         Value::Number(n) if !n.is_i64() => number::go(n.as_f64().unwrap_or(0.0)),
         other => go::json(other),
     }
@@ -90,7 +90,7 @@ fn printed(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn cells_are_of_their_columns_type() {

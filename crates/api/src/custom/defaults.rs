@@ -1,6 +1,6 @@
 //! Defaults of a schema, and the nulls that it does not allow.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::schema::Schema;
 
@@ -28,7 +28,7 @@ fn fill(value: &mut Value, schema: Option<&Schema>) {
                 }
             }
             for (key, child) in map.iter_mut() {
-                match schema.properties.get(key) {
+                match schema.properties.get(key.as_str()) {
                     Some(property) => fill(child, Some(property)),
                     None => or_default(child, schema.additional_schema()),
                 }
@@ -74,7 +74,7 @@ fn drop_nulls(value: &mut Value, schema: Option<&Schema>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn defaults_fill_gaps_and_refused_nulls() {

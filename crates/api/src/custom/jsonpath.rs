@@ -1,6 +1,6 @@
 //! JSON paths of printer columns, as `kubectl -o jsonpath` reads them: fields, elements, slices, filters, `..` and `*`.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 /// A parsed path. Only the values it finds are of interest, not where they are.
 #[derive(Debug, Clone, PartialEq)]
@@ -225,7 +225,7 @@ impl Step {
                 .into_iter()
                 .collect(),
             Step::Slice(from, to, step) => {
-                let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+                let list = value.items();
                 let from = from.map_or(0, |i| position(i, list.len()));
                 let to = to
                     .map_or(list.len(), |i| position(i, list.len()))
@@ -239,7 +239,7 @@ impl Step {
             }
             Step::Union(paths) => paths.iter().flat_map(|p| p.find(value)).collect(),
             Step::Filter(left, right) => {
-                let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+                let list = value.items();
                 list.iter()
                     .filter(|item| holds(item, left, right.as_ref()))
                     .collect()
@@ -299,7 +299,7 @@ fn holds(item: &Value, left: &Operand, right: Option<&(Operator, Operand)>) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn paths_lead_to_values() {

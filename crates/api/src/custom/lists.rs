@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::schema::{ListType, Schema};
 use crate::field::{Error, Errors, Path};
@@ -23,7 +23,7 @@ fn walk(path: &Path, value: &Value, schema: &Schema, errors: &mut Errors) {
     match value {
         Value::Object(map) => {
             for (key, child) in map {
-                if let Some(property) = schema.properties.get(key) {
+                if let Some(property) = schema.properties.get(key.as_str()) {
                     walk(&path.child(key), child, property, errors);
                 } else if let Some(additional) = schema.additional_schema() {
                     walk(&path.key(key), child, additional, errors);
@@ -58,7 +58,7 @@ fn keyed(path: &Path, items: &[Value], keys: &[String], errors: &mut Errors) {
         let given = keys
             .iter()
             .filter_map(|key| Some((key.clone(), item.get(key.as_str())?.clone())));
-        Value::Object(given.collect::<Map<String, Value>>())
+        Value::Object(given.collect::<Map>())
     };
     let keys: Vec<Value> = items.iter().map(key_of).collect();
     twice(path, &keys, errors);
@@ -79,7 +79,7 @@ fn twice(path: &Path, items: &[Value], errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn elements_that_are_there_twice_are_told_once() {

@@ -1,6 +1,6 @@
 //! Metadata of custom resources: of the resource itself and of resources inside it.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::schema::Schema;
 use crate::{
@@ -64,7 +64,7 @@ pub fn coerce_embedded(
                 coerce_resource(path, map)?;
             }
             for (key, child) in map.iter_mut() {
-                if let Some(property) = schema.properties.get(key) {
+                if let Some(property) = schema.properties.get(key.as_str()) {
                     coerce_embedded(&path.child(key), child, property, false)?;
                 } else if let Some(additional) = schema.additional_schema() {
                     coerce_embedded(&path.key(key), child, additional, false)?;
@@ -83,7 +83,7 @@ pub fn coerce_embedded(
     Ok(())
 }
 
-fn coerce_resource(path: &Path, map: &mut Map<String, Value>) -> Result<(), Box<Error>> {
+fn coerce_resource(path: &Path, map: &mut Map) -> Result<(), Box<Error>> {
     for key in ["apiVersion", "kind"] {
         if let Some(value) = map.get(key).filter(|v| !v.is_string()) {
             let error = Error::invalid(&path.child(key), value.clone(), "must be a string");
@@ -114,7 +114,7 @@ fn walk(path: &Path, value: &Value, schema: &Schema, root: bool, errors: &mut Er
                 resource(path, value, errors);
             }
             for (key, child) in map {
-                if let Some(property) = schema.properties.get(key) {
+                if let Some(property) = schema.properties.get(key.as_str()) {
                     walk(&path.child(key), child, property, false, errors);
                 } else if let Some(additional) = schema.additional_schema() {
                     walk(&path.key(key), child, additional, false, errors);
@@ -173,7 +173,7 @@ fn resource(path: &Path, value: &Value, errors: &mut Errors) {
             .is_empty()
     {
         // A resource inside another one needs no name.
-        map.insert("name".into(), "fakename".into());
+        map.insert("name", "fakename".into());
     }
     let namespaced = named["namespace"].as_str().is_some_and(|n| !n.is_empty());
     let at = At {

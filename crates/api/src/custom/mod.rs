@@ -24,7 +24,7 @@ use std::sync::{
 };
 
 use knarr_cel::rules;
-use serde_json::Value;
+use knarr_json::Value;
 
 pub use columns::PrinterColumn;
 pub use scale::Scale;
@@ -73,10 +73,7 @@ impl Definition {
     pub fn compile(crd: &Value) -> Definition {
         let spec = &crd["spec"];
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-        let given = spec["versions"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let given = spec["versions"].items();
         let group = text(&spec["group"]);
         let kind = text(&crd["status"]["acceptedNames"]["kind"]);
         let kind = if kind.is_empty() {
@@ -283,7 +280,7 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn versions_are_ordered_as_kubernetes_orders_them() {

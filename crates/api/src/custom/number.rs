@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 /// Floats beyond this have no whole-number precision.
 const EXACT: f64 = 9_007_199_254_740_991.0;

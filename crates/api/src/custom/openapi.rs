@@ -1,6 +1,6 @@
 //! Custom resources in OpenAPI documents.
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::{Definition, Version};
 use crate::schema::words::of_every_kind;
@@ -96,11 +96,11 @@ fn with_description(link: Value, text: &str) -> Value {
 fn type_and_metadata(schema: &mut Value, flavor: Flavor, link: &dyn Fn(&str) -> Value) {
     let properties = properties(schema);
     properties.insert(
-        "apiVersion".into(),
+        "apiVersion",
         json!({"description": of_every_kind("apiVersion"), "type": "string"}),
     );
     properties.insert(
-        "kind".into(),
+        "kind",
         json!({"description": of_every_kind("kind"), "type": "string"}),
     );
     let words = of_every_kind("metadata");
@@ -108,10 +108,10 @@ fn type_and_metadata(schema: &mut Value, flavor: Flavor, link: &dyn Fn(&str) -> 
         Flavor::V2 => with_description(link(OBJECT_META), words),
         Flavor::V3 => json!({"allOf": [link(OBJECT_META)], "description": words}),
     };
-    properties.insert("metadata".into(), metadata);
+    properties.insert("metadata", metadata);
 }
 
-fn properties(schema: &mut Value) -> &mut Map<String, Value> {
+fn properties(schema: &mut Value) -> &mut Map {
     if !schema["properties"].is_object() {
         schema["properties"] = json!({});
     }
@@ -140,7 +140,7 @@ fn to_v2(schema: &mut Value) {
         .into_iter()
         .flatten()
         .filter(|(_, p)| p["nullable"] == true)
-        .map(|(name, _)| name.clone())
+        .map(|(name, _)| name.to_string())
         .collect();
     each_child(schema, &mut to_v2);
     let Some(map) = schema.as_object_mut() else {
@@ -155,7 +155,7 @@ fn to_v2(schema: &mut Value) {
             map.remove("required");
         }
     }
-    let is = |map: &Map<String, Value>, key: &str| map.get(key) == Some(&Value::Bool(true));
+    let is = |map: &Map, key: &str| map.get(key) == Some(&Value::Bool(true));
     if is(map, "nullable") {
         for key in ["type", "nullable", "items", "properties"] {
             map.remove(key);

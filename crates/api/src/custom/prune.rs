@@ -1,6 +1,6 @@
 //! Pruning: fields that the schema does not know are dropped, and told.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::schema::{Additional, Schema};
 
@@ -138,7 +138,7 @@ fn known<'s>(schema: &'s Schema, key: &str) -> Known<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn unknown_fields_go_unless_the_schema_keeps_them() {

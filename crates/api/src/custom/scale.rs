@@ -1,6 +1,6 @@
 //! The `scale` subresource of custom resources: where its numbers are.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use crate::field::{Error, Errors, Path};
 use crate::go;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{format::Format, pattern::Pattern};
 
@@ -156,7 +156,7 @@ impl Schema {
                 .as_object()
                 .into_iter()
                 .flatten()
-                .map(|(name, property)| (name.clone(), Schema::compile(property)))
+                .map(|(name, property)| (name.to_string(), Schema::compile(property)))
                 .collect(),
             additional: match &schema["additionalProperties"] {
                 Value::Bool(any) => Additional::Any(*any),
@@ -165,7 +165,7 @@ impl Schema {
             },
             items: one(&schema["items"]),
             required: strings("required"),
-            enumeration: schema["enum"].as_array().cloned().unwrap_or_default(),
+            enumeration: schema["enum"].items().to_vec(),
             range: Range {
                 minimum: schema["minimum"].as_f64(),
                 maximum: schema["maximum"].as_f64(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::schema::{Additional, Kind, ListType, Schema};
 use crate::schema::{

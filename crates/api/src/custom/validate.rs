@@ -1,7 +1,7 @@
 //! Values against a schema, with the original's words and order of what is wrong, and its ratcheting: an update may keep
 //! what was wrong before.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::{
     number,
@@ -371,12 +371,7 @@ impl<'a> Checker<'a> {
         out
     }
 
-    fn object(
-        &mut self,
-        schema: &'a Schema,
-        map: &'a Map<String, Value>,
-        old: Option<&'a Value>,
-    ) -> Outcome {
+    fn object(&mut self, schema: &'a Schema, map: &'a Map, old: Option<&'a Value>) -> Outcome {
         let size = i64::try_from(map.len()).unwrap_or(i64::MAX);
         if let Some(min) = schema.property_count.min.filter(|min| size < *min) {
             return Outcome::of(
@@ -391,7 +386,7 @@ impl<'a> Checker<'a> {
         let before = old.and_then(Value::as_object);
         let at_root = self.path.is_empty();
         for (key, value) in map {
-            let known = schema.properties.get(key);
+            let known = schema.properties.get(key.as_str());
             let (child, additional) = match (known, &schema.additional) {
                 (Some(child), _) => (child, false),
                 (None, Additional::Schema(child)) => (&**child, true),
@@ -557,7 +552,7 @@ pub fn blocks_rules(errors: &[Error]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn errors(schema: Value, value: Value) -> Vec<String> {
         let schema = Schema::compile(&schema);

@@ -10,7 +10,7 @@ pub mod yaml;
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 pub use object::{Read, empty, read, read_any, read_list};
 pub use scan::{Next, Scanner, SyntaxError};
@@ -252,7 +252,7 @@ fn content_of(
         (None, Format::Json | Format::Yaml) if expect.custom || said.fits(expect) => {
             let mut read = read_any(content)?;
             if read.value.is_null() {
-                read.value = Value::Object(serde_json::Map::new());
+                read.value = Value::Object(knarr_json::Map::new());
             }
             Ok(read)
         }

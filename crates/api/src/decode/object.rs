@@ -1,10 +1,10 @@
 //! JSON text into an object of a given type, with the semantics of the original's decoder (`sigs.k8s.io/json`): unknown
 //! and repeated fields reported, Go's type errors, and the result as a Go server would print it again.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use ::base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value};
+use knarr_json::{Array, Map, Text, Value};
 
 use super::{
     base64,
@@ -43,7 +43,7 @@ pub fn read_list(schema: &Struct, go: &str, text: &[u8]) -> Result<Read, String>
     let mut reader = Reader::new(text);
     let value = match reader.scan.peek()? {
         Next::Array => {
-            let mut out = Vec::new();
+            let mut out = Array::new();
             reader.scan.enter()?;
             while reader.scan.element(out.is_empty())? {
                 reader.path.push(Step::Index(out.len()));
@@ -81,7 +81,7 @@ pub fn read_any(text: &[u8]) -> Result<Read, String> {
 }
 
 /// The value of a struct of which nothing is given: only what Go emits anyway.
-pub fn empty(schema: &Struct) -> Map<String, Value> {
+pub fn empty(schema: &Struct) -> Map {
     let mut out = Map::new();
     fill(schema, &mut out);
     out
@@ -164,11 +164,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object(
-        &mut self,
-        schema: &'a Struct,
-        mut out: Map<String, Value>,
-    ) -> Result<Map<String, Value>> {
+    fn object(&mut self, schema: &'a Struct, mut out: Map) -> Result<Map> {
         let outside = self.owner;
         self.depth += 1;
         if self.depth > MAX_STRUCTS {
@@ -181,7 +177,7 @@ impl<'a> Reader<'a> {
             let Some(i) = schema.fields.binary_search_by(|f| (*f.name).cmp(&key)).ok() else {
                 if schema.preserve_unknown {
                     let value = self.scan.value()?;
-                    out.insert(key.into_owned(), value);
+                    out.insert(key, value);
                 } else {
                     self.report("unknown field", &key);
                     self.scan.skip()?;
@@ -194,9 +190,9 @@ impl<'a> Reader<'a> {
             }
             self.owner = Some(schema);
             self.path.push(Step::Field(&field.name));
-            let before = out.remove(&*field.name);
+            let before = out.remove(&field.name);
             if let Some(value) = self.field(field, before)? {
-                out.insert(field.name.to_string(), value);
+                out.insert(field.key(), value);
             }
             self.path.pop();
         }
@@ -266,7 +262,7 @@ impl<'a> Reader<'a> {
 
     /// Several schemas.
     fn schemas(&mut self, schema: &'a Struct) -> Result<Value> {
-        let mut out = Vec::new();
+        let mut out = Array::new();
         self.scan.enter()?;
         while self.scan.element(out.is_empty())? {
             let next = self.scan.peek()?;
@@ -290,10 +286,9 @@ impl<'a> Reader<'a> {
         let mut first = true;
         self.scan.enter()?;
         while let Some(key) = self.scan.key(std::mem::take(&mut first))? {
-            let name = key.into_owned();
             let value = self.either(choice)?;
             // Nothing is shown as an empty list of names.
-            out.insert(name, value.unwrap_or(Value::Array(Vec::new())));
+            out.insert(key, value.unwrap_or(Value::Array(Array::new())));
         }
         Ok(Value::Object(out))
     }
@@ -312,7 +307,7 @@ impl<'a> Reader<'a> {
             }
             (Type::Map(map), Next::Object) => self.map(&map.value, object_of(before), verbatim),
             (Type::List(list), Next::Array) => self.list(&list.elem, verbatim),
-            (Type::String(_), Next::String) => Ok(Value::String(self.scan.string()?.into_owned())),
+            (Type::String(_), Next::String) => Ok(self.scan.string()?.into()),
             (Type::Bool, Next::Bool(b)) => {
                 self.scan.literal(next)?;
                 Ok(Value::Bool(b))
@@ -331,16 +326,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn map(&mut self, ty: &'a Type, mut out: Map<String, Value>, verbatim: bool) -> Result<Value> {
-        let mut seen = std::collections::HashSet::new();
+    fn map(&mut self, ty: &'a Type, mut out: Map, verbatim: bool) -> Result<Value> {
+        // What the same field said before, when it is given twice, is no repetition of its keys.
+        let mut before: HashSet<Text> = out.keys().cloned().collect();
         let mut first = true;
         self.scan.enter()?;
         while let Some(key) = self.scan.key(std::mem::take(&mut first))? {
-            if out.contains_key(&*key) && seen.contains(&*key) {
+            let name = Text::from(&*key);
+            if out.contains_key(&key) && !before.remove(&name) {
                 self.report("duplicate field", &key);
             }
-            let name = key.clone().into_owned();
-            seen.insert(name.clone());
             self.path.push(Step::Key(key));
             let value = self.value(ty, None, verbatim)?;
             self.path.pop();
@@ -350,7 +345,7 @@ impl<'a> Reader<'a> {
     }
 
     fn list(&mut self, ty: &'a Type, verbatim: bool) -> Result<Value> {
-        let mut out = Vec::new();
+        let mut out = Array::new();
         self.scan.enter()?;
         while self.scan.element(out.is_empty())? {
             self.path.push(Step::Index(out.len()));
@@ -377,7 +372,7 @@ impl<'a> Reader<'a> {
     fn bytes(&mut self) -> Result<Value> {
         let text = self.scan.string()?;
         match base64::decode(text.as_bytes()) {
-            Ok(bytes) => Ok(Value::String(STANDARD.encode(bytes))),
+            Ok(bytes) => Ok(STANDARD.encode(bytes).into()),
             Err(at) => {
                 self.save(|_| format!("illegal base64 data at input byte {at}"));
                 Ok(Value::Null)
@@ -399,12 +394,12 @@ impl<'a> Reader<'a> {
             .trim()
             .parse()
             .map_err(|e: crate::quantity::ParseError| e.to_string())?;
-        Ok(Value::String(quantity.to_string()))
+        Ok(quantity.to_string().into())
     }
 
     fn int_or_string(&mut self, next: Next) -> Result<Value> {
         match next {
-            Next::String => Ok(Value::String(self.scan.string()?.into_owned())),
+            Next::String => Ok(self.scan.string()?.into()),
             Next::Number => {
                 let text = self.scan.number()?;
                 let number = text
@@ -430,7 +425,7 @@ impl<'a> Reader<'a> {
         } else {
             time::Precision::Seconds
         };
-        time::canonical(&text, precision).map(Value::String)
+        time::canonical(&text, precision).map(Value::from)
     }
 
     fn save(&mut self, error: impl FnOnce(&Self) -> String) {
@@ -511,7 +506,7 @@ impl Seen {
     }
 }
 
-fn object_of(value: Option<Value>) -> Map<String, Value> {
+fn object_of(value: Option<Value>) -> Map {
     match value {
         Some(Value::Object(map)) => map,
         _ => Map::new(),
@@ -519,15 +514,15 @@ fn object_of(value: Option<Value>) -> Map<String, Value> {
 }
 
 /// Adds what Go emits although it was not given.
-pub(super) fn fill(schema: &Struct, out: &mut Map<String, Value>) {
+pub(super) fn fill(schema: &Struct, out: &mut Map) {
     for field in &schema.fields {
         let value = match field.presence {
             Presence::Always => zero,
             Presence::Nullable => |_: &Type| Value::Null,
             _ => continue,
         };
-        if !out.contains_key(&*field.name) {
-            out.insert(field.name.to_string(), value(&field.ty));
+        if !out.contains_key(&field.name) {
+            out.insert(field.key(), value(&field.ty));
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use serde_json::{Map, Number, Value};
+use knarr_json::{Array, Map, Number, Value};
 
 use super::{settle, time};
 use crate::{
@@ -154,7 +154,7 @@ pub fn read(schema: &Struct, message: &[u8]) -> Result<Value> {
     Ok(out)
 }
 
-fn object(schema: &Struct, message: &[u8], depth: usize) -> Result<Map<String, Value>> {
+fn object(schema: &Struct, message: &[u8], depth: usize) -> Result<Map> {
     let mut out = Map::new();
     fields_into(schema, 0, message, depth, &mut out)?;
     Ok(out)
@@ -166,7 +166,7 @@ fn fields_into(
     inside: u32,
     message: &[u8],
     depth: usize,
-    out: &mut Map<String, Value>,
+    out: &mut Map,
 ) -> Result<()> {
     if depth > MAX_DEPTH {
         return Err("exceeded max depth".into());
@@ -212,13 +212,7 @@ fn is_within(inside: u32, message: u32) -> bool {
     inside & mask == message
 }
 
-fn take(
-    owner: &Struct,
-    field: &Field,
-    wire: &Wire,
-    depth: usize,
-    out: &mut Map<String, Value>,
-) -> Result<()> {
+fn take(owner: &Struct, field: &Field, wire: &Wire, depth: usize, out: &mut Map) -> Result<()> {
     let slot = out.entry(field.name.to_string()).or_insert(Value::Null);
     let choice = encode::choice(owner, &field.name);
     match &field.ty {
@@ -226,7 +220,7 @@ fn take(
             let items = match slot {
                 Value::Array(items) => items,
                 slot => {
-                    *slot = Value::Array(Vec::new());
+                    *slot = Value::Array(Array::new());
                     let Value::Array(items) = slot else {
                         return Ok(());
                     };
@@ -286,14 +280,14 @@ fn either(schema: &Struct, choice: Choice, message: &[u8], depth: usize) -> Resu
             (Choice::Several, 2) => {
                 many.push(Value::Object(object(schema, wire.bytes()?, depth + 1)?));
             }
-            (Choice::Names, 2) => many.push(Value::String(wire.text()?)),
+            (Choice::Names, 2) => many.push(Value::from(wire.text()?)),
             _ => {}
         }
     }
     Ok(match (one, choice) {
         (Some(schema), _) => schema,
         (None, Choice::Boolean) => Value::Bool(allows),
-        (None, _) => Value::Array(many),
+        (None, _) => many.into(),
     })
 }
 
@@ -323,7 +317,7 @@ fn zero_of(ty: &Type) -> Value {
         Type::Struct(schema) => Value::Object(super::empty(schema)),
         Type::Bool => Value::Bool(false),
         Type::Int32 | Type::Int64 | Type::IntOrString => Value::from(0),
-        Type::List(_) => Value::Array(Vec::new()),
+        Type::List(_) => Value::Array(Array::new()),
         _ => Value::Null,
     }
 }
@@ -337,8 +331,8 @@ fn value(ty: &Type, wire: &Wire, depth: usize) -> Result<Value> {
         Type::Double => {
             Number::from_f64(f64::from_bits(wire.number()?)).map_or(Value::Null, Value::Number)
         }
-        Type::String(_) => Value::String(wire.text()?),
-        Type::Bytes => Value::String(STANDARD.encode(wire.bytes()?)),
+        Type::String(_) => Value::from(wire.text()?),
+        Type::Bytes => STANDARD.encode(wire.bytes()?).into(),
         Type::Quantity => quantity(wire.bytes()?)?,
         Type::IntOrString => int_or_string(wire.bytes()?)?,
         Type::Time => timestamp(wire.bytes()?, time::Precision::Seconds)?,
@@ -354,7 +348,7 @@ fn value(ty: &Type, wire: &Wire, depth: usize) -> Result<Value> {
                     items.push(value(&list.elem, &wire, depth + 1)?);
                 }
             }
-            Value::Array(items)
+            items.into()
         }
         Type::Map(_) => return Err("proto: map of maps".into()),
     })
@@ -372,7 +366,7 @@ fn quantity(message: &[u8]) -> Result<Value> {
         return Ok(Value::from("0"));
     }
     let quantity: Quantity = text.parse().map_err(|e: ParseError| e.to_string())?;
-    Ok(Value::String(quantity.to_string()))
+    Ok(quantity.to_string().into())
 }
 
 fn int_or_string(message: &[u8]) -> Result<Value> {
@@ -387,7 +381,7 @@ fn int_or_string(message: &[u8]) -> Result<Value> {
         }
     }
     Ok(if is_text {
-        Value::String(text)
+        text.into()
     } else {
         Value::from(int)
     })
@@ -408,7 +402,7 @@ fn timestamp(message: &[u8], precision: time::Precision) -> Result<Value> {
         }
     }
     let time = Timestamp::new(seconds, nanos).map_err(|_| "proto: time out of range".to_owned())?;
-    Ok(Value::String(time::print(time, precision)))
+    Ok(time::print(time, precision).into())
 }
 
 /// JSON text inside a message.
@@ -428,8 +422,8 @@ fn raw(message: &[u8]) -> Result<Value> {
 mod tests {
     use super::*;
     use crate::Schemas;
+    use knarr_json::json;
     use proptest::prelude::*;
-    use serde_json::json;
 
     /// A length-delimited field.
     fn bytes(number: u8, content: &[u8]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Number, Value};
+use knarr_json::{Array, Map, Number, Value};
 
 /// Nesting beyond this is refused, so that reading by recursion cannot exhaust the stack.
 const MAX_DEPTH: u32 = 500;
@@ -348,19 +348,19 @@ impl<'a> Scanner<'a> {
                 let mut map = Map::new();
                 while let Some(key) = self.key(map.is_empty())? {
                     let value = self.value()?;
-                    map.insert(key.into_owned(), value);
+                    map.insert(key, value);
                 }
                 Value::Object(map)
             }
             Next::Array => {
                 self.enter()?;
-                let mut list = Vec::new();
+                let mut list = Array::new();
                 while self.element(list.is_empty())? {
                     list.push(self.value()?);
                 }
                 Value::Array(list)
             }
-            Next::String => Value::String(self.string()?.into_owned()),
+            Next::String => self.string()?.into(),
             Next::Number => number_value(self.number()?),
             literal => {
                 self.literal(literal)?;
@@ -442,7 +442,7 @@ mod tests {
         assert_eq!(read(r#""\ud800""#).unwrap(), "\u{fffd}");
         assert_eq!(
             read(r#"{"a":1,"a":2}"#).unwrap(),
-            serde_json::json!({"a": 2})
+            knarr_json::json!({"a": 2})
         );
     }
 

@@ -1,6 +1,6 @@
 //! An object that code has changed, brought back to what a Go server prints of it.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::object::{fill, is_zero, zero};
 use crate::schema::{Field, Presence, Struct, Type};
@@ -13,7 +13,7 @@ pub fn settle(schema: &Struct, object: &mut Value) {
     }
 }
 
-fn fields(schema: &Struct, map: &mut Map<String, Value>) {
+fn fields(schema: &Struct, map: &mut Map) {
     map.retain(|name, value| schema.field(name).is_none_or(|field| keep(field, value)));
     fill(schema, map);
 }
@@ -75,7 +75,7 @@ fn has_fields(ty: &Type) -> bool {
 mod tests {
     use super::*;
     use crate::Schemas;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn cleared_and_defaulted_objects_print_as_the_original_prints_them() {

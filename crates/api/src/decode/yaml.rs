@@ -4,7 +4,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Tag};
-use serde_json::{Map, Number, Value};
+use knarr_json::{Map, Number, Value};
 
 /// A YAML document read.
 #[derive(Debug, PartialEq)]
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
         loop {
             let (event, line) = self.next()?;
             if event == Event::SequenceEnd {
-                return Ok(Value::Array(out));
+                return Ok(out.into());
             }
             out.push(self.node(event, line, depth + 1)?.0);
         }
@@ -194,7 +194,7 @@ fn words(kind: &ErrorKind) -> String {
 }
 
 /// Adds what `<<` gives; earlier maps win.
-fn merge(into: &mut Map<String, Value>, value: Value) -> Option<()> {
+fn merge(into: &mut Map, value: Value) -> Option<()> {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
@@ -216,7 +216,7 @@ fn merge(into: &mut Map<String, Value>, value: Value) -> Option<()> {
 /// A key as JSON names it, and as Go's `%#v` shows it.
 fn key_name(key: &Value) -> Option<(String, String)> {
     match key {
-        Value::String(s) => Some((s.clone(), format!("{s:?}"))),
+        Value::String(s) => Some((s.to_string(), format!("{s:?}"))),
         Value::Number(n) => Some((n.to_string(), n.to_string())),
         Value::Bool(b) => Some((b.to_string(), b.to_string())),
         _ => None,
@@ -232,7 +232,7 @@ fn count(value: &Value) -> usize {
 }
 
 fn scalar(text: &str, plain: bool, tag: Option<&Tag>) -> Value {
-    let text_value = || Value::String(text.to_owned());
+    let text_value = || Value::from(text);
     match tag.and_then(Tag::core_suffix) {
         Some("str" | "binary" | "timestamp") => text_value(),
         Some(_) => resolve(text).unwrap_or_else(text_value),
@@ -345,7 +345,7 @@ pub fn number(float: f64) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn scalars_mean_what_yaml_v2_makes_of_them() {

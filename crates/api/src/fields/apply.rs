@@ -1,6 +1,6 @@
 //! Server-side apply.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::{
     Operation, STRIPPED, Scope, Set,
@@ -216,13 +216,13 @@ fn record(object: &mut Value, applied: &Value) {
     {
         own.remove(LAST_APPLIED);
     }
-    annotations.insert(LAST_APPLIED.into(), format!("{kept}\n").into());
+    annotations.insert(LAST_APPLIED, format!("{kept}\n").into());
     if size(annotations) > ANNOTATIONS {
         annotations.remove(LAST_APPLIED);
     }
 }
 
-fn size(annotations: &Map<String, Value>) -> usize {
+fn size(annotations: &Map) -> usize {
     annotations
         .iter()
         .map(|(k, v)| k.len() + v.as_str().map_or(0, str::len))

@@ -1,6 +1,6 @@
 //! Lists and maps that are replaced as a whole.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::shape::{Shape, Use};
 use crate::schema::Type;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde_json::Value;
+use knarr_json::Value;
 
 /// A step: a field, the element of a list with these keys, the element of a set with this value, or an index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::set::Set;
 
@@ -142,7 +142,7 @@ impl Managed {
             .into_iter()
             .map(|(id, entry)| encode_entry(id, entry))
             .collect();
-        (!list.is_empty()).then_some(Value::Array(list))
+        (!list.is_empty()).then(|| list.into())
     }
 
     /// Puts the oldest updates of each API version together until there are not too many.
@@ -193,7 +193,7 @@ fn encode_entry(id: &Identity, entry: &Entry) -> Value {
     let mut out = Map::new();
     let mut text = |key: &str, value: &str| {
         if !value.is_empty() {
-            out.insert(key.into(), value.into());
+            out.insert(key, value.into());
         }
     };
     text("manager", &id.manager);
@@ -203,7 +203,7 @@ fn encode_entry(id: &Identity, entry: &Entry) -> Value {
     text("fieldsType", "FieldsV1");
     text("subresource", &id.subresource);
     // Moved in: the set of a pod is hundreds of small maps.
-    out.insert("fieldsV1".into(), entry.set.encode());
+    out.insert("fieldsV1", entry.set.encode());
     Value::Object(out)
 }
 
@@ -237,14 +237,14 @@ pub(super) fn set(object: &mut Value, list: Value) {
             .entry("metadata")
             .or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(meta) = meta {
-            meta.insert("managedFields".into(), list);
+            meta.insert("managedFields", list);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_json::json;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     Scope,

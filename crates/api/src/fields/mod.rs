@@ -28,7 +28,7 @@ pub use update::{keep_times, update};
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::schema::{Schemas, Type};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::element::Element;
 use crate::schema::Type;
@@ -229,9 +229,9 @@ impl Set {
             if let (true, false, Value::Object(map)) =
                 (node.member, node.below.is_empty(), &mut below)
             {
-                map.insert(".".into(), Value::Object(Map::new()));
+                map.insert(".", Value::Object(Map::new()));
             }
-            out.insert(element.as_str().into(), below);
+            out.insert(element.as_str(), below);
         }
         Value::Object(out)
     }
@@ -254,7 +254,7 @@ impl Set {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn set(value: Value) -> Set {
         Set::decode(&value).unwrap()

@@ -1,6 +1,6 @@
 //! What a type means for field ownership: what is owned as a whole, and what lies below.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::element::Element;
 use crate::schema::{Field, List, ListKind, Presence, Struct, Type};
@@ -146,7 +146,7 @@ pub(super) fn element_of(list: &List, item: &Value) -> Result<Element, String> {
     Ok(Element::keys(keyed.collect::<Result<Vec<_>, String>>()?))
 }
 
-fn key_value(list: &List, object: &Map<String, Value>, key: &str) -> Result<Value, String> {
+fn key_value(list: &List, object: &Map, key: &str) -> Result<Value, String> {
     if let Some(value) = object.get(key) {
         return Ok(value.clone());
     }

@@ -1,6 +1,6 @@
 //! What writes and applies do, case by case.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::*;
 

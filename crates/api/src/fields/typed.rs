@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::{
     element::Element,
@@ -38,12 +38,12 @@ impl Comparison {
 
 static NOTHING: Value = Value::Null;
 
-fn object(value: Option<&Value>) -> Option<&Map<String, Value>> {
+fn object(value: Option<&Value>) -> Option<&Map> {
     value.and_then(Value::as_object)
 }
 
 fn items(value: Option<&Value>) -> &[Value] {
-    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value.map_or(&[], Value::items)
 }
 
 /// Null and empty lists and maps are owned as a whole, so that they can be told apart.
@@ -214,8 +214,8 @@ fn compare_at(
 
 fn compare_maps(
     fields: Fields<'_>,
-    old: Option<&Map<String, Value>>,
-    new: Option<&Map<String, Value>>,
+    old: Option<&Map>,
+    new: Option<&Map>,
     path: &mut Vec<Element>,
     out: &mut Comparison,
 ) {
@@ -286,7 +286,7 @@ fn merge_at(used: Use<'_>, live: Option<&Value>, applied: Option<&Value>) -> Opt
             Some(Value::Object(out))
         }
         Shape::List(list) if !(is_empty(live) && is_empty(applied)) => {
-            Some(Value::Array(merge_lists(list, items(live), items(applied))))
+            Some(merge_lists(list, items(live), items(applied)).into())
         }
         _ => applied.or(live).cloned(),
     }

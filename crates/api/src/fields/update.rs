@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use knarr_json::{Array, Value};
 
 use super::{
     Element, Operation, STRIPPED, Scope,
@@ -137,7 +137,7 @@ pub fn keep_times(live: &Value, new: &mut Value) {
     }
 }
 
-fn without_times(entries: &Value) -> Option<Vec<Value>> {
+fn without_times(entries: &Value) -> Option<Array> {
     let mut list = entries.as_array()?.clone();
     for entry in list.iter_mut().filter_map(Value::as_object_mut) {
         entry.remove("time");

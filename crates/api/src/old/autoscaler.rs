@@ -1,6 +1,6 @@
 //! HorizontalPodAutoscalers of `autoscaling/v2beta1`: metrics had a name and a target each, not an object for both.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::strategy::autoscaling::convert as metrics;
 
@@ -28,7 +28,7 @@ fn each(object: &mut Value, change: impl Fn(&Value, bool) -> Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn metrics_go_both_ways() {

@@ -1,7 +1,7 @@
 //! What `v1beta1` of webhook configurations and of signing requests left open.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
 use crate::strategy::defaults::{at as inner, each, set, set_text};

@@ -1,6 +1,6 @@
 //! CustomResourceDefinitions of `v1beta1`: one schema, one set of columns and subresources for all versions, or one each.
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 /// Fields that stood beside the versions and are now in each, by their names then and now.
 const SHARED: [(&str, &str); 3] = [
@@ -18,7 +18,7 @@ pub fn up(object: &mut Value) {
         && let Some(version) = version
     {
         let only = json!([{"name": version, "served": true, "storage": true}]);
-        spec.insert("versions".into(), only);
+        spec.insert("versions", only);
     }
     let shared: Vec<(&str, Option<Value>)> = SHARED
         .iter()
@@ -43,7 +43,7 @@ pub fn up(object: &mut Value) {
     }
 }
 
-fn version_up(version: &mut Map<String, Value>, keeps_unknown: bool) {
+fn version_up(version: &mut Map, keeps_unknown: bool) {
     let schema = version.entry("schema").or_insert_with(|| json!({}));
     if schema["openAPIV3Schema"].is_null() {
         schema["openAPIV3Schema"] = json!({"type": "object"});
@@ -58,7 +58,7 @@ fn version_up(version: &mut Map<String, Value>, keeps_unknown: bool) {
     rename_paths(version, "JSONPath", "jsonPath");
 }
 
-fn rename_paths(version: &mut Map<String, Value>, from: &str, to: &str) {
+fn rename_paths(version: &mut Map, from: &str, to: &str) {
     let columns = version
         .get_mut("additionalPrinterColumns")
         .and_then(Value::as_array_mut);
@@ -73,13 +73,13 @@ fn rename_paths(version: &mut Map<String, Value>, from: &str, to: &str) {
     }
 }
 
-fn conversion_up(conversion: &mut Map<String, Value>) {
+fn conversion_up(conversion: &mut Map) {
     let config = conversion.remove("webhookClientConfig");
     let versions = conversion.remove("conversionReviewVersions");
     if let Some(config) = config {
         let versions = versions.unwrap_or_else(|| json!(["v1beta1"]));
         let webhook = json!({"clientConfig": config, "conversionReviewVersions": versions});
-        conversion.insert("webhook".into(), webhook);
+        conversion.insert("webhook", webhook);
     }
 }
 
@@ -98,7 +98,7 @@ pub fn down(object: &mut Value) {
         first = first.or_else(|| version.get("name").cloned());
     }
     if let Some(first) = first {
-        spec.insert("version".into(), first);
+        spec.insert("version", first);
     }
     let Some(conversion) = spec.get_mut("conversion").and_then(Value::as_object_mut) else {
         return;
@@ -109,7 +109,7 @@ pub fn down(object: &mut Value) {
             ("conversionReviewVersions", "conversionReviewVersions"),
         ] {
             if let Some(value) = webhook.get(now) {
-                conversion.insert(then.into(), value.clone());
+                conversion.insert(then, value.clone());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Ingresses of `v1beta1`: a backend was `serviceName` and `servicePort`.
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 /// Paths of old matched as the controller liked.
 pub fn fill(object: &mut Value) {
@@ -28,13 +28,13 @@ pub fn down(object: &mut Value) {
     });
 }
 
-fn rename(map: &mut Map<String, Value>, from: &str, to: &str, change: fn(Value) -> Value) {
+fn rename(map: &mut Map, from: &str, to: &str, change: fn(Value) -> Value) {
     if let Some(value) = map.remove(from) {
         map.insert(to.to_owned(), change(value));
     }
 }
 
-fn each_path(object: &mut Value, mut work: impl FnMut(&mut Map<String, Value>)) {
+fn each_path(object: &mut Value, mut work: impl FnMut(&mut Map)) {
     let rules = object.get_mut("spec").and_then(|s| s.get_mut("rules"));
     for rule in rules.and_then(Value::as_array_mut).into_iter().flatten() {
         let paths = rule.get_mut("http").and_then(|h| h.get_mut("paths"));
@@ -53,17 +53,17 @@ fn backend_up(old: Value) -> Value {
     }
     let mut service = Map::new();
     if let Some(name) = name {
-        service.insert("name".into(), name);
+        service.insert("name", name);
     }
     match port {
         Some(Value::String(port)) => match port.parse::<u16>() {
-            Ok(number) => service.insert("port".into(), json!({"number": number})),
-            Err(_) => service.insert("port".into(), json!({"name": port})),
+            Ok(number) => service.insert("port", json!({"number": number})),
+            Err(_) => service.insert("port", json!({"name": port})),
         },
-        Some(number @ Value::Number(_)) => service.insert("port".into(), json!({"number": number})),
+        Some(number @ Value::Number(_)) => service.insert("port", json!({"number": number})),
         _ => None,
     };
-    old.insert("service".into(), Value::Object(service));
+    old.insert("service", Value::Object(service));
     Value::Object(old)
 }
 
@@ -73,14 +73,14 @@ fn backend_down(new: Value) -> Value {
     };
     if let Some(Value::Object(mut service)) = new.remove("service") {
         if let Some(name) = service.remove("name") {
-            new.insert("serviceName".into(), name);
+            new.insert("serviceName", name);
         }
         let port = service.remove("port").unwrap_or_default();
         let port = [&port["number"], &port["name"]]
             .into_iter()
             .find(|p| !p.is_null());
         if let Some(port) = port {
-            new.insert("servicePort".into(), port.clone());
+            new.insert("servicePort", port.clone());
         }
     }
     Value::Object(new)

@@ -10,7 +10,7 @@ mod ingress;
 mod slice;
 mod workload;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 /// A version of a kind that is served no more by the original.
 #[derive(Debug)]

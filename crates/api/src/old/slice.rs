@@ -1,6 +1,6 @@
 //! EndpointSlices of `v1beta1`: where an endpoint is was told by a map, `topology`.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 const HOST: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -21,10 +21,10 @@ pub fn up(object: &mut Value) {
                 .is_none_or(|n| Some(n) == host.as_ref())
         {
             topology.remove(HOST);
-            endpoint.insert("nodeName".into(), host.unwrap_or_default());
+            endpoint.insert("nodeName", host.unwrap_or_default());
         }
         if !topology.is_empty() {
-            endpoint.insert("deprecatedTopology".into(), topology.into());
+            endpoint.insert("deprecatedTopology", topology.into());
         }
     });
 }
@@ -36,18 +36,18 @@ pub fn down(object: &mut Value) {
             _ => Map::new(),
         };
         if let Some(zone) = endpoint.remove("zone").filter(Value::is_string) {
-            topology.insert(ZONE.into(), zone);
+            topology.insert(ZONE, zone);
         }
         if let Some(node) = endpoint.get("nodeName").filter(|n| n.is_string()) {
-            topology.insert(HOST.into(), node.clone());
+            topology.insert(HOST, node.clone());
         }
         if !topology.is_empty() {
-            endpoint.insert("topology".into(), topology.into());
+            endpoint.insert("topology", topology.into());
         }
     });
 }
 
-fn each(object: &mut Value, work: impl FnMut(&mut Map<String, Value>)) {
+fn each(object: &mut Value, work: impl FnMut(&mut Map)) {
     let endpoints = object.get_mut("endpoints").and_then(Value::as_array_mut);
     let endpoints = endpoints.into_iter().flatten();
     endpoints.filter_map(Value::as_object_mut).for_each(work);
@@ -56,7 +56,7 @@ fn each(object: &mut Value, work: impl FnMut(&mut Map<String, Value>)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn places_are_told_by_topology() {

@@ -1,7 +1,7 @@
 //! Workloads of `apps/v1beta1` and `extensions/v1beta1`, whose selector and rollout had other defaults, and budgets of
 //! `policy/v1beta1`, whose empty selector chose nothing.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::strategy::defaults::{at as inner, ensure, set};
 
@@ -64,7 +64,7 @@ pub fn daemon_set(object: &mut Value) {
 pub fn budget_up(object: &mut Value) {
     let selector = object.get_mut("spec").and_then(|s| s.get_mut("selector"));
     if let Some(selector) =
-        selector.filter(|s| s.as_object().is_some_and(serde_json::Map::is_empty))
+        selector.filter(|s| s.as_object().is_some_and(knarr_json::Map::is_empty))
     {
         *selector = json!({"matchExpressions": [{"key": NOTHING, "operator": "Exists"}]});
     }

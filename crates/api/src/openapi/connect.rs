@@ -1,6 +1,6 @@
 //! Subresources that lead elsewhere: exec, attach, port-forward, proxies and logs.
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, json};
 
 use super::{
     Flavor, describe, group_word,
@@ -60,7 +60,7 @@ impl Paths<'_, '_> {
         sub: &Subresource,
         scope: &str,
         with_path: bool,
-    ) -> Map<String, Value> {
+    ) -> Map {
         let methods: &[&str] = if sub.name == "proxy" {
             &PROXIED
         } else {
@@ -106,7 +106,7 @@ impl Paths<'_, '_> {
         }
         let query = params(&sub.kind).iter();
         shared.extend(query.map(|(name, ty)| self.param(name, ty, "query")));
-        at.insert("parameters".into(), shared.into());
+        at.insert("parameters", shared.into());
         at
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::Flavor;
 use crate::{
@@ -259,16 +259,16 @@ impl<'a> Definitions<'a> {
         let mut out = Map::new();
         let words = Words::of(&schema.name);
         if let Some(own) = words.own() {
-            out.insert("description".into(), own.into());
+            out.insert("description", own.into());
         }
-        out.insert("type".into(), "object".into());
-        let properties: Map<String, Value> = schema
+        out.insert("type", "object".into());
+        let properties: Map = schema
             .fields
             .iter()
             .map(|f| (f.name.to_string(), self.property(schema, f, &words)))
             .collect();
         if !properties.is_empty() {
-            out.insert("properties".into(), Value::Object(properties));
+            out.insert("properties", Value::Object(properties));
         }
         let required: Vec<&str> = schema
             .fields
@@ -277,19 +277,19 @@ impl<'a> Definitions<'a> {
             .map(|f| &*f.name)
             .collect();
         if !required.is_empty() {
-            out.insert("required".into(), json!(required));
+            out.insert("required", json!(required));
         }
         if schema.atomic {
-            out.insert("x-kubernetes-map-type".into(), "atomic".into());
+            out.insert("x-kubernetes-map-type", "atomic".into());
         }
         if schema.preserve_unknown {
-            out.insert("x-kubernetes-preserve-unknown-fields".into(), true.into());
+            out.insert("x-kubernetes-preserve-unknown-fields", true.into());
         }
         if let Some(unions) = unions(&schema.name) {
-            out.insert("x-kubernetes-unions".into(), unions);
+            out.insert("x-kubernetes-unions", unions);
         }
         if schema.embedded {
-            out.insert("x-kubernetes-embedded-resource".into(), true.into());
+            out.insert("x-kubernetes-embedded-resource", true.into());
         }
         Value::Object(out)
     }

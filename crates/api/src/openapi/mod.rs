@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use crate::{Registry, Resource, Schemas, schema};
 use definitions::Definitions;
@@ -119,7 +119,7 @@ fn served(registry: &Registry, group: &str, version: &str) -> Vec<Arc<Resource>>
 
 /// `/openapi/v3`: where each document is. `documents` are pairs of [`path`] and the document's hash.
 pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
-    let paths: Map<String, Value> = documents
+    let paths: Map = documents
         .into_iter()
         .map(|(path, hash)| {
             (
@@ -156,7 +156,7 @@ fn bearer() -> Value {
     json!({"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"})
 }
 
-fn v3_document(paths: Map<String, Value>, definitions: Definitions<'_>) -> Value {
+fn v3_document(paths: Map, definitions: Definitions<'_>) -> Value {
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
@@ -269,7 +269,7 @@ mod tests {
         };
         let all = document.pointer(definitions).and_then(Value::as_object);
         for (name, definition) in all.unwrap() {
-            check(name.clone(), definition);
+            check(name.to_string(), definition);
             for (field, property) in definition["properties"].as_object().into_iter().flatten() {
                 check(format!("{name}.{field}"), property);
             }

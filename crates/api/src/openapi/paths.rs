@@ -1,6 +1,6 @@
 //! What can be done with each resource, as OpenAPI operations.
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Array, Map, Value, json};
 
 use super::{
     Flavor, PRODUCES,
@@ -43,7 +43,7 @@ struct Kind<'k> {
 
 impl Paths<'_, '_> {
     /// Adds all paths of a resource.
-    pub fn resource(&mut self, resource: &Resource, out: &mut Map<String, Value>) {
+    pub fn resource(&mut self, resource: &Resource, out: &mut Map) {
         let root = match self.group {
             "" => format!("/api/{}", self.version),
             group => format!("/apis/{group}/{}", self.version),
@@ -77,7 +77,7 @@ impl Paths<'_, '_> {
             let id = format!("{}{}{middle}{scope}{}", verb.word, self.id(), resource.kind);
             let target = Target::Collection;
             let operation = self.operation(verb, &id, &own, resource, target);
-            at.insert(verb.method.into(), operation);
+            at.insert(verb.method, operation);
         }
         add(out, base.clone(), at);
         if resource.namespaced && resource.verbs.contains(&"list") {
@@ -85,14 +85,14 @@ impl Paths<'_, '_> {
             let id = format!("list{}{}ForAllNamespaces", self.id(), resource.kind);
             let target = Target::Everywhere;
             let operation = self.operation(&COLLECTION[0], &id, &own, resource, target);
-            at.insert("get".into(), operation);
+            at.insert("get", operation);
             add(out, format!("{root}/{plural}"), at);
         }
         let mut at = self.place(resource.namespaced, true);
         for verb in ITEM.iter().filter(has) {
             let id = format!("{}{}{scope}{}", verb.word, self.id(), resource.kind);
             let operation = self.operation(verb, &id, &own, resource, Target::Object);
-            at.insert(verb.method.into(), operation);
+            at.insert(verb.method, operation);
         }
         add(out, format!("{base}/{{name}}"), at);
         for sub in &resource.subresources {
@@ -113,13 +113,7 @@ impl Paths<'_, '_> {
     }
 
     /// The old way to watch, by paths of its own.
-    fn watches(
-        &mut self,
-        resource: &Resource,
-        root: &str,
-        scope: &str,
-        out: &mut Map<String, Value>,
-    ) {
+    fn watches(&mut self, resource: &Resource, root: &str, scope: &str, out: &mut Map) {
         let (plural, id) = (&resource.plural, format!("watch{}", self.id()));
         let kind = &resource.kind;
         let base = if resource.namespaced {
@@ -156,17 +150,12 @@ impl Paths<'_, '_> {
                 (false, false) => Target::Everywhere,
             };
             let operation = self.operation(&verb, &id, &own, resource, target);
-            at.insert("get".into(), operation);
+            at.insert("get", operation);
             add(out, path, at);
         }
     }
 
-    fn subresource(
-        &mut self,
-        resource: &Resource,
-        sub: &Subresource,
-        scope: &str,
-    ) -> Map<String, Value> {
+    fn subresource(&mut self, resource: &Resource, sub: &Subresource, scope: &str) -> Map {
         let (group, version) = (self.group.to_owned(), self.version.to_owned());
         let (sub_group, sub_version) = sub.group_version.unwrap_or((&group, &version));
         let kind = Kind {
@@ -189,7 +178,7 @@ impl Paths<'_, '_> {
             );
             let target = Target::Subresource(sub.name);
             let operation = self.operation(verb, &id, &kind, resource, target);
-            at.insert(verb.method.into(), operation);
+            at.insert(verb.method, operation);
         }
         at
     }
@@ -200,7 +189,7 @@ impl Paths<'_, '_> {
     }
 
     /// A path with the parameters that all its operations share.
-    fn place(&self, namespace: bool, name: bool) -> Map<String, Value> {
+    fn place(&self, namespace: bool, name: bool) -> Map {
         let mut params = Vec::new();
         for (present, word) in [(name, "name"), (namespace, "namespace")] {
             if present {
@@ -208,7 +197,7 @@ impl Paths<'_, '_> {
             }
         }
         params.push(self.param("pretty", "string", "query"));
-        Map::from_iter([("parameters".to_owned(), Value::Array(params))])
+        Map::from_iter([("parameters".to_owned(), Value::from(params))])
     }
 
     pub(super) fn param(&self, name: &str, ty: &str, place: &str) -> Value {
@@ -278,7 +267,7 @@ impl Paths<'_, '_> {
             plain_text(&mut out, &answer);
         }
         if !params.is_empty() {
-            out["parameters"] = Value::Array(params);
+            out["parameters"] = Value::from(params);
         }
         out
     }
@@ -292,14 +281,14 @@ fn is_log(id: &str) -> bool {
 fn plain_text(out: &mut Value, answer: &Value) {
     let content = out.pointer_mut("/responses/200/content");
     if let Some(content) = content.and_then(Value::as_object_mut) {
-        content.insert("text/plain".into(), json!({"schema": answer}));
+        content.insert("text/plain", json!({"schema": answer}));
     }
     if let Some(media) = out.get_mut("produces").and_then(Value::as_array_mut) {
         media.insert(0, "text/plain".into());
     }
 }
 
-fn add(out: &mut Map<String, Value>, path: String, mut operations: Map<String, Value>) {
+fn add(out: &mut Map, path: String, mut operations: Map) {
     // Only shared parameters: nothing can be done there.
     if operations.len() > 1 {
         hoist(&mut operations);
@@ -308,8 +297,8 @@ fn add(out: &mut Map<String, Value>, path: String, mut operations: Map<String, V
 }
 
 /// Parameters that every operation of a path has belong to the path.
-fn hoist(operations: &mut Map<String, Value>) {
-    let lists: Vec<&Vec<Value>> = operations
+fn hoist(operations: &mut Map) {
+    let lists: Vec<&Array> = operations
         .iter()
         .filter(|(method, _)| *method != "parameters")
         .filter_map(|(_, o)| o.get("parameters").and_then(Value::as_array))
@@ -391,7 +380,7 @@ fn write_v3(
         } else {
             &["*/*"]
         };
-        let content: Map<String, Value> = media
+        let content: Map = media
             .iter()
             .map(|m| ((*m).to_owned(), json!({"schema": schema})))
             .collect();
@@ -402,7 +391,7 @@ fn write_v3(
         out["requestBody"] = request;
     }
     let streams: &[&str] = if streams(verb) { &STREAMS } else { &[] };
-    let content: Map<String, Value> = PRODUCES
+    let content: Map = PRODUCES
         .iter()
         .chain(streams)
         .map(|m| ((*m).to_owned(), json!({"schema": answer})))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::{Flavor, PRODUCES, definitions::Definitions, group_versions, group_word};
 use crate::{Registry, Schemas};
@@ -38,7 +38,7 @@ impl Root {
                 json!({"description": "OK", "schema": schema})
             }
             Flavor::V3 => {
-                let content: Map<String, Value> = self
+                let content: Map = self
                     .media
                     .iter()
                     .map(|m| ((*m).to_owned(), json!({"schema": schema})))
@@ -67,7 +67,7 @@ pub(super) fn resources(
     group: &str,
     version: &str,
     definitions: &mut Definitions<'_>,
-    paths: &mut Map<String, Value>,
+    paths: &mut Map,
 ) {
     let word = group_word(group);
     let mut capital = version.to_owned();
@@ -186,11 +186,7 @@ pub fn documents(registry: &Registry, schemas: &Schemas) -> BTreeMap<String, Val
 }
 
 /// The same paths in the one document of version 2.
-pub(super) fn add_v2(
-    registry: &Registry,
-    definitions: &mut Definitions<'_>,
-    paths: &mut Map<String, Value>,
-) {
+pub(super) fn add_v2(registry: &Registry, definitions: &mut Definitions<'_>, paths: &mut Map) {
     for root in all(registry).into_values() {
         let operation = root.operation(definitions);
         paths.insert(root.path, operation);

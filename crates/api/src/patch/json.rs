@@ -1,7 +1,7 @@
 //! JSON Patch (RFC 6902) with the leniency of the library that the original uses: replacing and copying what is not there
 //! is allowed in objects, negative list indices count from the end.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 /// Bytes that copy operations of one patch may add.
 const MAX_COPIED: usize = 3 * 1024 * 1024;
@@ -175,7 +175,7 @@ pub fn merge(object: &Value, patch: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn operations_apply_in_order_or_not_at_all() {

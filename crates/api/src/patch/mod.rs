@@ -3,7 +3,7 @@
 pub mod json;
 pub mod strategic;
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Text, Value};
 
 use crate::{
     Status,
@@ -209,7 +209,7 @@ fn operations(body: &[u8]) -> Result<(Vec<Value>, Vec<String>), Status> {
         return Err(status);
     }
     Ok((
-        operations,
+        operations.into(),
         read.strict
             .iter()
             .map(|e| format!("json patch {e}"))
@@ -244,7 +244,7 @@ fn operation() -> Struct {
 }
 
 /// Reads a patch that must be an object, and its repeated fields.
-fn object_body(body: &[u8]) -> Result<(Map<String, Value>, Vec<String>), String> {
+fn object_body(body: &[u8]) -> Result<(Map, Vec<String>), String> {
     let read = decode::read_any(body)?;
     match read.value {
         Value::Object(map) => Ok((map, read.strict)),
@@ -267,13 +267,13 @@ fn object_body(body: &[u8]) -> Result<(Map<String, Value>, Vec<String>), String>
 pub fn go_print(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".into(),
-        Value::String(s) => s.clone(),
+        Value::String(s) => s.to_string(),
         Value::Array(list) => format!(
             "[{}]",
             list.iter().map(go_print).collect::<Vec<_>>().join(" ")
         ),
         Value::Object(map) => {
-            let mut entries: Vec<(&String, &Value)> = map.iter().collect();
+            let mut entries: Vec<(&Text, &Value)> = map.iter().collect();
             entries.sort_by_key(|(key, _)| *key);
             let entries: Vec<String> = entries
                 .iter()
@@ -289,7 +289,7 @@ pub fn go_print(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::Schemas;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn patch(
         kind: Kind,

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, ops::Deref, sync::Arc};
 
-use serde_json::Value;
+use knarr_json::{Text, Value};
 
 use super::builtin;
 
@@ -64,6 +64,14 @@ pub struct Field {
 }
 
 impl Field {
+    /// The name as a key of values.
+    pub fn key(&self) -> Text {
+        match &self.name {
+            Cow::Borrowed(name) => Text::const_new(name),
+            Cow::Owned(name) => name.as_str().into(),
+        }
+    }
+
     /// The embedded messages that the field is in on the wire, outermost first.
     pub fn path(&self) -> impl Iterator<Item = u32> {
         let inside = self.inside;

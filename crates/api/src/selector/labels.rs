@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use serde_json::Value;
+use knarr_json::{Text, Value};
 
 use super::parser;
 use crate::{
@@ -218,8 +218,8 @@ impl LabelSelector {
 }
 
 fn equality(labels: &Value) -> Vec<Requirement> {
-    let one = |(k, v): (&String, &Value)| Requirement {
-        key: k.clone(),
+    let one = |(k, v): (&Text, &Value)| Requirement {
+        key: k.to_string(),
         operator: Operator::In,
         values: BTreeSet::from([v.as_str().unwrap_or_default().to_owned()]),
     };
@@ -256,7 +256,7 @@ impl fmt::Display for LabelSelector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn selectors_of_objects_match() {

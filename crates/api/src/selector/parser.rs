@@ -193,7 +193,7 @@ impl<'a> Parser<'a> {
 #[cfg(test)]
 mod tests {
     use crate::selector::LabelSelector;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn selectors_in_queries_match() {

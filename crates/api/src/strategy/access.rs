@@ -1,7 +1,7 @@
 //! Roles and bindings of `rbac.authorization.k8s.io`.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     Column, Context, Strategy,

@@ -1,7 +1,7 @@
 //! IPAddresses and ServiceCIDRs: what the API server hands out to Services.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{Column, Context, Strategy, common};
 use crate::{

@@ -1,7 +1,7 @@
 //! APIServices: which group and version is served here, and which by somebody else.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{Column, Context, Strategy, common, defaults::set};
 use crate::{
@@ -150,7 +150,7 @@ fn spec(spec: &At, errs: &mut Errors) {
                 "local APIServices may not have a caBundle",
             ));
         }
-        if insecure.v == true {
+        if *insecure.v == true {
             errs.push(insecure.invalid("local APIServices may not have insecureSkipTLSVerify"));
         }
         return;
@@ -165,7 +165,7 @@ fn spec(spec: &At, errs: &mut Errors) {
     if !wrong.is_empty() {
         errs.push(port.invalid(format!("port is not valid: {}", wrong.join(", "))));
     }
-    if insecure.v == true && !bundle.is_empty() {
+    if *insecure.v == true && !bundle.is_empty() {
         errs.push(insecure.invalid("may not be true if caBundle is present"));
     }
 }

@@ -1,7 +1,7 @@
 //! VolumeAttachments and VolumeAttributesClasses.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Column, Context, Strategy, common, pod::validate::driver_name};
 use crate::{

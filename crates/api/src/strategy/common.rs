@@ -1,6 +1,6 @@
 //! What strategies do to objects in the same way.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use crate::{names, validation::text};
 

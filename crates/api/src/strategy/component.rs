@@ -1,7 +1,7 @@
 //! ComponentStatuses: how the parts of the control plane once told of their health.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Column, Strategy};
 use crate::{
@@ -47,7 +47,7 @@ impl Strategy for ComponentStatus {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_json::json;
 
     use super::*;
 

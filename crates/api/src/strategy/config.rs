@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::{Text, Value};
 
 use super::{
     Column, Context, Strategy,
@@ -65,7 +65,7 @@ impl Strategy for ConfigMap {
 const DATA: &str = "Data contains the configuration data. Each key must consist of alphanumeric characters, '-', '_' or '.'. Values with non-UTF-8 byte sequences must use the BinaryData field. The keys stored in Data must not overlap with the keys in the BinaryData field, this is enforced during validation process.";
 
 fn check_config_map(object: &Value, errs: &mut Errors) {
-    let binary: BTreeSet<&String> = map(object, "binaryData")
+    let binary: BTreeSet<&Text> = map(object, "binaryData")
         .into_iter()
         .flat_map(|m| m.keys())
         .collect();
@@ -383,7 +383,7 @@ impl Strategy for ServiceAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn wrong(strategy: &dyn Strategy, mut object: Value) -> Vec<String> {
         object["metadata"] = json!({"name": "x", "namespace": "n"});

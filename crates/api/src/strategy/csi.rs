@@ -1,7 +1,7 @@
 //! What CSI drivers tell about themselves: CSIDrivers, CSINodes, CSIStorageCapacities.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     Column, Context, Strategy,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use knarr_cel::{Budget, budget, rules};
-use serde_json::Value;
+use knarr_json::{Text, Value};
 
 use super::{Column, Context, Strategy, common};
 use crate::{
@@ -237,7 +237,7 @@ impl Strategy for Custom {
     fn generation_changed(&self, object: &Value, old: &Value) -> bool {
         let keys = |v: &Value| v.as_object().map_or(0, |m| m.len());
         let changed =
-            |(key, value): (&String, &Value)| key != "metadata" && old.get(key) != Some(value);
+            |(key, value): (&Text, &Value)| key != "metadata" && old.get(key) != Some(value);
         keys(object) != keys(old) || object.as_object().into_iter().flatten().any(changed)
     }
 
@@ -297,7 +297,7 @@ fn only_status(object: &mut Value, old: &Value) {
 /// The value of a selectable field as selectors compare it.
 pub fn selectable_value(object: &Value, path: &str) -> String {
     match custom::at(object, path) {
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => text.to_string(),
         Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string(),
         _ => String::new(),
     }
@@ -306,7 +306,7 @@ pub fn selectable_value(object: &Value, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn new_finalizers_should_say_whose_they_are() {

@@ -1,7 +1,7 @@
 //! Helpers for filling in what a user left out. A field counts as left out when it is absent or null: empty values of
 //! fields that cannot be empty are already gone when a strategy sees an object.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 /// Sets a field that was left out.
 pub fn set(object: &mut Value, key: &str, value: impl Into<Value>) {

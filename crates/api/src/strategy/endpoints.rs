@@ -1,7 +1,7 @@
 //! Endpoints and EndpointSlices.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     Column, Context, Strategy,
@@ -440,7 +440,7 @@ fn slice_ports(all: &At, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn addresses_fit_the_type_of_a_slice() {

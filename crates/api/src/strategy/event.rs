@@ -1,7 +1,7 @@
 //! Events, by their old API and by `events.k8s.io/v1`. Both are stored as core events.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::{Column, Context, Strategy};
 use crate::{
@@ -62,7 +62,7 @@ impl Event {
     }
 }
 
-fn rename(object: &mut Map<String, Value>, from: &str, to: &str) {
+fn rename(object: &mut Map, from: &str, to: &str) {
     if let Some(value) = object.remove(from) {
         object.insert(to.to_owned(), value);
     }
@@ -93,7 +93,7 @@ fn to_new(object: &mut Value) {
             "reportingInstance",
             "deprecatedCount",
         ]
-        .contains(&k.as_str())
+        .contains(&k)
             || !is_empty(v)
     });
 }
@@ -425,7 +425,7 @@ fn source(event: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn both_apis_show_the_same_event() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     Column, Context, Strategy, common,

@@ -1,7 +1,7 @@
 //! Leases.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Column, Context, Strategy, common};
 use crate::{

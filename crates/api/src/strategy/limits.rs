@@ -4,7 +4,7 @@ mod quota;
 mod range;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     Column, Context, Strategy, common,

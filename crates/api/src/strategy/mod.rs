@@ -77,7 +77,7 @@ pub use workload::{
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{field, head::Head};
 

@@ -1,7 +1,7 @@
 //! Namespaces.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{Column, Context, Strategy, common, defaults::ensure};
 use crate::{
@@ -29,7 +29,7 @@ impl Strategy for Namespace {
         let spec = ensure(object, "spec");
         let finalizers = spec["finalizers"].as_array().cloned().unwrap_or_default();
         if !finalizers.iter().any(|f| f == "kubernetes") {
-            spec["finalizers"] = [finalizers, vec![json!("kubernetes")]].concat().into();
+            spec["finalizers"] = [&finalizers[..], &[json!("kubernetes")]].concat().into();
         }
     }
 

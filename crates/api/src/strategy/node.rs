@@ -1,7 +1,7 @@
 //! Nodes.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     Column, Context, Strategy, common,

@@ -1,7 +1,7 @@
 //! Kinds that need no code of their own: metadata is checked, status is kept apart.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Column, Context, Strategy, common};
 use crate::{

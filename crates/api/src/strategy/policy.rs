@@ -1,7 +1,7 @@
 //! NetworkPolicies and PodDisruptionBudgets.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     Column, Context, Strategy, common,
@@ -266,7 +266,7 @@ impl Strategy for PodDisruptionBudget {
         let (spec, status) = (&object["spec"], &object["status"]);
         let shown = |v: &Value| match v {
             Value::Null => "N/A".to_owned(),
-            Value::String(s) => s.clone(),
+            Value::String(s) => s.to_string(),
             other => other.to_string(),
         };
         vec![

@@ -6,7 +6,7 @@ mod volume;
 pub use claim::{PersistentVolumeClaim, claim_warnings};
 pub use volume::PersistentVolume;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::defaults::ensure;
 use crate::validation::{list, text};

@@ -1,7 +1,7 @@
 //! StorageClasses.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Column, Context, Strategy, defaults::set, pod};
 use crate::{

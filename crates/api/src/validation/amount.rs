@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, fmt};
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::quantity::{Format, Quantity};
 

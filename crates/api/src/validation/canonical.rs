@@ -66,7 +66,7 @@ pub fn cidr(at: &At) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn what_is_not_canonical() {

@@ -1,6 +1,6 @@
 //! Structs as Go's encoder writes those that have no JSON names: messages of the original show internal objects so.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::NULL;
 
@@ -102,7 +102,7 @@ fn json_name(go: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn structs_read_as_go_writes_them() {

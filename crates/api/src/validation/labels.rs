@@ -1,6 +1,6 @@
 //! Labels, annotations and label selectors inside objects.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{At, list, ordered_json, text};
 use crate::{
@@ -124,7 +124,7 @@ pub fn selector_is_empty(selector: &Value) -> bool {
 pub fn selector_keys(selector: &Value) -> Vec<&str> {
     let labels = super::map(selector, "matchLabels")
         .into_iter()
-        .flat_map(|m| m.keys().map(String::as_str));
+        .flat_map(|m| m.keys().map(|k| k.as_str()));
     labels
         .chain(
             list(&selector["matchExpressions"])

@@ -5,7 +5,7 @@
 //! `validate_update` (both lists are answered, so that a metadata error of an update shows twice, as it does with the
 //! original) and [`path_segment_name`] after a strategy's `validate_create` found nothing.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{At, labels, list, ordered_json};
 use crate::{
@@ -264,7 +264,7 @@ pub fn path_segment_name(object: &Value, namespaced: bool, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn created(meta: Value) -> Vec<String> {
         let mut errs = Errors::new();

@@ -13,7 +13,7 @@ pub mod resources;
 pub mod status;
 pub mod taints;
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use crate::field::{Error, Errors, Path};
 
@@ -150,7 +150,7 @@ impl<'a> At<'a> {
 
 /// The elements of a list; none when it is no list.
 pub fn list(v: &Value) -> &[Value] {
-    v.as_array().map(Vec::as_slice).unwrap_or_default()
+    v.items()
 }
 
 /// The string in field `key`; empty when absent.
@@ -164,7 +164,7 @@ pub fn flag(v: &Value, key: &str) -> bool {
 }
 
 /// The map in field `key`, if there is one.
-pub fn map<'a>(v: &'a Value, key: &str) -> Option<&'a Map<String, Value>> {
+pub fn map<'a>(v: &'a Value, key: &str) -> Option<&'a Map> {
     v.get(key).and_then(Value::as_object)
 }
 
@@ -245,17 +245,11 @@ pub fn ordered_json(v: &Value, fields: &[&str]) -> String {
     match v {
         Value::Object(map) => {
             let rank = |k: &str| fields.iter().position(|f| *f == k).unwrap_or(fields.len());
-            let mut keys: Vec<&String> = map.keys().collect();
+            let mut keys: Vec<&str> = map.keys().map(|k| k.as_str()).collect();
             keys.sort_by_key(|k| rank(k));
             let body: Vec<String> = keys
                 .iter()
-                .map(|k| {
-                    format!(
-                        "{}:{}",
-                        Value::from(k.as_str()),
-                        ordered_json(&map[k.as_str()], fields)
-                    )
-                })
+                .map(|k| format!("{}:{}", Value::from(*k), ordered_json(&map[k], fields)))
                 .collect();
             format!("{{{}}}", body.join(","))
         }

@@ -227,7 +227,7 @@ pub fn endpoint_ip(at: &At, ip: IpAddr, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn addresses_and_ranges() {

@@ -20,10 +20,10 @@ pub fn at_most(status: &At, part: &str, whole: &str, words: &str, errs: &mut Err
 }
 
 /// `collisionCount` never falls, and once there it never goes.
-pub fn collisions(status: &At, old: &serde_json::Value, errs: &mut Errors) {
+pub fn collisions(status: &At, old: &knarr_json::Value, errs: &mut Errors) {
     let Some(was) = old
         .get("collisionCount")
-        .and_then(serde_json::Value::as_i64)
+        .and_then(knarr_json::Value::as_i64)
     else {
         return;
     };
@@ -86,7 +86,7 @@ fn is_reason(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn conditions_have_reasons_of_one_word() {

@@ -1,6 +1,6 @@
 //! Taints and tolerations.
 
-use serde_json::json;
+use knarr_json::json;
 
 use super::{At, ordered_json};
 use crate::{
@@ -100,7 +100,7 @@ fn toleration(t: &At, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use knarr_json::Value;
 
     fn check(f: fn(&At, &mut Errors), v: Value) -> Vec<String> {
         let mut errs = Errors::new();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use knarr_api::decode::yaml;
-use serde_json::Value;
+use knarr_json::Value;
 
 /// The folder with the recordings, if this machine has it: in `$KNARR_SHARED`, or beside the repository or the folder that
 /// its worktrees are in.

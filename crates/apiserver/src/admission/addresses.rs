@@ -9,9 +9,9 @@ use std::{
 };
 
 use ipnet::IpNet;
+use knarr_json::Value;
 use knarr_store::{Range, Store};
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::{ipaddress, nodeports};
 

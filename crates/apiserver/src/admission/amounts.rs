@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use knarr_api::Quantity;
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 /// Amounts by the name of what is counted.
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -17,7 +17,7 @@ pub fn read(list: &Value) -> Amounts {
                 Value::String(text) => Quantity::parse(text),
                 other => Quantity::parse(&other.to_string()),
             };
-            parsed.ok().map(|quantity| (name.clone(), quantity))
+            parsed.ok().map(|quantity| (name.to_string(), quantity))
         })
         .collect()
 }
@@ -107,7 +107,7 @@ pub fn shown(amounts: &Amounts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn pods_are_summed_up() {

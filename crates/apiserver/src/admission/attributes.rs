@@ -1,7 +1,7 @@
 //! A request as admission sees it: one description for plugins, policies and webhooks.
 
 use knarr_api::Status;
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use crate::{
     chain::Call,
@@ -173,16 +173,16 @@ impl<'a> Attributes<'a> {
             _ => "UpdateOptions",
         };
         let mut out = Map::new();
-        out.insert("kind".into(), kind.into());
-        out.insert("apiVersion".into(), "meta.k8s.io/v1".into());
+        out.insert("kind", kind.into());
+        out.insert("apiVersion", "meta.k8s.io/v1".into());
         let query = &self.call.query;
         let dry: Vec<&str> = query.all("dryRun").collect();
         if !dry.is_empty() {
-            out.insert("dryRun".into(), dry.into());
+            out.insert("dryRun", dry.into());
         }
         for key in ["fieldManager", "fieldValidation"] {
             if let Some(text) = query.get(key).filter(|t| !t.is_empty()) {
-                out.insert(key.into(), text.into());
+                out.insert(key, text.into());
             }
         }
         Value::Object(out)
@@ -221,7 +221,7 @@ fn delete_options(options: &DeleteOptions) -> Value {
             ("resourceVersion", &wanted.resource_version),
         ] {
             if let Some(value) = value {
-                shown.insert(key.into(), value.as_str().into());
+                shown.insert(key, value.as_str().into());
             }
         }
         put("preconditions", Value::Object(shown));

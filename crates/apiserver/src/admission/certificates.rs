@@ -2,7 +2,7 @@
 //! signer.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::Value;
+use knarr_json::Value;
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
 use super::{Attributes, Operation};
@@ -133,8 +133,8 @@ impl Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use knarr_json::json;
     use rcgen::{CertificateParams, DnType, KeyPair};
-    use serde_json::json;
 
     #[test]
     fn subjects_are_read() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use knarr_api::decode::yaml;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{events, podsecurity, quota};
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use knarr_api::Status;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Attributes as Request, Operation};
 use crate::{
@@ -190,7 +190,7 @@ fn compact(rules: Vec<Rule>) -> Vec<Rule> {
 }
 
 fn rules_of(rules: &Value) -> Vec<Rule> {
-    serde_json::from_value(rules.clone()).unwrap_or_default()
+    knarr_json::from_value(rules.clone()).unwrap_or_default()
 }
 
 /// None when there is no such role.
@@ -271,7 +271,7 @@ fn shown(rule: &Rule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn rule(value: Value) -> Rule {
         rules_of(&json!([value])).remove(0)

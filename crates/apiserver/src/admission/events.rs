@@ -3,8 +3,8 @@
 use std::{collections::HashMap, time::Instant};
 
 use knarr_api::Status;
+use knarr_json::Value;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::Attributes;
 use crate::Outcome;
@@ -149,7 +149,7 @@ pub fn validate(a: &Attributes<'_>, event: &Value) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
     use std::time::Duration;
 
     #[test]

@@ -1,6 +1,6 @@
 //! AlwaysPullImages: nobody uses an image on a node because someone else pulled it there.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 pub fn always_pull(pod: &mut Value) {
     let spec = &mut pod["spec"];
@@ -21,7 +21,7 @@ pub fn always_pull(pod: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn every_image_is_pulled() {

@@ -1,6 +1,6 @@
 //! DefaultIngressClass: an Ingress without a class gets the one that is marked as default.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use knarr_store::Range;
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::addresses::Held;
 use crate::{poststart::Client, server::Shared};

@@ -2,8 +2,8 @@
 //! within them.
 
 use knarr_api::Quantity;
+use knarr_json::{Map, Text, Value};
 use knarr_store::Range;
-use serde_json::{Map, Value};
 
 use super::{
     Attributes, Operation,
@@ -130,9 +130,9 @@ fn fill_pod(pod: &mut Value, range: &Value) {
 }
 
 /// Adds what is missing; the names of that, sorted.
-fn fill(container: &mut Value, key: &str, defaults: &Map<String, Value>) -> Vec<String> {
-    let given = |name: &String| container["resources"][key].get(name).is_some();
-    let mut missing: Vec<String> = defaults.keys().filter(|n| !given(n)).cloned().collect();
+fn fill(container: &mut Value, key: &str, defaults: &Map) -> Vec<Text> {
+    let given = |name: &str| container["resources"][key].get(name).is_some();
+    let mut missing: Vec<Text> = defaults.keys().filter(|n| !given(n)).cloned().collect();
     missing.sort();
     if missing.is_empty() {
         return missing;
@@ -257,7 +257,7 @@ fn check_claim(spec: &Value, range: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn range(limit: Value) -> Value {
         json!({"spec": {"limits": [limit]}})

@@ -42,8 +42,8 @@ mod webhook;
 use std::sync::Arc;
 
 use claims::Claims;
+use knarr_json::Value;
 use knarr_store::Store;
-use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use addresses::{Addresses, Held, Lease};

@@ -1,7 +1,7 @@
 //! NamespaceLifecycle: objects are made only in namespaces that live; the system's own namespaces stay.
 
 use knarr_api::{Status, status::Cause};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Attributes, Operation};
 use crate::Outcome;

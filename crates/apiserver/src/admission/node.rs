@@ -1,6 +1,6 @@
 //! TaintNodesByCondition: a new node takes no pods until it says that it is ready.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 

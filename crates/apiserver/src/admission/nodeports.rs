@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use knarr_api::{Head, head::Encoded};
+use knarr_json::{Value, json};
 use knarr_store::{Store, Write, WriteError};
-use serde_json::{Value, json};
 
 const KEY: &str = "/registry/ranges/servicenodeports";
 /// How often a change is tried anew that another server's was faster than.

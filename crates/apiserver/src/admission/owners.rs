@@ -1,14 +1,13 @@
 //! OwnerReferencesPermissionEnforcement: who makes an object depend on others could delete it by deleting them, and could
 //! keep them from going; he needs the right to both.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Attributes, Operation};
 use crate::{Outcome, authz};
 
 fn owners(object: &Value) -> &[Value] {
-    let owners = object["metadata"]["ownerReferences"].as_array();
-    owners.map_or(&[], Vec::as_slice)
+    object["metadata"]["ownerReferences"].items()
 }
 
 async fn allowed(a: &Attributes<'_>, ask: authz::Attributes) -> authz::Decision {

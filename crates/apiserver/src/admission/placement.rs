@@ -1,6 +1,6 @@
 //! Plugins about where pods go: PodNodeSelector, LimitPodHardAntiAffinityTopology, PodTopologyLabels.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::{Attributes, Operation};
 use crate::{Outcome, rest::meta};

@@ -1,6 +1,6 @@
 //! DefaultTolerationSeconds: how long a pod stays on a node that went away.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// Seconds that a pod stays on a node that is not ready or cannot be reached, unless it says otherwise.
 const SECONDS: i64 = 300;

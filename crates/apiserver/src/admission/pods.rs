@@ -1,6 +1,6 @@
 //! The plugins that look at pods, in the original's order.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     Attributes, Operation, Plugin, images, limits, noderestriction, placement, pod, podsecurity,

@@ -1,9 +1,9 @@
 //! Priority: pods get the number of their PriorityClass; only one class may be the default.
 
 use knarr_api::Status;
+use knarr_json::Value;
 use knarr_store::Range;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{Attributes, Operation};
 use crate::{Outcome, chain::Call, rest::Target};

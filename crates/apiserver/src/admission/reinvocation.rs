@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use serde_json::Value;
+use knarr_json::Value;
 
 /// What is known across the rounds of one request, for one kind of asker (webhooks, or policies).
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ impl Reinvocation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn who_saw_an_older_object_is_asked_again() {

@@ -1,7 +1,7 @@
 //! RuntimeClass: a pod of a runtime class pays its overhead and goes where it runs.
 
 use knarr_api::Quantity;
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::{Attributes, Operation, amounts, tolerations::merge};
 use crate::Outcome;
@@ -114,7 +114,7 @@ fn check(class: &Value, pod: &Value) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn classes_give_their_pods_what_they_need() {

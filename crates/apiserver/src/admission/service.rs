@@ -6,7 +6,7 @@ use std::{
 };
 
 use knarr_api::{Status, field, strategy::service::families};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     addresses::{Addresses, Held, Lease, Refused},

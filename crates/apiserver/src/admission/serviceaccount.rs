@@ -1,7 +1,7 @@
 //! ServiceAccount: a pod runs as an account of its namespace, pulls with its secrets and finds its token mounted.
 
 use knarr_api::Status;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{Attributes, Operation};
 use crate::{Outcome, rest::meta};
@@ -62,9 +62,7 @@ pub fn admit(a: &Attributes<'_>, pod: &mut Value) -> Outcome<()> {
         mount_token(spec, &meta::generate("kube-api-access-"));
     }
     let secrets = &account["imagePullSecrets"];
-    if spec["imagePullSecrets"]
-        .as_array()
-        .is_none_or(Vec::is_empty)
+    if spec["imagePullSecrets"].items().is_empty()
         && secrets.as_array().is_some_and(|s| !s.is_empty())
     {
         spec["imagePullSecrets"] = secrets.clone();

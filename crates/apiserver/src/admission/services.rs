@@ -1,6 +1,6 @@
 //! DenyServiceExternalIPs: Services get no external addresses beyond those that they have.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::Attributes;
 use crate::Outcome;
@@ -8,10 +8,7 @@ use crate::Outcome;
 /// # Errors
 /// 403 for a new external address.
 pub fn deny_external_ips(a: &Attributes<'_>, service: &Value) -> Outcome<()> {
-    let of = |service: &Value| -> Vec<Value> {
-        let ips = service["spec"]["externalIPs"].as_array();
-        ips.cloned().unwrap_or_default()
-    };
+    let of = |service: &Value| service["spec"]["externalIPs"].items().to_vec();
     let had = a.old.map(of).unwrap_or_default();
     if of(service).iter().all(|ip| had.contains(ip)) {
         return Ok(());

@@ -1,7 +1,7 @@
 //! DefaultStorageClass and PersistentVolumeClaimResize.
 
+use knarr_json::Value;
 use knarr_store::Range;
-use serde_json::Value;
 
 use super::{Attributes, Operation, amounts};
 use crate::{Outcome, chain::Call};
@@ -97,7 +97,7 @@ pub fn resize(a: &Attributes<'_>, claim: &Value) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn the_newest_default_wins() {

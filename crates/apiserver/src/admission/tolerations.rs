@@ -1,6 +1,6 @@
 //! PodTolerationRestriction and ExtendedResourceToleration, and how tolerations are merged.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{Attributes, Operation, amounts, quota};
 use crate::Outcome;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
+use knarr_json::{Value, json};
 use knarr_store::{Range, Stored, Watch};
-use serde_json::{Value, json};
 
 use super::{PREFIX, Remote, documents, proxy, remote};
 use crate::{UserInfo, body, poststart::Client, rest::meta, server::Shared, user::MASTERS};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::{Remote, Told, available::fetch};
 use crate::{chain::Call, server::Shared};
@@ -68,27 +68,27 @@ fn converted(list: &Value) -> Vec<Value> {
     };
     let resources = all.iter().filter(|r| !name(r).contains('/')).map(|r| {
         let mut out = Map::new();
-        out.insert("resource".into(), name(r).into());
-        out.insert("responseKind".into(), kind(r));
+        out.insert("resource", name(r).into());
+        out.insert("responseKind", kind(r));
         let scope = if r["namespaced"] == true {
             "Namespaced"
         } else {
             "Cluster"
         };
-        out.insert("scope".into(), scope.into());
+        out.insert("scope", scope.into());
         out.insert(
-            "singularResource".into(),
+            "singularResource",
             r["singularName"].as_str().unwrap_or_default().into(),
         );
-        out.insert("verbs".into(), r["verbs"].clone());
+        out.insert("verbs", r["verbs"].clone());
         for key in ["shortNames", "categories"] {
             if r[key].is_array() {
-                out.insert(key.into(), r[key].clone());
+                out.insert(key, r[key].clone());
             }
         }
         let subs = subresources(&name(r));
         if !subs.is_empty() {
-            out.insert("subresources".into(), subs.into());
+            out.insert("subresources", subs.into());
         }
         Value::Object(out)
     });

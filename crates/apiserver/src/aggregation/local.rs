@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::Method;
+use knarr_json::{Value, json};
 use knarr_store::Range;
-use serde_json::{Value, json};
 
 use super::{PREFIX, priority};
 use crate::{discovery, poststart::Client, server::Shared};

@@ -19,9 +19,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use knarr_json::{Value, json};
 use knarr_store::Range;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 
 pub(crate) use documents::{openapi_index, openapi_of, openapi_v2};
 pub(crate) use local::register;

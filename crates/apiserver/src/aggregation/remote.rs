@@ -2,9 +2,9 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
+use knarr_json::Value;
 use rustls::{ClientConfig, crypto::CryptoProvider};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::Value;
 use tokio_rustls::TlsConnector;
 
 use crate::{proxy::backend::Unchecked, webhook};
@@ -112,7 +112,7 @@ pub fn connector(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn only_services_are_remote() {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::policy::Level;
 use crate::{authz::Attributes, chain::Call};
@@ -14,7 +14,7 @@ pub fn time(at: Timestamp) -> String {
 }
 
 /// What is known of a request before it is worked on. Parts that come later are put in by their names.
-pub fn of(call: &Call, ask: &Attributes, level: Level, received: Timestamp) -> Map<String, Value> {
+pub fn of(call: &Call, ask: &Attributes, level: Level, received: Timestamp) -> Map {
     let mut event = Map::new();
     let mut put = |key: &str, value: Value| {
         event.insert(key.to_owned(), value);
@@ -56,7 +56,7 @@ fn reference(ask: &Attributes) -> Value {
         ("subresource", &ask.subresource),
     ] {
         if !value.is_empty() {
-            out.insert(key.into(), value.as_str().into());
+            out.insert(key, value.as_str().into());
         }
     }
     out.into()

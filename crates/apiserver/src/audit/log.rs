@@ -8,8 +8,8 @@ use std::{
 };
 
 use jiff::Timestamp;
+use knarr_json::Value;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 /// Where lines go.
 #[derive(Debug, Clone)]
@@ -212,7 +212,7 @@ fn legacy(event: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn full_files_are_put_aside_and_few_are_kept() {

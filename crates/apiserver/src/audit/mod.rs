@@ -10,7 +10,7 @@ mod webhook;
 
 use std::{path::PathBuf, time::Duration};
 
-use serde_json::Value;
+use knarr_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use log::LogConfig;

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use knarr_api::Status;
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::{
     event,
@@ -29,7 +29,7 @@ use crate::{
 /// Events of one request. One that ends before it was answered tells so when it is dropped.
 pub struct Record {
     shared: Arc<Shared>,
-    event: Map<String, Value>,
+    event: Map,
     decided: Decided,
     done: bool,
 }
@@ -82,7 +82,7 @@ pub fn unauthenticated(call: &Call, status: &Status) {
     };
     let mut shown = json!({"metadata": {}, "status": "Failure", "message": tried});
     shown["code"] = status.code.into();
-    record.event.insert("responseStatus".into(), shown);
+    record.event.insert("responseStatus", shown);
     record.emit(Stage::ResponseStarted, now);
 }
 
@@ -107,7 +107,7 @@ pub async fn body(call: &mut Call, body: RequestBody, long: bool) -> Outcome<Req
                 .filter(Value::is_object)
         });
         if let Some(object) = object {
-            record.event.insert("requestObject".into(), object);
+            record.event.insert("requestObject", object);
         }
     }
     Ok(body::full(bytes))
@@ -118,9 +118,8 @@ impl Record {
         if self.decided.omit_stages.contains(&stage) {
             return;
         }
-        self.event.insert("stage".into(), stage.as_str().into());
-        self.event
-            .insert("stageTimestamp".into(), event::time(at).into());
+        self.event.insert("stage", stage.as_str().into());
+        self.event.insert("stageTimestamp", event::time(at).into());
         if let Some(audit) = &self.shared.audit {
             let event = Value::Object(std::mem::take(&mut self.event));
             audit.emit(&event);
@@ -147,16 +146,16 @@ impl Record {
     }
 
     pub fn impersonated(&mut self, user: &UserInfo) {
-        self.event.insert("impersonatedUser".into(), user.to_json());
+        self.event.insert("impersonatedUser", user.to_json());
     }
 
     pub fn failed(&mut self, status: &Status) {
-        if let Ok(mut shown) = serde_json::to_value(status) {
+        if let Ok(mut shown) = knarr_json::to_value(status) {
             if let Some(map) = shown.as_object_mut() {
                 map.remove("kind");
                 map.remove("apiVersion");
             }
-            self.event.insert("responseStatus".into(), shown);
+            self.event.insert("responseStatus", shown);
         }
     }
 
@@ -164,11 +163,11 @@ impl Record {
     pub async fn answered(
         mut self: Box<Self>,
         response: Response,
-        annotations: Map<String, Value>,
+        annotations: Map,
         long: bool,
     ) -> Response {
         if !annotations.is_empty() {
-            self.event.insert("annotations".into(), annotations.into());
+            self.event.insert("annotations", annotations.into());
         }
         let code = response.status().as_u16();
         self.event
@@ -206,7 +205,7 @@ impl Record {
         };
         let bytes = collected.to_bytes();
         if let Some(object) = event::object(&bytes, self.decided.omit_managed_fields) {
-            self.event.insert("responseObject".into(), object);
+            self.event.insert("responseObject", object);
         }
         http::Response::from_parts(parts, body::full(bytes))
     }
@@ -225,7 +224,7 @@ impl Drop for Record {
         if std::thread::panicking() {
             self.done = true;
             let status = json!({"metadata": {}, "status": "Failure", "message": "APIServer panic'd", "reason": "InternalError", "code": 500});
-            self.event.insert("responseStatus".into(), status);
+            self.event.insert("responseStatus", status);
             self.emit(Stage::Panic, Timestamp::now());
             return;
         }

@@ -2,8 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
+use knarr_json::Value;
 use knarr_store::Store;
-use serde_json::Value;
 
 use super::same;
 use crate::UserInfo;
@@ -77,7 +77,7 @@ fn is_bootstrap_group(group: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn secrets_let_their_token_in() {
@@ -87,7 +87,7 @@ mod tests {
             ("usage-bootstrap-authentication", "true"),
         ];
         let secret = |kind: &str, more: &[(&str, &str)]| {
-            let data: serde_json::Map<String, Value> = base
+            let data: knarr_json::Map = base
                 .iter()
                 .chain(more)
                 .map(|(k, v)| ((*k).to_owned(), STANDARD.encode(v).into()))

@@ -1,7 +1,7 @@
 //! Public keys of service account tokens.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, jwk};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::token::Checked;
 
@@ -21,7 +21,7 @@ impl Key {
         jwk.common.key_id = Some(id.clone());
         jwk.common.public_key_use = Some(jwk::PublicKeyUse::Signature);
         let decoding = DecodingKey::from_jwk(&jwk).map_err(|e| e.to_string())?;
-        let jwk = serde_json::to_value(&jwk).map_err(|e| e.to_string())?;
+        let jwk = knarr_json::to_value(&jwk).map_err(|e| e.to_string())?;
         Ok(Key {
             id,
             algorithm,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Method, Request, header};
 use jiff::Timestamp;
+use knarr_json::{Value, json};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::{
     same,

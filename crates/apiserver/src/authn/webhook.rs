@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use knarr_json::{Value, json};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Known, TokenWebhook, Verdict};
@@ -102,7 +102,7 @@ fn read(status: &Value, asked: &[String]) -> Verdict {
     );
     user.uid = shown["uid"].as_str().unwrap_or_default().into();
     let extra = shown["extra"].as_object().into_iter().flatten();
-    user.extra = extra.map(|(k, v)| (k.clone(), list(v))).collect();
+    user.extra = extra.map(|(k, v)| (k.to_string(), list(v))).collect();
     Ok(Some(Known { user, audiences }))
 }
 

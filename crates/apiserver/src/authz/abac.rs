@@ -1,7 +1,7 @@
 //! Attribute-based authorization (`--authorization-policy-file`): a file with one policy a line.
 
+use knarr_json::Value;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{Attributes, Decision, Rule};
 use crate::{UserInfo, user::AUTHENTICATED};
@@ -69,7 +69,7 @@ impl Policy {
         if !object.is_object() {
             return Err("expected an object".into());
         }
-        let policy = |value: &Value| serde_json::from_value(value.clone());
+        let policy = |value: &Value| knarr_json::from_value(value.clone());
         let versioned = object["apiVersion"].is_string() && object["kind"].is_string();
         if !versioned {
             let old: Policy = policy(&object).map_err(|e| e.to_string())?;

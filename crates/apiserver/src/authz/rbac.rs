@@ -379,7 +379,7 @@ fn reason(binding: &Binding, user: &UserInfo) -> String {
 mod tests {
     use super::*;
 
-    fn stored(key: &str, namespace: &str, name: &str, json: serde_json::Value) -> Stored {
+    fn stored(key: &str, namespace: &str, name: &str, json: knarr_json::Value) -> Stored {
         let head = knarr_api::Head {
             namespace: namespace.into(),
             name: name.into(),
@@ -411,9 +411,9 @@ mod tests {
     #[test]
     fn bindings_grant_where_they_stand() {
         let mut index = Index::default();
-        let role = serde_json::json!({"rules": [{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "*/log"]}]});
+        let role = knarr_json::json!({"rules": [{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "*/log"]}]});
         index.put(&stored("/registry/clusterroles/read", "", "read", role));
-        let binding = serde_json::json!({
+        let binding = knarr_json::json!({
             "roleRef": {"kind": "ClusterRole", "name": "read"},
             "subjects": [{"kind": "User", "name": "ann"}, {"kind": "ServiceAccount", "name": "bot"}, {"kind": "Group", "name": "crew"}]
         });
@@ -441,7 +441,7 @@ mod tests {
             "/registry/rolebindings/a/b",
             "a",
             "b",
-            serde_json::json!({}),
+            knarr_json::json!({}),
         );
         index.remove(&gone);
         assert!(
@@ -452,9 +452,9 @@ mod tests {
     #[test]
     fn many_bindings_elsewhere_cost_nothing() {
         let mut index = Index::default();
-        let role = serde_json::json!({"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
+        let role = knarr_json::json!({"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
         index.put(&stored("/registry/clusterroles/r", "", "r", role));
-        let binding = serde_json::json!({"roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [{"kind": "Group", "name": "crew"}]});
+        let binding = knarr_json::json!({"roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [{"kind": "Group", "name": "crew"}]});
         for n in 0..10_000 {
             let namespace = format!("n{n}");
             let key = format!("/registry/rolebindings/{namespace}/b");

@@ -4,7 +4,7 @@ use knarr_api::{
     field,
     selector::{FieldSelector, fields::FieldTerm},
 };
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// One term of a selector.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,9 +109,7 @@ pub(crate) fn check(selector: &Value, path: &field::Path, errors: &mut Vec<field
         return;
     }
     let raw = selector["rawSelector"].as_str().unwrap_or_default();
-    let listed = selector["requirements"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
+    let listed = selector["requirements"].items();
     if !raw.is_empty() && !listed.is_empty() {
         let why = "may not specified at the same time as requirements";
         errors.push(field::Error::invalid(&path.child("rawSelector"), raw, why));

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use knarr_json::{Value, json};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 
 use super::{Attributes, Decision, config, selectors::Term};
 use crate::{expression::Expression, outbound};
@@ -133,7 +133,7 @@ fn spec(ask: &Attributes) -> Value {
         spec["nonResourceAttributes"] = json!({"path": ask.path, "verb": ask.verb});
         return spec;
     }
-    let mut resource = serde_json::Map::new();
+    let mut resource = knarr_json::Map::new();
     for (key, value) in [
         ("namespace", &ask.namespace),
         ("verb", &ask.verb),
@@ -144,7 +144,7 @@ fn spec(ask: &Attributes) -> Value {
         ("name", &ask.name),
     ] {
         if !value.is_empty() {
-            resource.insert(key.into(), value.as_str().into());
+            resource.insert(key, value.as_str().into());
         }
     }
     for (key, terms) in [
@@ -153,7 +153,7 @@ fn spec(ask: &Attributes) -> Value {
     ] {
         if !terms.is_empty() {
             let terms: Vec<Value> = terms.iter().map(Term::to_json).collect();
-            resource.insert(key.into(), json!({"requirements": terms}));
+            resource.insert(key, json!({"requirements": terms}));
         }
     }
     spec["resourceAttributes"] = resource.into();
@@ -165,7 +165,7 @@ fn old_form(mut spec: Value) -> Value {
     if let Some(map) = spec.as_object_mut()
         && let Some(groups) = map.remove("groups")
     {
-        map.insert("group".into(), groups);
+        map.insert("group", groups);
     }
     spec
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use http::Method;
+use knarr_json::{Value, json};
 use knarr_store::Range;
-use serde_json::{Value, json};
 
 use super::requests::{Answer, send};
 use crate::server::Shared;

@@ -1,15 +1,12 @@
 //! Conditions of definitions.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::rest::meta;
 
 fn list(object: &Value) -> &[Value] {
-    object["status"]["conditions"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    object["status"]["conditions"].items()
 }
 
 /// A condition by its type.

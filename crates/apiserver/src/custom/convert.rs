@@ -13,8 +13,8 @@ use knarr_api::{
     head::Encoded,
     validation::{At, labels},
 };
+use knarr_json::{Value, json};
 use knarr_store::{Event, EventKind, Stored};
-use serde_json::{Value, json};
 
 use crate::{
     Outcome,
@@ -314,7 +314,7 @@ fn converted(
         });
     }
     match response["convertedObjects"].take() {
-        Value::Array(objects) => Ok(objects),
+        Value::Array(objects) => Ok(objects.into()),
         _ => Ok(Vec::new()),
     }
 }

@@ -5,9 +5,9 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use http::Method;
 use jiff::Timestamp;
 use knarr_api::Resource;
+use knarr_json::{Value, json};
 use knarr_store::{Range, Stored};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 
 use super::{
     FINALIZER, PATH, PREFIX, conditions,

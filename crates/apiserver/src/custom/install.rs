@@ -11,7 +11,7 @@ use knarr_api::{
     registry::Subresource,
     strategy::Custom,
 };
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::server::Shared;
 

@@ -15,7 +15,7 @@ mod requests;
 
 use jiff::Timestamp;
 use knarr_api::{Resource, Status, status::Details};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 pub(crate) use reconcile::{load, start};
 
@@ -77,7 +77,7 @@ pub(crate) fn marked_for_deletion(old: &Value, now: Timestamp) -> Value {
         finalizers.push(FINALIZER.to_owned());
     }
     meta::set_finalizers(&mut object, finalizers);
-    meta::of(&mut object).insert("deletionTimestamp".into(), meta::time(now).into());
+    meta::of(&mut object).insert("deletionTimestamp", meta::time(now).into());
     let condition = json!({
         "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
         "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",

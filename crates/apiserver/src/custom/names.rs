@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use knarr_api::strategy::definition::{approval, is_structural};
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::conditions;
 
@@ -82,15 +82,14 @@ fn accept(object: &Value, taken: &Taken) -> (Value, Value) {
     let mut conflict = None;
     let text = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
     let in_use = |name: &str| format!("{name:?} is already in use");
-    let mut name =
-        |key: &str, reason: &str, used: &HashSet<String>, accepted: &mut Map<String, Value>| {
-            let asked = text(wanted, key);
-            if asked != text(had, key) && used.contains(&asked) {
-                conflict = Some((reason.to_owned(), in_use(&asked)));
-            } else {
-                accepted.insert(key.to_owned(), asked.into());
-            }
-        };
+    let mut name = |key: &str, reason: &str, used: &HashSet<String>, accepted: &mut Map| {
+        let asked = text(wanted, key);
+        if asked != text(had, key) && used.contains(&asked) {
+            conflict = Some((reason.to_owned(), in_use(&asked)));
+        } else {
+            accepted.insert(key.to_owned(), asked.into());
+        }
+    };
     name("plural", "PluralConflict", &taken.resources, &mut accepted);
     name(
         "singular",
@@ -116,7 +115,7 @@ fn accept(object: &Value, taken: &Taken) -> (Value, Value) {
     } else {
         copy(wanted, &mut accepted, "shortNames");
     }
-    let mut kind = |key: &str, reason: &str, accepted: &mut Map<String, Value>| {
+    let mut kind = |key: &str, reason: &str, accepted: &mut Map| {
         let asked = text(wanted, key);
         if asked != text(had, key) && taken.kinds.contains(&asked) {
             name_conflict(&mut conflict, reason, in_use(&asked));
@@ -147,7 +146,7 @@ fn name_conflict(conflict: &mut Option<(String, String)>, reason: &str, message:
     *conflict = Some((reason.to_owned(), message));
 }
 
-fn copy(from: &Value, to: &mut Map<String, Value>, key: &str) {
+fn copy(from: &Value, to: &mut Map, key: &str) {
     match from
         .get(key)
         .filter(|v| v.as_array().is_some_and(|a| !a.is_empty()))

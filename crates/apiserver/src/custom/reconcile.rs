@@ -9,8 +9,8 @@ use std::{
 use http::Method;
 use jiff::Timestamp;
 use knarr_api::strategy::definition::approval;
+use knarr_json::Value;
 use knarr_store::{EventKind, Range, RevisionError, Watch};
-use serde_json::Value;
 
 use super::{
     PATH, PREFIX, apiservices, conditions, finalize, install,

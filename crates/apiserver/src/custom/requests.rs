@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Method, Request, header};
 use http_body_util::BodyExt;
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     UserInfo, body,

@@ -1,7 +1,7 @@
 //! Aggregated discovery (`apidiscovery.k8s.io/v2`): everything in two documents.
 
 use knarr_api::Registry;
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::{Entry, entries, order};
 use crate::{aggregation::Aggregator, respond};
@@ -60,21 +60,21 @@ fn kind(entry: &Entry) -> Value {
 
 fn resource(entry: &Entry, version: &str, all: &[Entry]) -> Value {
     let mut out = Map::new();
-    out.insert("resource".into(), entry.name.as_str().into());
-    out.insert("responseKind".into(), kind(entry));
+    out.insert("resource", entry.name.as_str().into());
+    out.insert("responseKind", kind(entry));
     let scope = if entry.namespaced {
         "Namespaced"
     } else {
         "Cluster"
     };
-    out.insert("scope".into(), scope.into());
-    out.insert("singularResource".into(), entry.singular.as_str().into());
-    out.insert("verbs".into(), entry.verbs.clone().into());
+    out.insert("scope", scope.into());
+    out.insert("singularResource", entry.singular.as_str().into());
+    out.insert("verbs", entry.verbs.clone().into());
     if !entry.short_names.is_empty() {
-        out.insert("shortNames".into(), entry.short_names.clone().into());
+        out.insert("shortNames", entry.short_names.clone().into());
     }
     if !entry.categories.is_empty() {
-        out.insert("categories".into(), entry.categories.clone().into());
+        out.insert("categories", entry.categories.clone().into());
     }
     let prefix = format!("{}/", entry.name);
     let subresources: Vec<Value> = all
@@ -84,7 +84,7 @@ fn resource(entry: &Entry, version: &str, all: &[Entry]) -> Value {
         .map(|(name, s)| json!({"subresource": name, "responseKind": kind(s), "verbs": s.verbs}))
         .collect();
     if !subresources.is_empty() {
-        out.insert("subresources".into(), subresources.into());
+        out.insert("subresources", subresources.into());
     }
     out.into()
 }

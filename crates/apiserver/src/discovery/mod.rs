@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Method, StatusCode, header};
 use knarr_api::{Registry, Resource, custom::compare_versions};
-use serde_json::Value;
+use knarr_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) use order::Place;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use jiff::Timestamp;
 use knarr_api::{Registry, Schemas, encode, openapi};
+use knarr_json::Value;
 use parking_lot::Mutex;
-use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use super::Document;

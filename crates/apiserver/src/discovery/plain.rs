@@ -1,7 +1,7 @@
 //! The discovery documents one by one: `/api`, `/apis`, a group, the resources of a version.
 
 use knarr_api::Registry;
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::{Entry, entries, group_versions, order};
 use crate::{aggregation::Aggregator, chain::Call, health};
@@ -101,23 +101,23 @@ pub fn resources(registry: &Registry, group: &str, version: &str) -> Option<Valu
 
 fn resource(entry: Entry) -> Value {
     let mut out = Map::new();
-    out.insert("name".into(), entry.name.into());
-    out.insert("singularName".into(), entry.singular.into());
-    out.insert("namespaced".into(), entry.namespaced.into());
+    out.insert("name", entry.name.into());
+    out.insert("singularName", entry.singular.into());
+    out.insert("namespaced", entry.namespaced.into());
     if let Some((group, version)) = entry.kind_of {
-        out.insert("group".into(), group.into());
-        out.insert("version".into(), version.into());
+        out.insert("group", group.into());
+        out.insert("version", version.into());
     }
-    out.insert("kind".into(), entry.kind.into());
-    out.insert("verbs".into(), entry.verbs.into());
+    out.insert("kind", entry.kind.into());
+    out.insert("verbs", entry.verbs.into());
     if !entry.short_names.is_empty() {
-        out.insert("shortNames".into(), entry.short_names.into());
+        out.insert("shortNames", entry.short_names.into());
     }
     if !entry.categories.is_empty() {
-        out.insert("categories".into(), entry.categories.into());
+        out.insert("categories", entry.categories.into());
     }
     if let Some(hash) = entry.storage_hash {
-        out.insert("storageVersionHash".into(), hash.into());
+        out.insert("storageVersionHash", hash.into());
     }
     out.into()
 }

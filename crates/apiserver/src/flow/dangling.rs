@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use knarr_json::{Value, json};
 use knarr_store::Range;
-use serde_json::{Value, json};
 
 use super::{
     Flow,

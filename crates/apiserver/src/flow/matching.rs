@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn rules_take_requests() {
-        let rule: Rule = serde_json::from_value(serde_json::json!({
+        let rule: Rule = knarr_json::from_value(knarr_json::json!({
             "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"namespace": "a", "name": "*"}},
                 {"kind": "Group", "group": {"name": "g"}}],
             "resourceRules": [{"verbs": ["list", "get"], "apiGroups": ["apps"], "resources": ["deployments", "pods/log"], "namespaces": ["a"]},

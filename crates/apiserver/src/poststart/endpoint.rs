@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use http::Method;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::Client;
 

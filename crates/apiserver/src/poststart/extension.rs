@@ -1,7 +1,7 @@
 //! What servers of other API groups read to know whom to believe.
 
 use http::Method;
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::Client;
 use crate::ExtensionAuthentication;
@@ -66,10 +66,10 @@ async fn readers(client: &Client) -> Result<(), String> {
     Ok(())
 }
 
-fn data(told: &ExtensionAuthentication) -> Map<String, Value> {
+fn data(told: &ExtensionAuthentication) -> Map {
     let mut out = Map::new();
     if !told.client_ca.is_empty() {
-        out.insert("client-ca-file".into(), told.client_ca.as_str().into());
+        out.insert("client-ca-file", told.client_ca.as_str().into());
     }
     if told.front_proxy_ca.is_empty() {
         return out;
@@ -90,7 +90,7 @@ fn data(told: &ExtensionAuthentication) -> Map<String, Value> {
         ("requestheader-uid-headers", list(&["X-Remote-Uid"])),
         ("requestheader-username-headers", list(&["X-Remote-User"])),
     ] {
-        out.insert(key.into(), value);
+        out.insert(key, value);
     }
     out
 }

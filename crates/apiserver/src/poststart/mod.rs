@@ -14,7 +14,7 @@ use std::{collections::HashSet, sync::Arc};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use knarr_api::strategy::flowcontrol;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::{
     UserInfo, aggregation, body,

@@ -1,7 +1,7 @@
 //! The range of Service addresses and the addresses that are taken, as objects.
 
+use knarr_json::{Value, json};
 use knarr_store::Range;
-use serde_json::{Value, json};
 
 use super::Client;
 use crate::admission::ipaddress;

@@ -1,6 +1,6 @@
 //! Admission of connections: what a path and query ask for, as the options object that plugins and webhooks see.
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use crate::{
     Outcome,
@@ -23,28 +23,28 @@ pub async fn admit(call: &Call, target: &Target) -> Outcome<()> {
 /// `PodExecOptions` and its kin, as the query says them.
 fn options(call: &Call, kind: &str) -> Value {
     let mut out = Map::new();
-    out.insert("kind".into(), kind.into());
-    out.insert("apiVersion".into(), "v1".into());
+    out.insert("kind", kind.into());
+    out.insert("apiVersion", "v1".into());
     let query = &call.query;
     match kind {
         "PodExecOptions" | "PodAttachOptions" => {
             for flag in ["stdin", "stdout", "stderr", "tty"] {
                 if query.flag(flag) {
-                    out.insert(flag.into(), true.into());
+                    out.insert(flag, true.into());
                 }
             }
             if let Some(container) = query.get("container").filter(|c| !c.is_empty()) {
-                out.insert("container".into(), container.into());
+                out.insert("container", container.into());
             }
             if kind == "PodExecOptions" {
                 let command: Vec<&str> = query.all("command").collect();
-                out.insert("command".into(), json!(command));
+                out.insert("command", json!(command));
             }
         }
         "PodPortForwardOptions" => {
             let ports: Vec<i64> = query.all("ports").filter_map(|p| p.parse().ok()).collect();
             if !ports.is_empty() {
-                out.insert("ports".into(), ports.into());
+                out.insert("ports", ports.into());
             }
         }
         _ => {
@@ -53,7 +53,7 @@ fn options(call: &Call, kind: &str) -> Value {
             } else {
                 &call.info.rest
             };
-            out.insert("path".into(), path.into());
+            out.insert("path", path.into());
         }
     }
     Value::Object(out)

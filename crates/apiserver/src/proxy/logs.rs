@@ -3,7 +3,7 @@
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use knarr_api::{Status, field};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     backend::{passed, uri},
@@ -174,7 +174,7 @@ pub fn container(pod: &Value, asked: &str, name: &str) -> Outcome<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn containers_are_chosen() {

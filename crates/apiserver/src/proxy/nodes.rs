@@ -1,7 +1,7 @@
 //! Kubelets: where they are, and `nodes/proxy`.
 
 use knarr_api::Status;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     Named,
@@ -103,7 +103,7 @@ async fn is_reachable(host: &str) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn internal_addresses_are_preferred() {

@@ -1,7 +1,7 @@
 //! `services/NAME/proxy/…`: HTTP to one of a Service's endpoints.
 
 use knarr_api::Status;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     Named,
@@ -48,7 +48,7 @@ pub async fn answer(call: &Call, target: &Target, body: RequestBody) -> Outcome<
             .json,
     )?;
     let unavailable = || none(format!("no endpoints available for service {name:?}"));
-    if endpoints["subsets"].as_array().is_none_or(Vec::is_empty) {
+    if endpoints["subsets"].items().is_empty() {
         return Err(unavailable());
     }
     let protocol = if named.is_https() {
@@ -134,7 +134,7 @@ fn candidates(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn endpoints_are_found_by_port() {

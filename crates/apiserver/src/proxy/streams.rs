@@ -2,7 +2,7 @@
 
 use http::header;
 use knarr_api::Status;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{backend::Backend, forward, logs, nodes};
 use crate::{

@@ -5,7 +5,7 @@ use knarr_api::{
     decode::{FieldValidation, yaml},
     old::Old,
 };
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::{MODIFIED, Target, create, managed, meta, present, update};
 use crate::{
@@ -121,7 +121,7 @@ fn merged(
         .unwrap_or_else(|| Err(target.not_found()))?;
     meta::settle_namespace(target, &mut object)?;
     if meta::text(&object, "name").is_empty() {
-        meta::of(&mut object).insert("name".into(), target.name.as_str().into());
+        meta::of(&mut object).insert("name", target.name.as_str().into());
     }
     meta::settle_name(target, &object)?;
     Ok(object)

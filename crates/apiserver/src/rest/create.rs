@@ -1,8 +1,8 @@
 //! POST to a collection.
 
 use knarr_api::{Status, head::Encoded, validation};
+use knarr_json::Value;
 use knarr_store::{Stored, Write, WriteError};
-use serde_json::Value;
 use std::sync::Arc;
 
 use super::{Target, engine_failure, managed, meta, present};
@@ -128,7 +128,7 @@ async fn attempt(
     strategy.prepare_create(&ctx, &mut object);
     codec::settle(call, &target, &mut object);
     if strategy.has_generation() {
-        meta::of(&mut object).insert("generation".into(), 1.into());
+        meta::of(&mut object).insert("generation", 1.into());
     }
     admission::prepare(call, &target, &mut object, None)?;
     let admitted = admission::allocate(call, &target, &mut object, None, options.dry_run).await?;
@@ -148,7 +148,7 @@ async fn attempt(
 fn name(object: &mut Value) {
     let base = meta::text(object, "generateName").to_owned();
     if meta::text(object, "name").is_empty() && !base.is_empty() {
-        meta::of(object).insert("name".into(), meta::generate(&base).into());
+        meta::of(object).insert("name", meta::generate(&base).into());
     }
 }
 

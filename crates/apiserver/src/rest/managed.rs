@@ -8,7 +8,7 @@ use knarr_api::{
     fields::{self, Scope},
     schema::Type,
 };
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Target, meta};
 use crate::{Outcome, chain::Call, custom, query::WriteOptions};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use knarr_api::{Head, Status};
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::Target;
 use crate::Outcome;
@@ -13,7 +13,7 @@ const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const LONGEST_BASE: usize = 63 - 5;
 
 /// The metadata of an object, which is made when it is missing or no object.
-pub fn of(object: &mut Value) -> &mut Map<String, Value> {
+pub fn of(object: &mut Value) -> &mut Map {
     if !object.is_object() {
         *object = Value::Object(Map::new());
     }
@@ -86,8 +86,8 @@ pub fn name_owners_once(object: &mut Value) {
 /// What every new object gets.
 pub fn stamp_new(object: &mut Value) {
     let meta = of(object);
-    meta.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
-    meta.insert("creationTimestamp".into(), now().into());
+    meta.insert("uid", uuid::Uuid::new_v4().to_string().into());
+    meta.insert("creationTimestamp", now().into());
 }
 
 /// Metadata that no update can change: carried over from the object before.
@@ -115,7 +115,7 @@ pub fn keep(object: &mut Value, old: &Value) {
     for key in carried {
         match &before[key] {
             Value::Null => meta.remove(key),
-            value => meta.insert(key.into(), value.clone()),
+            value => meta.insert(key, value.clone()),
         };
     }
 }
@@ -137,7 +137,7 @@ pub fn set_finalizers(object: &mut Value, finalizers: Vec<String>) {
     if finalizers.is_empty() {
         meta.remove("finalizers");
     } else {
-        meta.insert("finalizers".into(), finalizers.into());
+        meta.insert("finalizers", finalizers.into());
     }
 }
 
@@ -164,7 +164,7 @@ pub fn settle_namespace(target: &Target, object: &mut Value) -> Outcome<()> {
     if asked.is_empty() {
         of(object).remove("namespace");
     } else if given.is_empty() {
-        of(object).insert("namespace".into(), asked.into());
+        of(object).insert("namespace", asked.into());
     } else if given != asked {
         let why =
             "the namespace of the provided object does not match the namespace sent on the request";
@@ -197,7 +197,7 @@ pub fn settle_name(target: &Target, object: &Value) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn generated_names_fit() {

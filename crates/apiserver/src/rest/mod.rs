@@ -23,8 +23,8 @@ pub mod websocket;
 use std::sync::Arc;
 
 use knarr_api::{Resource, Status, old::Old, registry::Subresource, strategy::Context};
+use knarr_json::Value;
 use knarr_store::Stored;
-use serde_json::Value;
 
 use crate::{Outcome, chain::Call, custom, server::Shared};
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use knarr_api::{Status, encode, encode::protobuf};
+use knarr_json::{Map, Value};
 use knarr_store::Stored;
-use serde_json::{Map, Value};
 
 use super::{Target, list::Page, present};
 use crate::{
@@ -62,26 +62,26 @@ fn metadata(target: &Target, accept: &Accept, page: &Page) -> Value {
     // Lists of custom resources always say it.
     let always = target.resource.custom.is_some() && accept.shape == Shape::Whole;
     if always || !page.next.is_empty() {
-        out.insert("continue".into(), page.next.as_str().into());
+        out.insert("continue", page.next.as_str().into());
     }
     if let Some(remaining) = page.remaining {
-        out.insert("remainingItemCount".into(), remaining.into());
+        out.insert("remainingItemCount", remaining.into());
     }
-    out.insert("resourceVersion".into(), page.revision.to_string().into());
+    out.insert("resourceVersion", page.revision.to_string().into());
     out.into()
 }
 
 /// A list of decoded objects; items leave out the type that the list tells, but for custom resources.
 pub fn whole(target: &Target, api_version: &str, metadata: Value, objects: Vec<Value>) -> Value {
     if target.resource.custom.is_some() {
-        return serde_json::json!({"apiVersion": api_version, "items": objects, "kind": target.resource.list_kind, "metadata": metadata});
+        return knarr_json::json!({"apiVersion": api_version, "items": objects, "kind": target.resource.list_kind, "metadata": metadata});
     }
     let mut objects: Vec<Value> = objects.into_iter().map(|o| target.shown(o)).collect();
     for object in objects.iter_mut().filter_map(Value::as_object_mut) {
         object.remove("apiVersion");
         object.remove("kind");
     }
-    serde_json::json!({"kind": target.resource.list_kind, "apiVersion": api_version, "metadata": metadata, "items": objects})
+    knarr_json::json!({"kind": target.resource.list_kind, "apiVersion": api_version, "metadata": metadata, "items": objects})
 }
 
 /// A page on its way to becoming an answer.

@@ -5,7 +5,7 @@ use knarr_api::{
     decode::{self, Expect},
     patch as patches,
 };
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Target, apply, meta, present, update};
 use crate::{

@@ -6,7 +6,7 @@ use knarr_api::{
     Status,
     field::{Error, Path},
 };
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::Target;
 use crate::{

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use knarr_api::{Status, field, fields, head::Encoded, validation};
+use knarr_json::Value;
 use knarr_store::{Stored, Write, WriteError};
-use serde_json::Value;
 
 use super::{MODIFIED, Target, create, engine_failure, managed, meta, parse, present, sub::scale};
 use crate::{
@@ -123,10 +123,7 @@ async fn write(
     let fixed = check_preconditions(target, kind, current, &new)?;
     meta::settle_namespace(target, &mut new)?;
     // An update without a revision is one of whatever is stored.
-    meta::of(&mut new).insert(
-        "resourceVersion".into(),
-        current.revision.to_string().into(),
-    );
+    meta::of(&mut new).insert("resourceVersion", current.revision.to_string().into());
     call.warn(managed::owner_warnings(&new));
     meta::name_owners_once(&mut new);
     strategy.default(&ctx, &mut new);
@@ -259,7 +256,7 @@ fn count_generation(target: &Target, new: &mut Value, old: &Value) {
     let before = meta::generation(old);
     let changed = || target.resource.strategy.generation_changed(new, old);
     if counts && meta::generation(new) == before && changed() {
-        meta::of(new).insert("generation".into(), (before + 1).into());
+        meta::of(new).insert("generation", (before + 1).into());
     }
 }
 

@@ -7,8 +7,8 @@ use futures::FutureExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use knarr_api::Status;
+use knarr_json::{Value, json};
 use knarr_store::{Event, EventKind, Range, RevisionError, Stored, Watch};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{

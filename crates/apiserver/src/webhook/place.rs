@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use knarr_json::Value;
 use knarr_store::{Range, Store};
-use serde_json::Value;
 
 const DEFAULT_PORT: u16 = 443;
 
@@ -155,7 +155,7 @@ fn of_slice(slice: &Value, port_name: &str) -> Vec<(String, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn configs_lead_somewhere() {

@@ -9,9 +9,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use knarr_json::{Value, json};
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
-use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
 use super::Authority;

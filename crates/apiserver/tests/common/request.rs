@@ -1,7 +1,7 @@
 //! Plain requests.
 
 use http_body_util::BodyExt;
-use serde_json::Value;
+use knarr_json::Value;
 
 /// Sends a request and gives the code and body of its answer, with its warnings. A PATCH is a merge patch.
 pub async fn send(

@@ -10,9 +10,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use knarr_json::Value;
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
-use serde_json::Value;
 use tokio_rustls::TlsAcceptor;
 
 use super::Authority;

@@ -7,11 +7,11 @@ use std::{
 
 use futures::StreamExt;
 use http_body_util::BodyExt;
+use knarr_json::{Value, json};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, WatchEvent, WatchParams},
 };
-use serde_json::{Value, json};
 
 use super::{
     DEFINITIONS,
@@ -36,7 +36,7 @@ fn converted(object: &Value, to: &str) -> Value {
             if let Some(Value::Object(mut annotations)) = metadata.remove("annotations") {
                 annotations.remove("example.com/converted");
                 if !annotations.is_empty() {
-                    metadata.insert("annotations".into(), annotations.into());
+                    metadata.insert("annotations", annotations.into());
                 }
             }
         }

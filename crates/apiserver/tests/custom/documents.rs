@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     DEFINITIONS,

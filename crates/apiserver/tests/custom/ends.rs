@@ -1,6 +1,6 @@
 //! The end of a definition takes its objects along; what comes after it has nothing of it.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     DEFINITIONS,

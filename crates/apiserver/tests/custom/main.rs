@@ -12,7 +12,7 @@ mod restart;
 use std::time::Duration;
 
 use common::request::send;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 

@@ -13,6 +13,7 @@ use k8s_openapi::{
     api::core::v1::ConfigMap,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
+use knarr_json::json;
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -27,7 +28,6 @@ use kube::{
     },
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::{common::Server, definition, until, version};
 
@@ -113,7 +113,7 @@ async fn reconcile(
 async fn define(client: &kube::Client) {
     let spec = json!({"colour": {"type": "string"}, "level": {"type": "integer", "default": 1}});
     let crd = definition("Lamp", json!([version("v1", true, spec)]));
-    let crd: CustomResourceDefinition = serde_json::from_value(crd).unwrap();
+    let crd: CustomResourceDefinition = knarr_json::from_value(crd).unwrap();
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     crds.create(&PostParams::default(), &crd).await.unwrap();
     let established = await_condition(crds, "lamps.example.com", conditions::is_crd_established());

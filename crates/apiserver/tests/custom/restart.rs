@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use knarr_json::{Value, json};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, WatchEvent, WatchParams},
 };
-use serde_json::{Value, json};
 
 use super::{
     DEFINITIONS,

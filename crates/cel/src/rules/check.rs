@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value as Json;
+use knarr_json::Value as Json;
 
 use super::{
     Reason, Rule, Violation,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Rule, field_path};
 use crate::{Env, Program, Schema, Type, compile};
-use serde_json::Value as Json;
+use knarr_json::Value as Json;
 
 /// A rule's programs, or why there are none.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Paths that rules give for their errors: `.spec.low`, `.labels['a']`.
 
-use serde_json::Value as Json;
+use knarr_json::Value as Json;
 
 /// The path as errors show it, below the node's own; none if the schema has no such field.
 pub(super) fn normalized(path: &str, schema: &Json) -> Option<String> {
@@ -60,7 +60,7 @@ fn step(path: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::normalized;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn paths_name_fields_of_the_schema() {

@@ -7,7 +7,7 @@ mod compile;
 mod field_path;
 mod validate;
 
-use serde_json::Value as Json;
+use knarr_json::Value as Json;
 
 pub use check::check;
 pub use validate::Validator;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value as Json;
+use knarr_json::Value as Json;
 
 use super::{
     Reason, Rule, Violation,
@@ -107,7 +107,7 @@ fn node(rules: &Json, schema: &Json, declared: &Arc<Schema>) -> Option<Node> {
             (None, Some(_)) => continue,
         };
         if let Some(node) = node(below, spine, &typed) {
-            properties.insert(name.clone(), node);
+            properties.insert(name.to_string(), node);
         }
     }
     let element = ["items", "additionalProperties"]
@@ -247,12 +247,12 @@ impl Run<'_> {
         &mut self,
         node: &'a Node,
         path: &str,
-        (object, entries): (&'a Json, &'a serde_json::Map<String, Json>),
+        (object, entries): (&'a Json, &'a knarr_json::Map),
         old: Option<&'a Json>,
         same: Same<'a>,
     ) {
         for (name, value) in entries {
-            let below = node.properties.get(name);
+            let below = node.properties.get(name.as_str());
             let (below, path) = match (below, &node.element) {
                 (Some(below), _) => (below, child(path, name)),
                 (None, Some(element)) => (&**element, format!("{path}[{name}]")),

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use serde_json::Value as Json;
+use knarr_json::Value as Json;
 
 use super::{Key, List, Map, Opaque, Value};
 use crate::{EvalError, schema::Merge};

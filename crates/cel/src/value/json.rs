@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::Value as Json;
+use knarr_json::{Array, Value as Json};
 
 use super::{List, Map, Text, Value};
 use crate::{EvalError, Schema, library::time, schema::Kind};
@@ -153,7 +153,7 @@ fn to_json(value: &Value<'_>, depth: usize) -> Result<Json, EvalError> {
         Value::Bool(value) => Json::Bool(*value),
         Value::Int(value) => Json::from(*value),
         Value::Uint(value) => Json::from(*value),
-        Value::Double(value) => serde_json::Number::from_f64(*value)
+        Value::Double(value) => knarr_json::Number::from_f64(*value)
             .map(Json::Number)
             .ok_or_else(|| EvalError::other(format!("unsupported value: {value}")))?,
         Value::String(text) => Json::from(text.as_str()),
@@ -161,16 +161,16 @@ fn to_json(value: &Value<'_>, depth: usize) -> Result<Json, EvalError> {
         Value::Timestamp(time) => Json::from(time::show_timestamp(*time)),
         Value::Duration(nanos) => Json::from(time::show_duration(*nanos)),
         Value::Unknown(json) => (*json).clone(),
-        Value::List(List::Json(values, _)) => Json::Array(values.to_vec()),
+        Value::List(List::Json(values, _)) => Json::from(*values),
         Value::List(list) => {
             let values = list.values()?;
-            let values: Result<Vec<Json>, EvalError> =
+            let values: Result<Array, EvalError> =
                 values.iter().map(|v| to_json(v, depth + 1)).collect();
             Json::Array(values?)
         }
         Value::Map(Map::Json(entries, _)) => Json::Object((*entries).clone()),
         Value::Map(map) => {
-            let mut out = serde_json::Map::new();
+            let mut out = knarr_json::Map::new();
             for (key, value) in map.entries()? {
                 // What has no value is left out.
                 let value = match &value {

@@ -8,7 +8,7 @@ pub(crate) use compare::merge_key;
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
-use serde_json::Value as Json;
+use knarr_json::Value as Json;
 
 use crate::{EvalError, Schema, Type, authorizer, library, schema::Merge};
 
@@ -66,7 +66,7 @@ pub enum List<'a> {
 pub enum Map<'a> {
     Made(Arc<BTreeMap<Key, Value<'a>>>),
     /// A map or object of a document, with its schema if that is known.
-    Json(&'a serde_json::Map<String, Json>, Option<&'a Schema>),
+    Json(&'a knarr_json::Map, Option<&'a Schema>),
     /// An object that an expression made: `Object{}`.
     Object(Arc<Object<'a>>),
 }
@@ -318,7 +318,7 @@ fn below<'a>(schema: Option<&'a Schema>, name: &str) -> Option<&'a Schema> {
 }
 
 fn json_field<'a>(
-    entries: &'a serde_json::Map<String, Json>,
+    entries: &'a knarr_json::Map,
     schema: Option<&'a Schema>,
     name: &str,
 ) -> Option<Result<Value<'a>, EvalError>> {

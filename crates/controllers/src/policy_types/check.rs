@@ -7,7 +7,7 @@ use knarr_cel::{
     admission::{Scope, environment},
     compile,
 };
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// A kind that a policy is about.
 pub(super) struct Kind {

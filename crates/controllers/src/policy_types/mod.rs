@@ -8,11 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use knarr_client::{Informer, Informers, Queue};
+use knarr_json::json;
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
 
 use crate::{feed, write};
 
@@ -59,7 +59,7 @@ impl Controller {
         if observed == generation {
             return Ok(None);
         }
-        let object = serde_json::to_value(&*policy)?;
+        let object = knarr_json::to_value(&*policy)?;
         let types = schemas::of_policy(&self.client, &object).await?;
         let warnings = check::warnings(&object, &types);
         let mut checked = json!({});

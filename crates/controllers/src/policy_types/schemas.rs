@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use knarr_cel::Schema;
+use knarr_json::{Map, Value, json};
 use kube::Client;
-use serde_json::{Map, Value, json};
 
 use super::check::{Kind, Types};
 
@@ -162,11 +162,7 @@ impl Source<'_> {
 
 /// A schema with what it refers to in its place; types that contain themselves say nothing of what is in them the second
 /// time.
-fn resolved<'s>(
-    schema: &'s Value,
-    all: &'s Map<String, Value>,
-    within: &mut Vec<&'s str>,
-) -> Value {
+fn resolved<'s>(schema: &'s Value, all: &'s Map, within: &mut Vec<&'s str>) -> Value {
     if schema["format"] == "int-or-string" {
         return json!({"x-kubernetes-int-or-string": true});
     }

@@ -6,11 +6,11 @@ pub mod etcd;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use knarr_api::{Head, head::Encoded};
+use knarr_json::{Value, json};
 use knarr_store::{
     EtcdOptions, Event, EventKind, HeadOf, OpenError, Options, Range, Store, Stored, Watch, Write,
     WriteError,
 };
-use serde_json::{Value, json};
 
 pub const PODS: &str = "/registry/pods/";
 

@@ -7,7 +7,7 @@
 mod v2;
 mod v3;
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::wire::{self, Kind};
 
@@ -149,7 +149,7 @@ fn named(out: &mut Vec<u8>, number: u32, is: Is, value: &Value) {
     }
 }
 
-fn extensions(out: &mut Vec<u8>, number: u32, map: &Map<String, Value>) {
+fn extensions(out: &mut Vec<u8>, number: u32, map: &Map) {
     for (name, value) in map.iter().filter(|(name, _)| name.starts_with("x-")) {
         within(out, number, |out| {
             wire::bytes(out, 1, name.as_bytes());
@@ -196,7 +196,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn a_small_document_has_the_bytes_it_must_have() {

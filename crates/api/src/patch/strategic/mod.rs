@@ -6,7 +6,7 @@
 //! - `$setElementOrder/<list>` orders a merged list
 //! - `$deleteFromPrimitiveList/<list>` takes values out of a list of primitives
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Text, Value};
 
 use super::go_print;
 use crate::schema::{Field, Patch, Struct, Type};
@@ -22,7 +22,7 @@ pub enum Failure {
     Other(String),
 }
 
-type Object = Map<String, Value>;
+type Object = Map;
 type Result<T> = std::result::Result<T, Failure>;
 
 const DIRECTIVE: &str = "$patch";
@@ -125,7 +125,7 @@ fn unknown_directive(directive: &str, map: &Value) -> String {
     format!("unknown patch type: {directive} in map: {}", go_print(map))
 }
 
-fn merge_key(original: &mut Object, key: String, change: Value, known: Known) -> Result<()> {
+fn merge_key(original: &mut Object, key: Text, change: Value, known: Known) -> Result<()> {
     if change.is_null() {
         original.remove(&key);
         return Ok(());
@@ -137,11 +137,11 @@ fn merge_key(original: &mut Object, key: String, change: Value, known: Known) ->
         }
         (Some(Value::Array(old)), Value::Array(new)) => {
             let (how, elem) = known.list(&key);
-            Value::Array(if how.merge {
-                merge_list(old, new, &how, elem)?
+            if how.merge {
+                merge_list(old.into(), new.into(), &how, elem)?.into()
             } else {
-                new
-            })
+                Value::Array(new)
+            }
         }
         (_, new) => cleaned(new),
     };
@@ -184,8 +184,8 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<()> {
     let Value::Array(retain) = retain else {
         return Err(BAD_RETAIN);
     };
-    let kept = |key: &String| retain.iter().any(|k| k.as_str() == Some(key));
-    let is_change = |(key, value): &(&String, &Value)| {
+    let kept = |key: &str| retain.iter().any(|k| k.as_str() == Some(key));
+    let is_change = |(key, value): &(&Text, &Value)| {
         !value.is_null() && !key.starts_with(ORDER) && !key.starts_with(DELETE)
     };
     if patch.iter().filter(is_change).any(|(key, _)| !kept(key)) {
@@ -197,7 +197,7 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<()> {
 
 /// Merges every list that `$setElementOrder` speaks of, and takes it out of the patch.
 fn merge_ordered(original: &mut Object, patch: &mut Object, known: Known) -> Result<()> {
-    let orders: Vec<String> = patch
+    let orders: Vec<Text> = patch
         .keys()
         .filter(|k| k.starts_with(ORDER))
         .cloned()
@@ -224,7 +224,7 @@ fn merge_ordered(original: &mut Object, patch: &mut Object, known: Known) -> Res
             (None, None) => continue,
         };
         let sorted = sort_merged(merged, &order, &old.unwrap_or_default(), &how)?;
-        original.insert(key.clone(), Value::Array(sorted));
+        original.insert(key.as_str(), sorted.into());
         patch.remove(&key);
     }
     Ok(())
@@ -233,7 +233,7 @@ fn merge_ordered(original: &mut Object, patch: &mut Object, known: Known) -> Res
 fn as_list(value: Option<&Value>) -> Result<Option<Vec<Value>>> {
     match value {
         None => Ok(None),
-        Some(Value::Array(list)) => Ok(Some(list.clone())),
+        Some(Value::Array(list)) => Ok(Some(list.to_vec())),
         Some(value) => other(bad_list(value)),
     }
 }
@@ -262,10 +262,7 @@ fn check_order(new: &[Value], order: &[Value], how: &Patch) -> Result<()> {
     for element in new.iter().filter(|e| e.get(DIRECTIVE).is_none()) {
         require_key(element, how)?;
         if !rest.any(|o| same(element, o, how)) {
-            let (new, order) = (
-                go_print(&Value::Array(new.to_vec())),
-                go_print(&Value::Array(order.to_vec())),
-            );
+            let (new, order) = (go_print(&Value::from(new)), go_print(&Value::from(order)));
             return other(format!(
                 "The order in patch list:\n{new}\n doesn't match {ORDER} list:\n{order}\n"
             ));

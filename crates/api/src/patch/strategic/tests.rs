@@ -1,7 +1,7 @@
 use super::*;
 use crate::Schemas;
+use knarr_json::json;
 use proptest::prelude::*;
-use serde_json::json;
 
 fn pod(patch: Value) -> std::result::Result<Value, String> {
     let pod = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["x/a", "x/b"]}, "spec": {
@@ -43,9 +43,8 @@ fn any_value(depth: u32) -> impl Strategy<Value = Value> {
             Just("labels")
         ];
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-            proptest::collection::vec((key, inner), 0..4)
-                .prop_map(|kv| kv.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::vec((key, inner), 0..4).prop_map(|kv| kv.into_iter().collect()),
         ]
     })
 }

@@ -1,7 +1,7 @@
 //! Bindings of policies: what they apply to, with which parameters.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::matching;
 use crate::{
@@ -178,7 +178,7 @@ fn go_selector(selector: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn references_in_tables() {

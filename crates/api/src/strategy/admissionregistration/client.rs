@@ -1,6 +1,6 @@
 //! How a webhook is reached: by URL or through a Service.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},
@@ -108,7 +108,7 @@ pub fn default(config: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn urls_and_paths() {

@@ -1,6 +1,6 @@
 //! `matchConditions` of webhooks and policies.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},

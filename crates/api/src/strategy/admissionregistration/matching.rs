@@ -1,6 +1,6 @@
 //! Which requests a webhook or policy is asked about: rules, selectors, match resources.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::{
     field::{Error, Errors},

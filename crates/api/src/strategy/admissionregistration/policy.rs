@@ -1,7 +1,7 @@
 //! ValidatingAdmissionPolicies and MutatingAdmissionPolicies.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{conditions::conditions, matching};
 use crate::{

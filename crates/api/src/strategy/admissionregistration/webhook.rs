@@ -1,7 +1,7 @@
 //! ValidatingWebhookConfigurations and MutatingWebhookConfigurations.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{client, conditions::conditions, matching};
 use crate::{

@@ -1,6 +1,6 @@
 //! Between `autoscaling/v1` and `autoscaling/v2`. The shapes of v1's annotations are those of metrics in `v2beta1`.
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Text, Value, json};
 
 use crate::validation::{go, is_empty, list, ordered_json, text};
 
@@ -77,16 +77,16 @@ pub fn to_v2(object: &mut Value) {
     }
     let cpu = status.remove(CURRENT_CPU);
     let told = match (current.is_empty(), cpu) {
-        (false, _) => Value::Array(current),
+        (false, _) => current.into(),
         (true, Some(percent)) => json!([{
             "type": "Resource",
             "resource": {"name": "cpu", "current": {"averageUtilization": percent}},
         }]),
         (true, None) => Value::Null,
     };
-    status.insert("currentMetrics".into(), told);
+    status.insert("currentMetrics", told);
     if !conditions.is_empty() {
-        status.insert("conditions".into(), conditions.into());
+        status.insert("conditions", conditions.into());
     }
 }
 
@@ -128,7 +128,7 @@ pub fn to_v1(object: &mut Value) {
         status.entry("currentReplicas").or_insert_with(|| 0.into());
         status.entry("desiredReplicas").or_insert_with(|| 0.into());
         if let Some(percent) = percent.filter(Value::is_i64) {
-            status.insert(CURRENT_CPU.into(), percent);
+            status.insert(CURRENT_CPU, percent);
         }
     }
 }
@@ -141,7 +141,7 @@ fn remove(at: &mut Value, key: &str) -> Value {
 
 fn annotate(object: &mut Value, key: &str, all: &[Value]) {
     if !all.is_empty() {
-        let all = Value::Array(all.to_vec());
+        let all = Value::from(all);
         object["metadata"]["annotations"][key] = ordered_json(&all, ORDER).into();
     }
 }
@@ -172,9 +172,10 @@ fn uncapitalized(value: Value) -> Value {
             .map(|(k, v)| {
                 let mut chars = k.chars();
                 let first = chars.next().map(|c| c.to_ascii_lowercase());
-                (first.into_iter().chain(chars).collect(), uncapitalized(v))
+                let name: Text = first.into_iter().chain(chars).collect();
+                (name, uncapitalized(v))
             })
-            .collect::<Map<String, Value>>()
+            .collect::<Map>()
             .into(),
         Value::Array(items) => items.into_iter().map(uncapitalized).collect(),
         other => other,
@@ -182,7 +183,7 @@ fn uncapitalized(value: Value) -> Value {
 }
 
 /// Puts what is there under another name.
-fn put(out: &mut Map<String, Value>, key: &str, from: &Value) {
+fn put(out: &mut Map, key: &str, from: &Value) {
     let says_nothing = from.is_null() || from.is_string() && is_empty(from);
     if !says_nothing {
         out.insert(key.to_owned(), from.clone());
@@ -228,24 +229,24 @@ pub fn metric_to_v1(metric: &Value, spec: bool) -> Value {
             put(&mut to, "container", &from["container"]);
         }
         "pods" => {
-            to.insert("metricName".into(), text(&from["metric"], "name").into());
+            to.insert("metricName", text(&from["metric"], "name").into());
             to.insert(key("AverageValue"), or_zero(&value["averageValue"]));
             put(&mut to, "selector", &from["metric"]["selector"]);
         }
         "object" => {
             put(&mut to, "target", &from["describedObject"]);
-            to.insert("metricName".into(), text(&from["metric"], "name").into());
+            to.insert("metricName", text(&from["metric"], "name").into());
             to.insert(key("Value"), or_zero(&value["value"]));
             put(&mut to, "selector", &from["metric"]["selector"]);
             put(&mut to, "averageValue", &value["averageValue"]);
         }
         _ => {
-            to.insert("metricName".into(), text(&from["metric"], "name").into());
+            to.insert("metricName", text(&from["metric"], "name").into());
             put(&mut to, "metricSelector", &from["metric"]["selector"]);
             if spec {
                 put(&mut to, "targetValue", &value["value"]);
             } else {
-                to.insert("currentValue".into(), or_zero(&value["value"]));
+                to.insert("currentValue", or_zero(&value["value"]));
             }
             put(&mut to, &key("AverageValue"), &value["averageValue"]);
         }
@@ -269,7 +270,7 @@ pub fn metric_to_v2(metric: &Value, spec: bool) -> Value {
         return out;
     };
     let prefix = if spec { "target" } else { "current" };
-    let old = |rest: &str| &from[format!("{prefix}{rest}")];
+    let old = |rest: &str| &from[&format!("{prefix}{rest}")];
     let zero = |v: &Value| v.as_str().is_some_and(|s| s == "0");
     let mut value = Map::new();
     let mut to = Map::new();
@@ -297,7 +298,7 @@ pub fn metric_to_v2(metric: &Value, spec: bool) -> Value {
             if from[selector].is_object() {
                 identifier["selector"] = from[selector].clone();
             }
-            to.insert("metric".into(), identifier);
+            to.insert("metric", identifier);
         }
     }
     if field == "object" {
@@ -311,9 +312,9 @@ pub fn metric_to_v2(metric: &Value, spec: bool) -> Value {
         } else {
             "Value"
         };
-        value.insert("type".into(), kind.into());
+        value.insert("type", kind.into());
     }
-    to.insert(if spec { "target" } else { "current" }.into(), value.into());
+    to.insert(if spec { "target" } else { "current" }, value.into());
     out[field] = to.into();
     out
 }

@@ -6,7 +6,7 @@ mod printer;
 mod validate;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     Column, Context, Strategy, common,

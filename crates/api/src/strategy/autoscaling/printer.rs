@@ -1,7 +1,7 @@
 //! HorizontalPodAutoscalers as rows of a Table.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::Column;
 use crate::{

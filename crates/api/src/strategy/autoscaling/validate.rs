@@ -1,6 +1,6 @@
 //! What a HorizontalPodAutoscaler of v2 may say.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},

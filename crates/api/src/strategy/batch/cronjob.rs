@@ -1,7 +1,7 @@
 //! CronJobs.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{job, schedule, spec as job_spec};
 use crate::{
@@ -226,7 +226,7 @@ fn job_template(spec: &At, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn zones_are_told_by_their_exact_names() {

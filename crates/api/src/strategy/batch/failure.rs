@@ -1,6 +1,6 @@
 //! Pod failure policies of Jobs.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},

@@ -1,7 +1,7 @@
 //! Jobs.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{printer, spec, status, update};
 use crate::{

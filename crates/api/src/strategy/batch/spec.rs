@@ -1,6 +1,6 @@
 //! What the specs of Jobs and the templates of CronJobs have in common.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{failure, success};
 use crate::{

@@ -1,7 +1,7 @@
 //! What controllers may say of a Job: others than the built-in one may manage Jobs, so the server holds them to its rules.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::indexes;
 use crate::{
@@ -313,7 +313,7 @@ fn transitions(change: &Change, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn wrong(spec: Value, new: Value, old: Value) -> Vec<String> {
         let (new, old) = (

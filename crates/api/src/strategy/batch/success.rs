@@ -1,6 +1,6 @@
 //! Success policies of Jobs.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::indexes;
 use crate::{

@@ -1,6 +1,6 @@
 //! What may change of a Job.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{failure, status::holds, success};
 use crate::{
@@ -118,7 +118,7 @@ fn take_resources(template: &mut Value, new: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn job(status: Value) -> Value {
         json!({"spec": {"suspend": true, "parallelism": 1, "completions": 1, "completionMode": "Indexed", "template": {

@@ -5,7 +5,7 @@ mod pem;
 mod validate;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Column, Context, Strategy, common};
 use crate::{

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::pem;
 use crate::{
@@ -216,7 +216,7 @@ pub fn changes(subresource: &str, object: &Value, old: &Value, errs: &mut Errors
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn signers_are_domain_and_path() {

@@ -1,6 +1,6 @@
 //! Groups below `k8s.io` and `kubernetes.io` belong to the community: definitions in them say who approved them.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::field::{Error, Errors, Path};
 
@@ -87,7 +87,7 @@ pub(super) fn validate(object: &Value, old: Option<&Value>, errors: &mut Errors)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn approvals_are_read() {

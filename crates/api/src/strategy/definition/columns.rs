@@ -1,6 +1,6 @@
 //! Printer columns, scale paths and selectable fields of a version.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::path::find;
 use crate::{

@@ -1,6 +1,6 @@
 //! How objects are brought from version to version.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},
@@ -154,7 +154,7 @@ fn url_path(at: &At, errors: &mut Errors) {
 }
 
 fn review_versions(versions: &At, recognized: bool, errors: &mut Errors) {
-    if versions.v.as_array().is_none_or(Vec::is_empty) {
+    if versions.v.items().is_empty() {
         errors.push(versions.required(""));
         return;
     }

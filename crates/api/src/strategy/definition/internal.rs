@@ -1,6 +1,6 @@
 //! Versions and schemas as the original's internal structs, written by Go's encoder: errors show them so.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{go, validation::list};
 
@@ -237,7 +237,7 @@ fn field(value: &Value, form: Form) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn versions_read_as_go_writes_them() {

@@ -1,6 +1,6 @@
 //! Every keyword of a schema, node by node: which are allowed, where, and together with which.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{lists, schema as whole, spec::Leniency};
 use crate::{
@@ -199,7 +199,7 @@ fn one_of(schema: &At, keyword: &str, known: &[&str], errors: &mut Errors) {
 mod tests {
     use super::*;
     use crate::field::Path;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn paths_name_the_keyword() {

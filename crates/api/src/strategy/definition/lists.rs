@@ -1,6 +1,6 @@
 //! Lists that are sets or maps: what their elements must be.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::internal;
 use crate::{

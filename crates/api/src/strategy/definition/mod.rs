@@ -15,7 +15,7 @@ mod structural;
 mod value_defaults;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::{Column, Context, Strategy, common, defaults};
 use crate::{
@@ -49,7 +49,7 @@ impl Strategy for CustomResourceDefinition {
             defaults::set(service, "port", 443);
         }
         let stored = &object["status"]["storedVersions"];
-        if stored.as_array().is_none_or(Vec::is_empty) {
+        if stored.items().is_empty() {
             note_storage_version(object);
         }
     }
@@ -181,14 +181,14 @@ fn status(object: &Value, errors: &mut Errors) {
 
 fn stored_versions(object: &Value, errors: &mut Errors) {
     let stored = At::root(object, "status").get("storedVersions");
-    let list = stored.v.as_array().map(Vec::as_slice).unwrap_or_default();
+    let list = stored.v.items();
     if list.is_empty() {
         let why = "must have at least one stored version";
         errors.push(Error::invalid(&stored.path, stored.v.clone(), why));
         return;
     }
     let versions = object["spec"]["versions"].as_array();
-    let versions = versions.map(Vec::as_slice).unwrap_or_default();
+    let versions = versions.map_or(&[][..], |v| v);
     for version in versions.iter().filter(|v| v["storage"] == true) {
         if !list.contains(&version["name"]) {
             let name = version["name"].as_str().unwrap_or_default();

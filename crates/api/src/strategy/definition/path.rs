@@ -1,6 +1,6 @@
 //! Paths into a schema, as rules and selectable fields write them: `.spec.a['b.c']`.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 /// Where a path leads.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ fn unescape(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn paths_are_followed() {

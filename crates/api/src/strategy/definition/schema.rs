@@ -1,6 +1,6 @@
 //! `openAPIV3Schema` of a version.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{internal, keywords, rules, spec::Leniency, structural, value_defaults};
 use crate::{

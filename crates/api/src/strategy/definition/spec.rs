@@ -3,7 +3,7 @@
 //! What all versions share is checked once and told at the top of the spec (`spec.validation.openAPIV3Schema`), where
 //! older versions of this API had it and the original still looks for it.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{columns, conversion, internal, names, schema, structural};
 use crate::{

@@ -1,6 +1,6 @@
 //! Structural schemas: every field is specified outside of `allOf`, `anyOf`, `oneOf` and `not`, which only narrow it.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::{
     custom::pattern::Pattern,

@@ -1,6 +1,6 @@
 //! Defaults in schemas: they must be what the schema itself allows.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use knarr_cel::{Budget, budget, rules::Validator};
 
@@ -65,7 +65,7 @@ impl Surrounding {
             .rev()
             .fold(value.clone(), |inner, step| match step {
                 Step::Field(name) => Value::Object(Map::from_iter([(name.clone(), inner)])),
-                Step::Index => Value::Array(vec![inner]),
+                Step::Index => Value::from(vec![inner]),
             });
         for (key, value) in [("apiVersion", "validation/v1"), ("kind", "Validation")] {
             if out.get(key).is_none() && out.is_object() {
@@ -204,7 +204,7 @@ fn has_rules(schema: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn defaults_must_fit_their_schema() {

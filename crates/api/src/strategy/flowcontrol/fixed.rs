@@ -1,7 +1,7 @@
 //! The objects of priority and fairness that every cluster has: two pairs that cannot be changed, and those that are
 //! suggested.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// Kept as they are; kept up to date with the server unless a user takes them over.
 const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";

@@ -1,6 +1,6 @@
 //! Rules of FlowSchemas: who, and what they do.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},

@@ -1,6 +1,6 @@
 //! What FlowSchemas and PriorityLevelConfigurations may say.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{fixed, rules};
 use crate::{

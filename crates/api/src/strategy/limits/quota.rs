@@ -1,6 +1,6 @@
 //! What a ResourceQuota may say.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},
@@ -183,7 +183,7 @@ fn operator(e: &At, expressions: &At, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn wrong(v: Value) -> Vec<String> {
         let mut errs = Errors::new();

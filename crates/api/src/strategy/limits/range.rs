@@ -11,7 +11,7 @@ use crate::{
         resources::{overcommits, resource_name},
     },
 };
-use serde_json::Value;
+use knarr_json::{Text, Value};
 
 const TYPES: [&str; 3] = ["Pod", "Container", "PersistentVolumeClaim"];
 
@@ -90,7 +90,7 @@ fn relations(limit: &At, errs: &mut Errors) {
         "defaultRequest",
         "maxLimitRequestRatio",
     ];
-    let mut resources: Vec<&String> = KEYS
+    let mut resources: Vec<&Text> = KEYS
         .iter()
         .filter_map(|k| map(limit.v, k))
         .flat_map(|m| m.keys())
@@ -186,7 +186,7 @@ fn ratios(limit: &At, name: &str, a: &Amounts, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn limits_that_are_refused() {

@@ -1,6 +1,6 @@
 //! AppArmor profiles, told in annotations before there were fields.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::{
     strategy::defaults::{each, ensure},

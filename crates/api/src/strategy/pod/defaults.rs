@@ -1,6 +1,6 @@
 //! Defaults of pods and of the pod templates inside workloads.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::image;
 use crate::strategy::{

@@ -1,6 +1,6 @@
 //! `matchLabelKeys`: terms that speak of pods with the same (or another) value of a label as this pod.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::{
     strategy::defaults::{at, each},

@@ -11,7 +11,7 @@ pub(in crate::strategy) mod warnings;
 
 pub(in crate::strategy) use validate::node_selector;
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{Column, Context, Strategy, common};
 use crate::{

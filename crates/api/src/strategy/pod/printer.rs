@@ -1,7 +1,7 @@
 //! What `kubectl get pods` shows.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::resources::is_sidecar;
 use crate::{

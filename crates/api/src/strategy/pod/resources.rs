@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use knarr_json::{Map, Value, json};
 
 use crate::{
     strategy::defaults::{at, ensure, set},
@@ -16,7 +16,7 @@ fn amounts(v: &Value) -> Amounts {
     v.as_object()
         .into_iter()
         .flatten()
-        .map(|(k, v)| (k.clone(), Amount::of(v)))
+        .map(|(k, v)| (k.to_string(), Amount::of(v)))
         .collect()
 }
 
@@ -81,7 +81,7 @@ pub fn default_pod_level(spec: &mut Value) {
     if limits.is_empty() && requests.is_empty() {
         return;
     }
-    let mut filled: Map<String, Value> = Map::new();
+    let mut filled: Map = Map::new();
     for (name, amount) in aggregate(spec, "requests") {
         if is_pod_level(&name) && !name.starts_with("hugepages-") && limits.contains_key(&name) {
             filled.insert(name, amount.to_string().into());

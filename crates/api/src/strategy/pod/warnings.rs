@@ -3,7 +3,7 @@
 mod ports;
 mod volumes;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::apparmor;
 use crate::{
@@ -299,7 +299,7 @@ fn repeated_variables(c: &At, out: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn what_is_warned_about() {

@@ -133,7 +133,7 @@ fn valid_range(range: &At, default: Amount, most: Amount, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn what_may_be_asked_of_a_shared_capacity_fits_into_it() {

@@ -1,7 +1,7 @@
 //! ResourceClaims, and the templates that pods make them from.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{devices, status};
 use crate::{

@@ -1,7 +1,7 @@
 //! DeviceClasses.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{devices, names};
 use crate::{

@@ -1,6 +1,6 @@
 //! What claims, classes and slices say of devices alike: requests, selectors, tolerations, configuration.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{each_of, names, set_of};
 use crate::{

@@ -1,6 +1,6 @@
 //! Names of drivers, pools, devices and attributes.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
+use knarr_json::Value;
 use regex::Regex;
-use serde_json::Value;
 
 use super::{capacity::capacity, devices, each_of, names, set_of};
 use crate::{
@@ -231,7 +231,7 @@ fn places<'s>(at: &At, flags: &[&'s str], empty: &str, errs: &mut Errors) -> Vec
     }
     for flag in flags {
         match at.some(flag.trim_matches('`')) {
-            Some(v) if v.v == true => out.push(flag),
+            Some(v) if *v.v == true => out.push(flag),
             Some(v) => errs.push(v.invalid("must be either unset or set to true")),
             None => {}
         }
@@ -269,7 +269,7 @@ fn place(spec: &At, errs: &mut Errors) {
 fn device(at: &At, old: Option<&Value>, per_device: bool, errs: &mut Errors) {
     names::label(&at.get("name"), errs);
     let (attributes, capacity) = (at.get("attributes"), at.get("capacity"));
-    let count = |v: &Value| v.as_object().map_or(0, serde_json::Map::len);
+    let count = |v: &Value| v.as_object().map_or(0, knarr_json::Map::len);
     let total = count(attributes.v) + count(capacity.v);
     if total > ATTRIBUTES {
         let words =
@@ -338,7 +338,7 @@ fn counters(at: &At, key: &str, errs: &mut Errors) {
         names::label(&name, errs);
     }
     let counters = at.get("counters");
-    let count = map(at.v, "counters").map_or(0, serde_json::Map::len);
+    let count = map(at.v, "counters").map_or(0, knarr_json::Map::len);
     match count {
         0 => errs.push(counters.required("")),
         n if n > COUNTERS => errs.push(Error::too_many(&counters.path, n, COUNTERS)),
@@ -384,7 +384,7 @@ fn attribute(at: &At, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn attributes_have_one_value_and_versions_are_semantic() {

@@ -1,6 +1,6 @@
 //! The status of a claim: what was allocated, to whom, and what drivers tell of it.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{devices, each_of, names, set_of};
 use crate::{

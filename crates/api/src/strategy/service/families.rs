@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{needs_cluster_ip, validate};
 use crate::{

@@ -7,7 +7,7 @@ mod update;
 mod validate;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     Column, Context, Strategy, common,

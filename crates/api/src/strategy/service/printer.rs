@@ -1,7 +1,7 @@
 //! What `kubectl get services` shows.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     strategy::Column,

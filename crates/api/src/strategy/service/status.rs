@@ -1,6 +1,6 @@
 //! What load balancers say of a Service, and what its author is warned of.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::Errors,
@@ -116,7 +116,7 @@ pub fn warnings(object: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn what_is_ignored_or_goes_out_of_use() {

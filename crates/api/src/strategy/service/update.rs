@@ -1,6 +1,6 @@
 //! What may change of a Service.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     needs_health_port,

@@ -1,6 +1,6 @@
 //! What a Service may say.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     externally_accessible,

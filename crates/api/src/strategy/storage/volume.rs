@@ -1,7 +1,7 @@
 //! PersistentVolumes.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{OLD_CLASS, class, modes, or_unset, phase, protect};
 use crate::{

@@ -1,7 +1,7 @@
 //! DaemonSets.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use crate::{
     field::Errors,

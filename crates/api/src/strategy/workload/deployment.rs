@@ -1,7 +1,7 @@
 //! Deployments.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::selector;
 use crate::{
@@ -199,7 +199,7 @@ fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn deployment(spec: Value) -> Value {
         let mut object = json!({"metadata": {"name": "d", "namespace": "n", "resourceVersion": "1"}, "spec": {

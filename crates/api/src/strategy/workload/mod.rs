@@ -12,7 +12,7 @@ pub use replicaset::ReplicaSet;
 pub use replication::{ControllerRevision, ReplicationController};
 pub use statefulset::StatefulSet;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Column, common, pod};
 use crate::{

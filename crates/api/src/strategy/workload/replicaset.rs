@@ -1,7 +1,7 @@
 //! ReplicaSets.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::selector;
 use crate::{

@@ -1,7 +1,7 @@
 //! ReplicationControllers and ControllerRevisions.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors, Path},

@@ -1,7 +1,7 @@
 //! StatefulSets.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::selector;
 use crate::{

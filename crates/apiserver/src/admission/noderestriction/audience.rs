@@ -1,6 +1,6 @@
 //! For whom a kubelet may have tokens of its pods: the audiences that their volumes name, and those that a role grants it.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::super::Attributes;
 use crate::authz;
@@ -10,8 +10,7 @@ const VERB: &str = "request-serviceaccounts-token-audience";
 /// # Errors
 /// Why a node gets no token of this pod's account for the audience that it asks for.
 pub fn check(a: &Attributes<'_>, pod: &Value, request: &Value) -> Result<(), String> {
-    let listed = request["spec"]["audiences"].as_array();
-    let wanted = match listed.map_or(&[][..], Vec::as_slice) {
+    let wanted = match request["spec"]["audiences"].items() {
         [] => "",
         [one] => one.as_str().unwrap_or_default(),
         _ => return Err("node may only request 0 or 1 audiences".into()),
@@ -98,7 +97,7 @@ fn is_granted(a: &Attributes<'_>, audience: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn volumes_name_audiences() {

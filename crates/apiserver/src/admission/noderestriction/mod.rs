@@ -4,7 +4,7 @@ mod audience;
 mod pods;
 
 use knarr_api::Status;
-use serde_json::Value;
+use knarr_json::{Text, Value};
 
 use super::{Attributes, Operation, certificates::Subject};
 use crate::{Outcome, rest::meta};
@@ -87,7 +87,7 @@ fn pod(a: &Attributes<'_>, name: &str) -> Outcome<Value> {
     crate::rest::parse(&stored.json)
 }
 
-fn labels(object: &Value) -> Vec<(&String, &Value)> {
+fn labels(object: &Value) -> Vec<(&Text, &Value)> {
     let labels = object["metadata"]["labels"].as_object();
     labels.into_iter().flatten().collect()
 }
@@ -198,7 +198,7 @@ fn claims(a: &Attributes<'_>, node: &str, object: &Value) -> Result<(), String> 
             ),
         ] {
             if let Some(map) = claim[at].as_object_mut() {
-                map.retain(|key, _| !keys.contains(&key.as_str()));
+                map.retain(|key, _| !keys.contains(&key));
             }
         }
         claim
@@ -283,7 +283,7 @@ fn certificates(a: &Attributes<'_>, node: &str, object: &Value) -> Result<(), St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn some_labels_are_not_a_kubelets() {

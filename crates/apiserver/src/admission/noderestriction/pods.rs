@@ -1,7 +1,7 @@
 //! Pods that a kubelet may write: mirrors of those that it was given as files, and the status of what runs on its node.
 
 use knarr_api::Status;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     super::{Attributes, Operation},
@@ -81,8 +81,7 @@ fn mirror(node: &str, pod: &Value) -> Result<(), Bad> {
 
 fn owner(node: &str, pod: &Value, uid: Option<&str>) -> Result<(), Bad> {
     let why = |what: &str| Err(Bad::Why(format!("node {node:?} {what}")));
-    let owners = pod["metadata"]["ownerReferences"].as_array();
-    let owner = match owners.map(Vec::as_slice).unwrap_or(&[]) {
+    let owner = match pod["metadata"]["ownerReferences"].items() {
         [owner] => owner,
         [] => return why("can only create pods with an owner reference set to itself"),
         _ => return why("can only create pods with a single owner reference set to itself"),
@@ -186,7 +185,7 @@ fn pod_status(node: &str, old: &Value, new: &Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn mirror_pods_are_their_nodes() {

@@ -6,8 +6,8 @@ mod policy;
 use std::collections::{BTreeMap, HashSet};
 
 use knarr_api::Status;
+use knarr_json::Value;
 use knarr_store::Range;
-use serde_json::Value;
 
 use self::{
     checks::{Pod, Violation, evaluate},
@@ -346,7 +346,7 @@ fn by_controller(pods: &[Value]) -> Vec<&Value> {
 #[cfg(test)]
 mod tests {
     use super::{policy::Level, *};
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn only_some_updates_matter() {

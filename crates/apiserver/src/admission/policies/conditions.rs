@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use knarr_cel::{Budget, budget};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     config::Compiled,

@@ -6,7 +6,7 @@ use knarr_cel::{
     Program, Type,
     admission::{self as env, Scope},
 };
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::super::webhook::config::{Rule, Selector, selector};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use knarr_json::Value;
 use knarr_store::{Range, Store};
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::config::{Active, active};

@@ -1,7 +1,7 @@
 //! What expressions of mutations make: configurations and patches, as JSON.
 
 use knarr_cel::{Map, Object, Value as Cel};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 /// An `Object{}` as a configuration.
 ///

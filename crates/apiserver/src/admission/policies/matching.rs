@@ -1,6 +1,6 @@
 //! Whether a policy or binding is about a request.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     super::{Attributes, webhook::matching},

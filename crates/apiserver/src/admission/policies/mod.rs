@@ -12,7 +12,7 @@ mod params;
 pub(crate) mod run;
 mod validating;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 pub(crate) use index::Policies;
 

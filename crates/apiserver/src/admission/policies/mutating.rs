@@ -8,7 +8,7 @@ use knarr_api::{
     schema::Type,
 };
 use knarr_cel::{Budget, budget};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     super::{

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use knarr_api::{Resource, selector::LabelSelector};
+use knarr_json::Value;
 use knarr_store::{Range, Stored};
-use serde_json::Value;
 
 use super::{
     super::Attributes,

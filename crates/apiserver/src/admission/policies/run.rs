@@ -6,7 +6,7 @@ use std::{
 };
 
 use knarr_cel::{Activation, Budget, EvalError, Fields, Opaque, Value as Cel, authorizer};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     super::{

@@ -2,7 +2,7 @@
 
 use knarr_api::{Status, status::Cause};
 use knarr_cel::{Budget, Value as Cel, budget};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     super::Attributes,

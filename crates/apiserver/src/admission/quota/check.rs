@@ -5,7 +5,7 @@ use knarr_api::{
     quantity::Format,
     selector::{Operator, Requirement},
 };
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     super::amounts::{self, Amounts},
@@ -311,7 +311,7 @@ fn demand(quota: &str, limited: &[&String], spec: &Value) -> Result<(), String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn quota(scopes: Value, hard: Value, used: Value) -> Quota {
         Quota::of(

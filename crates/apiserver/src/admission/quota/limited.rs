@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use knarr_api::Quantity;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     check::{Quota, Scope},
@@ -114,7 +114,7 @@ fn is_some(quantity: &Quantity) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn limited() -> Vec<Limited> {
         Limited::of(&json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "ResourceQuotaConfiguration", "limitedResources": [

@@ -11,9 +11,9 @@ use std::{
 };
 
 use knarr_api::{Status, head::Encoded};
+use knarr_json::Value;
 use knarr_store::{Range, Stored, Write, WriteError};
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use self::{

@@ -1,7 +1,7 @@
 //! How much of what a quota counts an object uses. Pure.
 
 use knarr_api::{Quantity, quantity::Format};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::super::amounts::{self, Amounts};
 
@@ -156,7 +156,7 @@ pub fn compute(requests: &Amounts, limits: &Amounts) -> Amounts {
 }
 
 fn service(spec: &Value) -> Amounts {
-    let ports = spec["ports"].as_array().map(Vec::as_slice).unwrap_or(&[]);
+    let ports = spec["ports"].items();
     let count = |n: usize| pieces(i64::try_from(n).unwrap_or(i64::MAX));
     let explicit = ports
         .iter()
@@ -237,7 +237,7 @@ fn devices(spec: &Value) -> Amounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn objects_use_what_they_name() {

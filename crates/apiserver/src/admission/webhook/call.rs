@@ -1,7 +1,7 @@
 //! One webhook asked about one request.
 
 use knarr_api::Status;
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{
     super::Attributes,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use knarr_api::selector::LabelSelector;
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::super::{
     Operation,
@@ -183,7 +183,7 @@ impl Hook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn rules_match_what_they_name() {

@@ -1,7 +1,7 @@
 //! Whether a webhook is asked about a request, and about which version of its object.
 
 use knarr_api::{Status, selector::LabelSelector};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     super::{

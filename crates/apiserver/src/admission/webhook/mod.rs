@@ -13,7 +13,7 @@ use knarr_api::{
     decode::{self, Expect, FieldValidation, Format},
     patch::json,
 };
-use serde_json::Value;
+use knarr_json::Value;
 
 pub(crate) use index::Hooks;
 
@@ -180,7 +180,7 @@ pub(super) fn fuzz(body: &[u8], uid: &str) {
     for version in [config::Version::V1, config::Version::V1Beta1] {
         for mutating in [true, false] {
             if let Ok(answer) = review::answer(body, uid, version, mutating) {
-                let object = serde_json::json!({"a": [1], "metadata": {}});
+                let object = knarr_json::json!({"a": [1], "metadata": {}});
                 let _ = json::apply(&object, &answer.patch);
                 let _ = review::denial("w", answer.status);
             }

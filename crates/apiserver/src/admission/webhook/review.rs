@@ -2,8 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use knarr_api::Status;
+use knarr_json::{Map, Value, json};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
 use super::{super::Attributes, config::Version};
 
@@ -88,7 +88,7 @@ struct Response {
     status: Option<Value>,
     patch: Option<String>,
     patch_type: Option<String>,
-    audit_annotations: Option<Map<String, Value>>,
+    audit_annotations: Option<Map>,
     warnings: Option<Vec<String>>,
 }
 
@@ -141,7 +141,7 @@ pub fn answer(body: &[u8], uid: &str, version: Version, mutating: bool) -> Resul
         status: response.status.as_ref().map(status),
         patch,
         annotations: annotations
-            .filter_map(|(k, v)| v.as_str().map(|v| (k, v.to_owned())))
+            .filter_map(|(k, v)| v.as_str().map(|v| (k.into(), v.to_owned())))
             .collect(),
         warnings: response.warnings.unwrap_or_default(),
     })
@@ -185,7 +185,7 @@ fn status(value: &Value) -> Status {
     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let code = value["code"].as_u64().and_then(|c| u16::try_from(c).ok());
     let mut status = Status::failure(code.unwrap_or(0), &text("reason"), text("message"));
-    status.details = serde_json::from_value(value["details"].clone()).ok();
+    status.details = knarr_json::from_value(value["details"].clone()).ok();
     status
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::config::{self, Mapping};
 use crate::{UserInfo, expression::Expression};
@@ -197,7 +197,7 @@ impl Rules {
             .iter()
             .filter(|g| *g != crate::user::AUTHENTICATED)
             .collect();
-        let shown = serde_json::json!({"username": user.name, "uid": user.uid, "groups": groups, "extra": user.extra});
+        let shown = knarr_json::json!({"username": user.name, "uid": user.uid, "groups": groups, "extra": user.extra});
         for (rule, message) in &self.user_validations {
             if rule.run(&shown)? != Value::Bool(true) {
                 return Err(failed(
@@ -237,7 +237,7 @@ fn single(source: &Source, claims: &Value, what: &str) -> Result<String, String>
             Ok(format!("{prefix}{text}"))
         }
         Source::Expression(expression) => match expression.run(claims)? {
-            Value::String(text) if !text.is_empty() || what != "username" => Ok(text),
+            Value::String(text) if !text.is_empty() || what != "username" => Ok(text.into()),
             Value::String(_) => Err("oidc: empty username".into()),
             _ => Err(format!(
                 "oidc: error evaluating {what} claim expression: not a string"
@@ -271,7 +271,7 @@ fn groups(source: &Source, claims: &Value) -> Result<Vec<String>, String> {
 fn texts(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Null => Some(Vec::new()),
-        Value::String(text) => Some(vec![text.clone()]),
+        Value::String(text) => Some(vec![text.to_string()]),
         Value::Array(list) => list.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
         _ => None,
     }
@@ -280,7 +280,7 @@ fn texts(value: &Value) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn rules(config: Value) -> Rules {
         let mut whole = json!({"issuer": {"url": "https://i", "audiences": ["a"]}});
@@ -288,7 +288,7 @@ mod tests {
             .as_object_mut()
             .unwrap()
             .extend(config.as_object().unwrap().clone());
-        Rules::new(&serde_json::from_value(whole).unwrap()).unwrap()
+        Rules::new(&knarr_json::from_value(whole).unwrap()).unwrap()
     }
 
     #[test]

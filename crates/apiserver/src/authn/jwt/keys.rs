@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::JwkSet};
-use serde_json::Value;
+use knarr_json::Value;
 use tokio::sync::Mutex;
 
 use super::config::Source;
@@ -131,10 +131,8 @@ impl Keys {
         if let Some(url) = &state.jwks_url {
             let keys = self.fetch(url).await?;
             // Keys of kinds that are unknown here are left out, not an error.
-            let known: Vec<Value> = keys["keys"].as_array().cloned().unwrap_or_default();
-            let keys = known
-                .into_iter()
-                .filter_map(|k| serde_json::from_value(k).ok());
+            let known = keys["keys"].items().iter().cloned();
+            let keys = known.filter_map(|k| knarr_json::from_value(k).ok());
             self.keys.store(Some(Arc::new(JwkSet {
                 keys: keys.collect(),
             })));

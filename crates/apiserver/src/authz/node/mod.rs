@@ -11,9 +11,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use knarr_json::Value;
 use knarr_store::{Range, Store, Stored};
 use parking_lot::RwLock;
-use serde_json::Value;
 
 use super::{Attributes, Decision, Rule};
 use crate::{UserInfo, poststart::node_rules};

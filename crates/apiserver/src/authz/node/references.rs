@@ -1,6 +1,6 @@
 //! What pods and volumes refer to. Pure.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 /// Kinds of objects that nodes have to do with through pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,7 +148,7 @@ pub fn volume_secrets(volume: &Value) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn pods_refer_to_what_they_use() {

@@ -76,11 +76,11 @@ async fn pods_make_objects_their_nodes() {
             head,
         })
     };
-    let pod = serde_json::json!({"metadata": {"name": "p", "namespace": "a", "uid": "1"}, "spec": {
+    let pod = knarr_json::json!({"metadata": {"name": "p", "namespace": "a", "uid": "1"}, "spec": {
         "nodeName": "n", "serviceAccountName": "sa", "imagePullSecrets": [{"name": "pull"}],
         "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}});
     put("/registry/pods/a/p", pod).await.unwrap();
-    let volume = serde_json::json!({"metadata": {"name": "pv"}, "spec": {
+    let volume = knarr_json::json!({"metadata": {"name": "pv"}, "spec": {
         "claimRef": {"namespace": "a", "name": "c"},
         "csi": {"nodePublishSecretRef": {"namespace": "b", "name": "mount"}}}});
     put("/registry/persistentvolumes/pv", volume).await.unwrap();

@@ -6,7 +6,7 @@
 mod controllers;
 mod users;
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use controllers::CONTROLLERS;
 use users::ROLES;
@@ -78,7 +78,7 @@ pub fn node_rules() -> Vec<crate::authz::Rule> {
     let lines = ROLES.iter().find(|r| r.name == "system:node");
     let rules = lines.map_or(&[][..], |r| r.rules).iter();
     rules
-        .filter_map(|line| serde_json::from_value(rule(line)).ok())
+        .filter_map(|line| knarr_json::from_value(rule(line)).ok())
         .collect()
 }
 

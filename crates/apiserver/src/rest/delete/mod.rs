@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use knarr_api::{Status, status::Details};
+use knarr_json::Value;
 use knarr_store::Stored;
-use serde_json::Value;
 
 use self::{
     options::check_preconditions,

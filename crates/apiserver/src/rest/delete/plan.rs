@@ -1,7 +1,7 @@
 //! What a delete does to an object: whether it goes at once, after its grace, or when its finalizers are gone. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     super::{Target, meta},
@@ -59,12 +59,10 @@ pub(super) fn plan(target: &Target, options: &DeleteOptions, old: &Value, now: T
 
 /// A namespace goes through two deletes: the first one ends its life, the last one, without finalizers, removes it.
 fn plan_namespace(target: &Target, options: &DeleteOptions, old: &Value, now: Timestamp) -> Plan {
-    let emptied = old["spec"]["finalizers"]
-        .as_array()
-        .is_none_or(Vec::is_empty);
+    let emptied = old["spec"]["finalizers"].items().is_empty();
     let mut object = old.clone();
     if !meta::is_deleting(old) {
-        meta::of(&mut object).insert("deletionTimestamp".into(), meta::time(now).into());
+        meta::of(&mut object).insert("deletionTimestamp", meta::time(now).into());
         object["status"]["phase"] = "Terminating".into();
         return Plan::Mark(object);
     }
@@ -103,18 +101,18 @@ fn mark_graceful(object: &mut Value, asked: Option<i64>, seconds: i64, now: Time
         (Some(end), Some(running), Some(asked)) if asked < running => {
             let map = meta::of(object);
             map.insert(
-                "deletionTimestamp".into(),
+                "deletionTimestamp",
                 at(end, asked.saturating_sub(running)).into(),
             );
-            map.insert("deletionGracePeriodSeconds".into(), asked.into());
+            map.insert("deletionGracePeriodSeconds", asked.into());
             Grace::Set(asked)
         }
         (Some(_), Some(_), _) => Grace::Pending,
         (None, ..) => {
             count(object);
             let map = meta::of(object);
-            map.insert("deletionTimestamp".into(), at(now, seconds).into());
-            map.insert("deletionGracePeriodSeconds".into(), seconds.into());
+            map.insert("deletionTimestamp", at(now, seconds).into());
+            map.insert("deletionGracePeriodSeconds", seconds.into());
             Grace::Set(seconds)
         }
     }
@@ -130,16 +128,16 @@ fn mark_now(object: &mut Value, now: Timestamp) {
         .and_then(|t| t.parse::<Timestamp>().ok());
     let map = meta::of(object);
     if started.is_none_or(|t| t > now) {
-        map.insert("deletionTimestamp".into(), meta::time(now).into());
+        map.insert("deletionTimestamp", meta::time(now).into());
     }
-    map.insert("deletionGracePeriodSeconds".into(), 0.into());
+    map.insert("deletionGracePeriodSeconds", 0.into());
 }
 
 /// The start of a deletion counts as a change of what is wanted.
 fn count(object: &mut Value) {
     let generation = meta::generation(object);
     if generation > 0 {
-        meta::of(object).insert("generation".into(), (generation + 1).into());
+        meta::of(object).insert("generation", (generation + 1).into());
     }
 }
 

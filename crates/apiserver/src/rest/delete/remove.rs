@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use knarr_api::head::Encoded;
+use knarr_json::Value;
 use knarr_store::{Stored, Write, WriteError};
-use serde_json::Value;
 
 use super::{
     super::{MODIFIED, Target, engine_failure, meta, parse, update::TRIES},

@@ -1,7 +1,7 @@
 //! `binding`: puts a pod on a node.
 
 use knarr_api::{Status, field};
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::super::{Target, meta, update};
 use crate::{

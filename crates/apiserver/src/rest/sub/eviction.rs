@@ -5,9 +5,9 @@ use knarr_api::{
     selector::LabelSelector,
     status::{Cause, Details},
 };
+use knarr_json::{Value, json};
 use knarr_store::{Range, Stored, Write};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::super::{Target, delete, engine_failure, meta, parse, update};
 use crate::{

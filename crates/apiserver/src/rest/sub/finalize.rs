@@ -1,6 +1,6 @@
 //! `namespaces/finalize`: what still has to be done before a namespace can go.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::super::{Target, managed, meta, update};
 use crate::{
@@ -35,7 +35,7 @@ pub(crate) async fn update(call: &Call, target: &Target, body: RequestBody) -> O
             .filter(|f| !f.is_empty())
         {
             Some(finalizers) => namespace["spec"]["finalizers"] = finalizers.clone().into(),
-            None => namespace["spec"] = serde_json::json!({}),
+            None => namespace["spec"] = knarr_json::json!({}),
         }
         managed::note(call, target, namespace, Some(&old), &options);
         Ok(())

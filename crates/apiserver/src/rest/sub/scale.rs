@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::Method;
 use knarr_api::{Status, custom::Scale, field, fields, schema::Type};
+use knarr_json::{Value, json};
 use knarr_store::Stored;
-use serde_json::{Value, json};
 
 use super::super::{MODIFIED, Target, apply, managed, meta, patch, update};
 use crate::{
@@ -146,7 +146,7 @@ fn custom(target: &Target) -> Option<&Scale> {
 /// The Scale of an object.
 pub fn scale_of(target: &Target, object: &Value) -> Value {
     let metadata = &object["metadata"];
-    let mut shown = serde_json::Map::new();
+    let mut shown = knarr_json::Map::new();
     for key in [
         "name",
         "namespace",
@@ -155,7 +155,7 @@ pub fn scale_of(target: &Target, object: &Value) -> Value {
         "creationTimestamp",
     ] {
         if !metadata[key].is_null() {
-            shown.insert(key.into(), metadata[key].clone());
+            shown.insert(key, metadata[key].clone());
         }
     }
     let (replicas, current, selector) = match custom(target) {
@@ -193,7 +193,7 @@ fn selector_text(selector: &Value) -> String {
     for (key, value) in labels.as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
         terms
-            .entry(key.clone())
+            .entry(key.to_string())
             .or_default()
             .push(format!("{key}={value}"));
     }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use knarr_api::{Status, field};
+use knarr_json::{Value, json};
 use knarr_store::Stored;
-use serde_json::{Value, json};
 
 use super::super::{Target, managed, meta};
 use crate::{
@@ -223,10 +223,10 @@ fn finish(
     audiences: &[String],
 ) {
     let metadata = meta::of(request);
-    metadata.insert("name".into(), target.name.as_str().into());
-    metadata.insert("namespace".into(), target.namespace.as_str().into());
-    metadata.insert("creationTimestamp".into(), meta::now().into());
-    metadata.insert("uid".into(), account.head.uid.as_str().into());
+    metadata.insert("name", target.name.as_str().into());
+    metadata.insert("namespace", target.namespace.as_str().into());
+    metadata.insert("creationTimestamp", meta::now().into());
+    metadata.insert("uid", account.head.uid.as_str().into());
     request["spec"]["expirationSeconds"] = seconds.into();
     request["spec"]["audiences"] = audiences.into();
     if request["spec"]["boundObjectRef"].is_null() {

@@ -1,6 +1,6 @@
 //! Annotations that mean something to pods.
 
-use serde_json::{Map, Value};
+use knarr_json::{Map, Value};
 
 use super::volume::descending;
 use crate::{
@@ -244,7 +244,7 @@ fn same(annotation: &str, field: &At, words: &Words, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn pod(annotations: Value) -> Value {
         json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "c"}]}})

@@ -1,6 +1,6 @@
 //! Containers: ordinary, init and ephemeral ones.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{Pod, env, mounts, probe, requirements, security};
 use crate::{

@@ -287,7 +287,7 @@ pub fn sources(all: &At, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use knarr_json::{Value, json};
 
     fn wrong(f: fn(&At, &mut Errors), v: Value) -> Vec<String> {
         let mut errs = Errors::new();

@@ -1,6 +1,6 @@
 //! What a node tells of the users and devices of containers.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},
@@ -104,7 +104,7 @@ fn healths(resource: &At, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn statuses_of_devices_and_users() {

@@ -104,7 +104,7 @@ fn is_qualified(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use knarr_json::{Value, json};
 
     fn wrong(source: Value, holder: Holder) -> Vec<String> {
         let mut errs = Errors::new();

@@ -18,7 +18,7 @@ mod status;
 mod update;
 mod volume;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 pub use requirements::{container_name as container_resource, overhead};
 pub use resize::resize;
@@ -269,7 +269,7 @@ fn immutable_text(new: &At, old: &str, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn wrong(pod_spec: Value) -> Vec<String> {
         let mut pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": pod_spec});

@@ -124,7 +124,7 @@ fn token(part: &At, volume: &Path, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use knarr_json::{Value, json};
 
     fn wrong(sources: Value) -> Vec<String> {
         let v = json!({ "sources": sources });

@@ -1,6 +1,6 @@
 //! Resources of containers and of pods as a whole.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::Pod;
 use crate::{
@@ -255,7 +255,7 @@ pub fn resize_policy(all: &At, pod: &Pod, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn wrong(resources: Value) -> Vec<String> {
         let pod = Pod {

@@ -1,6 +1,6 @@
 //! What may change of a pod's resources while it runs.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     annotations, metadata_and_spec,
@@ -183,7 +183,7 @@ fn is_bare(resources: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn pod(containers: Value, init: Value) -> Value {
         let mut pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"serviceAccountName": "default",

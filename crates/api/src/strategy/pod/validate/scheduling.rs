@@ -1,6 +1,6 @@
 //! Where a pod may be scheduled: affinity, topology spread, gates.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use crate::{
     field::{Error, Errors},
@@ -166,7 +166,7 @@ fn keys_told_twice(term: &At, path: &crate::field::Path, errs: &mut Errors) {
     let selector = &term.v["labelSelector"];
     let mut seen: Vec<&str> = crate::validation::map(selector, "matchLabels")
         .into_iter()
-        .flat_map(|m| m.keys().map(String::as_str))
+        .flat_map(|m| m.keys().map(|k| k.as_str()))
         .collect();
     for e in list(&selector["matchExpressions"]) {
         let key = text(e, "key");

@@ -390,7 +390,7 @@ fn windows(spec: &At, errs: &mut Errors) {
             let field = at.get(key);
             if !field.v.is_null()
                 && *field.v != false
-                && !field.v.as_array().is_some_and(Vec::is_empty)
+                && !field.v.as_array().is_some_and(|a| a.is_empty())
                 || field.v.is_boolean() && *key != "hostPID" && *key != "hostIPC"
             {
                 errs.push(field.forbidden(WORDS));

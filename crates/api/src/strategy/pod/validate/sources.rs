@@ -335,7 +335,7 @@ fn secret_reference(secret: &At, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use knarr_json::{Value, json};
 
     fn wrong(key: &str, source: Value, holder: Holder) -> Vec<String> {
         let mut errs = Errors::new();

@@ -1,6 +1,6 @@
 //! What the status of a pod may say.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{annotations, health, immutable_text};
 use crate::{
@@ -232,7 +232,7 @@ fn shown_ip(ip: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     #[test]
     fn statuses_that_are_refused() {

@@ -1,6 +1,6 @@
 //! What may change of a pod.
 
-use serde_json::{Value, json};
+use knarr_json::{Value, json};
 
 use super::{annotations, container, metadata_and_spec};
 use crate::{
@@ -58,7 +58,7 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
 }
 
 fn is_empty_list(v: &Value) -> bool {
-    v.as_array().is_some_and(Vec::is_empty)
+    v.as_array().is_some_and(|a| a.is_empty())
 }
 
 fn same_containers(new: &At, old: &Value, errs: &mut Errors) -> bool {
@@ -263,7 +263,7 @@ pub(super) fn only_error(words: &str, errs: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn pod(spec: Value) -> Value {
         let mut pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"serviceAccountName": "default",

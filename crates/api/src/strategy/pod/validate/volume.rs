@@ -1,6 +1,6 @@
 //! Volumes.
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     iscsi, projected,
@@ -305,7 +305,7 @@ pub fn token_sources<'a>(volumes: &At<'a>) -> impl Iterator<Item = At<'a>> + use
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn wrong(volumes: Value) -> Vec<String> {
         let owner = Owner {

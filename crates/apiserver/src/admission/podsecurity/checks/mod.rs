@@ -5,7 +5,7 @@ mod restricted;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::policy::{Level, Rule};
 
@@ -196,7 +196,7 @@ fn seccomp_set_wrong(pod: Pod<'_>) -> Found {
 mod tests {
     use super::*;
     use crate::admission::podsecurity::policy::Version;
-    use serde_json::json;
+    use knarr_json::json;
 
     fn told(level: Level, version: Version, spec: Value) -> String {
         let metadata = json!({});

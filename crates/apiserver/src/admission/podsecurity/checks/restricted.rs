@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use knarr_json::Value;
 
 use super::{
     super::policy::Version, Found, Pod, adding, found, has_own_users, name, named, plural, quoted,
