@@ -5,16 +5,18 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use knarr_json::Value;
+use knarr_json::{Text, Value};
 
 /// A step: a field, the element of a list with these keys, the element of a set with this value, or an index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Element(Box<str>);
+pub struct Element(Text);
 
 impl Element {
     /// The field `name` of an object.
     pub fn field(name: &str) -> Self {
-        Element(["f:", name].concat().into())
+        let mut text = Text::const_new("f:");
+        text.push_str(name);
+        Element(text)
     }
 
     /// The element of an associative list whose key fields have these values.
@@ -54,9 +56,22 @@ impl Element {
         }
     }
 
+    /// An element out of a set, whose elements are canonical.
+    pub(super) fn known(text: &Text) -> Self {
+        Element(text.clone())
+    }
+
     /// The form it has in `fieldsV1`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    pub(super) fn as_text(&self) -> &Text {
+        &self.0
+    }
+
+    pub(super) fn into_text(self) -> Text {
+        self.0
     }
 
     /// The name, when it is a field.

@@ -1,29 +1,55 @@
 //! Sets of paths into an object: what a manager owns.
 
-use std::collections::BTreeMap;
-
-use knarr_json::{Map, Value};
+use knarr_json::{Map, Text, Value};
 
 use super::element::Element;
 use crate::schema::Type;
 
-/// A set of paths, kept as a tree. A path is in the set when its last node says so; its parents need not be.
+/// A set of paths, in the form that `fieldsV1` has: reading and writing one costs nothing, and sets share what they have in
+/// common. A path is in the set when the map that it leads to is empty or has the key `.`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Set {
-    nodes: BTreeMap<Element, Node>,
+pub struct Set(Map);
+
+/// The key that says that a path is in the set although there are others below it.
+const HERE: Text = Text::const_new(".");
+
+fn here() -> (Text, Value) {
+    (HERE, Value::Object(Map::new()))
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Node {
-    /// The path that ends here is in the set.
-    member: bool,
-    below: Set,
+/// What lies below a path. Anything but a map cannot be in a set.
+fn node(value: &Value) -> &Map {
+    static LEAF: Map = Map::new();
+    value.as_object().unwrap_or(&LEAF)
 }
 
-impl Node {
-    fn is_empty(&self) -> bool {
-        !self.member && self.below.is_empty()
+fn is_member(node: &Map) -> bool {
+    node.is_empty() || node.contains_key(".")
+}
+
+/// The elements of a level.
+fn elements(level: &Map) -> impl Iterator<Item = (&Text, &Map)> {
+    let elements = level.iter().filter(|(key, _)| *key != ".");
+    elements.map(|(key, value)| (key, node(value)))
+}
+
+/// A path's map, from what is below it; none when the path is not in the set and neither is anything below.
+fn made(member: bool, mut below: Map) -> Option<Map> {
+    if below.is_empty() {
+        return member.then_some(below);
     }
+    if member && !below.contains_key(".") {
+        let (key, value) = here();
+        below.insert(key, value);
+    }
+    Some(below)
+}
+
+/// What lies below a path, without the path itself.
+fn only_below(node: &Map) -> Map {
+    let mut below = node.clone();
+    below.remove(".");
+    below
 }
 
 impl Set {
@@ -38,90 +64,60 @@ impl Set {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.0.is_empty()
     }
 
     /// Adds a path; the empty one is never a member.
     pub fn insert(&mut self, path: &[Element]) {
-        if let Some(node) = self.node(path) {
-            node.member = true;
-        }
+        self.insert_with(path, Set::default());
     }
 
-    /// Adds a path, when it is not the empty one, and below it all that `below` has.
+    /// Adds a path, when it is not the empty one, and below it all that `below` has; the mark of `below` itself says nothing.
     pub(super) fn insert_with(&mut self, path: &[Element], below: Set) {
-        match self.node(path) {
-            Some(node) => {
-                node.member = true;
-                node.below.extend(below);
-            }
-            None => self.extend(below),
-        }
-    }
-
-    /// The node at a path, made when it is not there; `None` for the empty path.
-    fn node(&mut self, path: &[Element]) -> Option<&mut Node> {
-        let (first, rest) = path.split_first()?;
-        // Most paths share their beginning with others: looking twice is cheaper than a copy of the element.
-        if !self.nodes.contains_key(first) {
-            self.nodes.insert(first.clone(), Node::default());
-        }
-        let node = self.nodes.get_mut(first)?;
-        match rest {
-            [] => Some(node),
-            rest => node.below.node(rest),
-        }
+        insert(&mut self.0, path, below.0);
     }
 
     /// Adds all that `other` has.
     pub(super) fn extend(&mut self, other: Set) {
-        if self.nodes.is_empty() {
+        if self.is_empty() {
             *self = other;
-            return;
-        }
-        for (element, node) in other.nodes {
-            let mine = self.nodes.entry(element).or_default();
-            mine.member |= node.member;
-            mine.below.extend(node.below);
+        } else if !other.is_empty() {
+            self.0 = levels_together(&self.0, &other.0);
         }
     }
 
-    /// The set of these elements, each with what is below it.
-    pub(super) fn of_elements(elements: impl IntoIterator<Item = (Element, Set)>) -> Set {
-        let node = |below| Node {
-            member: true,
-            below,
-        };
-        let nodes = elements
-            .into_iter()
-            .map(|(element, below)| (element, node(below)));
-        Set {
-            nodes: nodes.collect(),
+    /// The map of a member with these elements below it, each a map of the same kind. Cheap when they come sorted.
+    pub(super) fn member_with(elements: impl Iterator<Item = (Element, Set)>) -> Set {
+        let mut entries = Vec::with_capacity(elements.size_hint().0 + 1);
+        entries
+            .extend(elements.map(|(element, node)| (element.into_text(), Value::Object(node.0))));
+        if !entries.is_empty() {
+            entries.insert(0, here());
         }
+        Set(Map::from_entries(entries))
     }
 
     pub fn has(&self, path: &[Element]) -> bool {
-        match path {
-            [] => false,
-            [last] => self.nodes.get(last).is_some_and(|node| node.member),
-            [first, rest @ ..] => self
-                .nodes
-                .get(first)
-                .is_some_and(|node| node.below.has(rest)),
+        let mut level = &self.0;
+        for element in path {
+            match level.get(element.as_str()) {
+                Some(value) => level = node(value),
+                None => return false,
+            }
         }
+        !path.is_empty() && is_member(level)
     }
 
     /// Whether the path of this one element is in the set.
     pub fn has_child(&self, element: &Element) -> bool {
-        self.nodes.get(element).is_some_and(|node| node.member)
+        let value = self.0.get(element.as_str());
+        value.is_some_and(|value| is_member(node(value)))
     }
 
     /// The paths below an element.
-    pub fn below(&self, element: &Element) -> Option<&Set> {
-        self.nodes
-            .get(element)
-            .map(|node| &node.below)
-            .filter(|set| !set.is_empty())
+    pub fn below(&self, element: &Element) -> Option<Set> {
+        let below = only_below(node(self.0.get(element.as_str())?));
+        (!below.is_empty()).then_some(Set(below))
     }
 
     pub fn union(&self, other: &Set) -> Set {
@@ -131,124 +127,188 @@ impl Set {
     }
 
     pub fn intersection(&self, other: &Set) -> Set {
-        let both = |element: &Element, a: &Node| {
-            let b = other.nodes.get(element)?;
-            Some(Node {
-                member: a.member && b.member,
-                below: a.below.intersection(&b.below),
-            })
-        };
-        self.rebuilt(both)
+        Set(in_both(&self.0, &other.0))
     }
 
     /// The paths of this set that are not in `other`.
     pub fn difference(&self, other: &Set) -> Set {
-        if other.is_empty() {
-            return self.clone();
-        }
-        self.rebuilt(|element, a| match other.nodes.get(element) {
-            None => Some(a.clone()),
-            Some(b) => Some(Node {
-                member: a.member && !b.member,
-                below: a.below.difference(&b.below),
-            }),
-        })
+        Set(less(&self.0, &other.0, false))
     }
 
     /// The paths of this set that neither are in `other` nor lie below a path in it.
     pub fn recursive_difference(&self, other: &Set) -> Set {
-        if other.is_empty() {
-            return self.clone();
-        }
-        self.rebuilt(|element, a| match other.nodes.get(element) {
-            None => Some(a.clone()),
-            Some(b) if b.member => None,
-            Some(b) => Some(Node {
-                member: a.member,
-                below: a.below.recursive_difference(&b.below),
-            }),
-        })
-    }
-
-    fn rebuilt(&self, mut node: impl FnMut(&Element, &Node) -> Option<Node>) -> Set {
-        let kept = self.nodes.iter().filter_map(|(element, old)| {
-            node(element, old)
-                .filter(|new| !new.is_empty())
-                .map(|new| (element.clone(), new))
-        });
-        Set {
-            nodes: kept.collect(),
-        }
+        Set(less(&self.0, &other.0, true))
     }
 
     /// This set with every named field on the way to a member made a member too. Elements of lists and keys of maps are
     /// left alone: those come and go by their own membership.
     pub fn with_named_fields(&self, ty: &Type) -> Set {
-        let nodes = self.nodes.iter().map(|(element, node)| {
-            let step = super::shape::step(ty, element);
-            let named = step.as_ref().is_some_and(|s| s.named) && !node.below.is_empty();
-            let below = step.map_or_else(
-                || node.below.clone(),
-                |s| node.below.with_named_fields(s.ty),
-            );
-            (
-                element.clone(),
-                Node {
-                    member: node.member || named,
-                    below,
-                },
-            )
-        });
-        Set {
-            nodes: nodes.collect(),
-        }
+        Set(with_named_fields(&self.0, ty))
     }
 
     /// Every path, in order.
     pub fn paths(&self) -> Vec<Vec<Element>> {
-        fn walk(set: &Set, path: &mut Vec<Element>, out: &mut Vec<Vec<Element>>) {
-            for (element, node) in &set.nodes {
-                path.push(element.clone());
-                if node.member {
+        fn walk(level: &Map, path: &mut Vec<Element>, out: &mut Vec<Vec<Element>>) {
+            for (element, node) in elements(level) {
+                path.push(Element::known(element));
+                if is_member(node) {
                     out.push(path.clone());
                 }
-                walk(&node.below, path, out);
+                walk(node, path, out);
                 path.pop();
             }
         }
         let mut out = Vec::new();
-        walk(self, &mut Vec::new(), &mut out);
+        walk(&self.0, &mut Vec::new(), &mut out);
         out
     }
 
     /// As `fieldsV1` has it.
     pub fn encode(&self) -> Value {
-        let mut out = Map::new();
-        for (element, node) in &self.nodes {
-            let mut below = node.below.encode();
-            if let (true, false, Value::Object(map)) =
-                (node.member, node.below.is_empty(), &mut below)
-            {
-                map.insert(".", Value::Object(Map::new()));
-            }
-            out.insert(element.as_str(), below);
-        }
-        Value::Object(out)
+        Value::Object(self.0.clone())
     }
 
     /// Reads `fieldsV1`; `None` when it is not such.
     pub fn decode(value: &Value) -> Option<Set> {
-        let mut nodes = BTreeMap::new();
-        for (key, below) in value.as_object()?.iter().filter(|(key, _)| *key != ".") {
-            let inside = below.as_object()?;
-            let node = Node {
-                member: inside.is_empty() || inside.contains_key("."),
-                below: Set::decode(below)?,
-            };
-            nodes.insert(Element::parse(key)?, node);
-        }
-        Some(Set { nodes })
+        let read = canonical(value)?;
+        Some(Set(only_below(&read)))
     }
+}
+
+fn insert(level: &mut Map, path: &[Element], below: Map) {
+    let Some((first, rest)) = path.split_first() else {
+        *level = levels_together(level, &only_below(&below));
+        return;
+    };
+    let known = level.contains_key(first.as_str());
+    let value = level
+        .entry(first.as_text().clone())
+        .or_insert_with(|| Value::Object(Map::new()));
+    let Value::Object(node) = value else { return };
+    match rest {
+        [] if !known => *node = made(true, below).unwrap_or_default(),
+        [] => *node = nodes_together(node, &made(true, below).unwrap_or_default()),
+        rest => {
+            if known && node.is_empty() {
+                let (key, value) = here();
+                node.insert(key, value);
+            }
+            insert(node, rest, below);
+        }
+    }
+}
+
+/// All that either of two paths' maps has.
+fn nodes_together(a: &Map, b: &Map) -> Map {
+    match (a.is_empty(), b.is_empty()) {
+        (true, true) => Map::new(),
+        (false, true) => made(true, a.clone()).unwrap_or_default(),
+        (true, false) => made(true, b.clone()).unwrap_or_default(),
+        (false, false) => levels_together(a, b),
+    }
+}
+
+/// All that either of two levels has.
+fn levels_together(a: &Map, b: &Map) -> Map {
+    if a.same(b) || b.is_empty() {
+        return a.clone();
+    }
+    let mut out = a.clone();
+    for (key, value) in b {
+        match out.get(key) {
+            Some(mine) if mine.same(value) => {}
+            Some(mine) => {
+                let both = nodes_together(node(mine), node(value));
+                out.insert(key.clone(), Value::Object(both));
+            }
+            None => {
+                out.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    out
+}
+
+/// What both levels have.
+fn in_both(a: &Map, b: &Map) -> Map {
+    let (few, many) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let both = elements(few).filter_map(|(key, x)| {
+        let y = node(many.get(key)?);
+        let both = made(is_member(x) && is_member(y), in_both(x, y))?;
+        Some((key.clone(), Value::Object(both)))
+    });
+    both.collect()
+}
+
+/// What level `a` has and `b` has not; with `recursive`, nothing of what lies below a member of `b` either.
+fn less(a: &Map, b: &Map, recursive: bool) -> Map {
+    let mut out = a.clone();
+    for (key, taken) in elements(b) {
+        let Some(mine) = a.get(key).map(node) else {
+            continue;
+        };
+        let left = match is_member(taken) {
+            true if recursive => None,
+            gone => made(
+                is_member(mine) && !gone,
+                less(&only_below(mine), taken, recursive),
+            ),
+        };
+        match left {
+            None => drop(out.remove(key)),
+            Some(left) if left == *mine => {}
+            Some(left) => drop(out.insert(key.clone(), Value::Object(left))),
+        }
+    }
+    out
+}
+
+fn with_named_fields(level: &Map, ty: &Type) -> Map {
+    let nodes = elements(level).filter_map(|(key, node)| {
+        let step = super::shape::step(ty, &Element::known(key));
+        let below = only_below(node);
+        let named = step.as_ref().is_some_and(|s| s.named) && !below.is_empty();
+        let below = step.map_or_else(|| below.clone(), |s| with_named_fields(&below, s.ty));
+        let node = made(is_member(node) || named, below)?;
+        Some((key.clone(), Value::Object(node)))
+    });
+    nodes.collect()
+}
+
+/// A level or a path's map with its elements in their canonical form; what has it already is shared.
+fn canonical(value: &Value) -> Option<Map> {
+    let level = value.as_object()?;
+    let mut changed: Vec<(&Text, Element, Map)> = Vec::new();
+    for (key, value) in level {
+        if key == "." {
+            if !value.as_object().is_some_and(Map::is_empty) || level.len() == 1 {
+                return rewritten(level);
+            }
+            continue;
+        }
+        let below = canonical(value)?;
+        // Any field is canonical; only what has JSON in it can be written in more ways than one.
+        let element = match key.starts_with("f:") {
+            true => Element::known(key),
+            false => Element::parse(key)?,
+        };
+        if element.as_str() != key || !value.as_object().is_some_and(|map| map.same(&below)) {
+            changed.push((key, element, below));
+        }
+    }
+    let mut out = level.clone();
+    for (key, element, below) in changed {
+        out.remove(key);
+        out.insert(element.into_text(), Value::Object(below));
+    }
+    Some(out)
+}
+
+/// [`canonical`] of a map whose own mark is not as it should be.
+fn rewritten(level: &Map) -> Option<Map> {
+    let mut below = level.clone();
+    below.remove(".");
+    made(true, canonical(&Value::Object(below))?)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use knarr_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::{
     element::Element,
@@ -77,7 +78,7 @@ fn collect(used: Use<'_>, value: &Value, path: &mut Vec<Element>, set: &mut Set)
             }
         }
         Shape::List(list) => {
-            for (element, found) in indexed(list, items(Some(value))).in_order() {
+            for (element, found) in indexed(list, items(Some(value))).elements {
                 path.push(element);
                 if let [child] = found[..] {
                     collect(Use::plain(&list.elem), child, path, set);
@@ -91,42 +92,67 @@ fn collect(used: Use<'_>, value: &Value, path: &mut Vec<Element>, set: &mut Set)
 
 /// The elements of a list by what names them, in order of their first occurrence.
 struct Indexed<'v> {
-    order: Vec<Element>,
-    by_element: HashMap<Element, Vec<&'v Value>>,
+    elements: Vec<(Element, SmallVec<[&'v Value; 1]>)>,
+    /// Where each is; only for lists that are long.
+    places: HashMap<Element, usize>,
 }
 
+/// Up to this many elements are looked for one by one.
+const SHORT: usize = 12;
+
 impl<'v> Indexed<'v> {
+    fn place(&self, element: &Element) -> Option<usize> {
+        if self.elements.len() > SHORT {
+            return self.places.get(element).copied();
+        }
+        self.elements.iter().position(|(known, _)| known == element)
+    }
+
     fn get(&self, element: &Element) -> &[&'v Value] {
-        self.by_element.get(element).map_or(&[], Vec::as_slice)
+        self.place(element)
+            .map_or(&[], |place| self.elements[place].1.as_slice())
     }
 
     fn first(&self, element: &Element) -> Option<&'v Value> {
         self.get(element).first().copied()
     }
 
-    fn in_order(mut self) -> impl Iterator<Item = (Element, Vec<&'v Value>)> {
-        self.order.into_iter().filter_map(move |element| {
-            let found = self.by_element.remove(&element)?;
-            Some((element, found))
-        })
+    fn order(&self) -> impl Iterator<Item = &Element> {
+        self.elements.iter().map(|(element, _)| element)
+    }
+
+    fn add(&mut self, element: Element, item: &'v Value) {
+        if let Some(place) = self.place(&element) {
+            self.elements[place].1.push(item);
+            return;
+        }
+        self.elements.push((element, SmallVec::from([item])));
+        match self.elements.len() {
+            long if long == SHORT + 1 => {
+                let known = self.elements.iter().enumerate();
+                self.places = known
+                    .map(|(place, (known, _))| (known.clone(), place))
+                    .collect();
+            }
+            long if long > SHORT => {
+                let last = self.elements[long - 1].0.clone();
+                self.places.insert(last, long - 1);
+            }
+            _ => {}
+        }
     }
 }
 
 /// Elements that cannot be named are left out.
 fn indexed<'v>(list: &List, items: &'v [Value]) -> Indexed<'v> {
     let mut index = Indexed {
-        order: Vec::with_capacity(items.len()),
-        by_element: HashMap::with_capacity(items.len()),
+        elements: Vec::with_capacity(items.len()),
+        places: HashMap::new(),
     };
     for item in items {
-        let Ok(element) = element_of(list, item) else {
-            continue;
-        };
-        let found = index.by_element.entry(element.clone()).or_default();
-        if found.is_empty() {
-            index.order.push(element);
+        if let Ok(element) = element_of(list, item) {
+            index.add(element, item);
         }
-        found.push(item);
     }
     index
 }
@@ -144,19 +170,19 @@ pub fn compare(ty: &Type, old: &Value, new: &Value) -> Comparison {
     out
 }
 
-/// All paths below `value`, as those that come or go with it.
+/// The member that comes or goes with `value`, and all paths below.
 fn all_below(used: Use<'_>, value: &Value) -> Set {
     match used.shape(value) {
         Shape::Map(fields) => {
-            let fields_of = object(Some(value)).into_iter().flatten();
-            Set::of_elements(fields_of.map(|(key, child)| {
+            let children = object(Some(value)).into_iter().flatten();
+            Set::member_with(children.map(|(key, child)| {
                 let below = all_below(fields.get_or_any(key), child);
                 (Element::field(key), below)
             }))
         }
         Shape::List(list) => {
-            let elements = indexed(list, items(Some(value))).in_order();
-            Set::of_elements(elements.map(|(element, found)| {
+            let elements = indexed(list, items(Some(value))).elements.into_iter();
+            Set::member_with(elements.map(|(element, found)| {
                 let below = match found[..] {
                     [one] => all_below(Use::plain(&list.elem), one),
                     _ => Set::default(),
@@ -220,6 +246,9 @@ fn compare_maps(
     out: &mut Comparison,
 ) {
     let mut one = |key: &str, old: Option<&Value>, new: Option<&Value>| {
+        if old == new {
+            return;
+        }
         path.push(Element::field(key));
         compare_at(fields.get_or_any(key), old, new, path, out);
         path.pop();
@@ -242,11 +271,8 @@ fn compare_lists(
     out: &mut Comparison,
 ) {
     let (old, new) = (indexed(list, old), indexed(list, new));
-    let only_new = new
-        .order
-        .iter()
-        .filter(|element| old.get(element).is_empty());
-    for element in old.order.iter().chain(only_new) {
+    let only_new = new.order().filter(|element| old.get(element).is_empty());
+    for element in old.order().chain(only_new) {
         path.push(element.clone());
         match (old.get(element), new.get(element)) {
             (was @ ([] | [_]), is @ ([] | [_])) => {
@@ -296,19 +322,11 @@ fn merge_at(used: Use<'_>, live: Option<&Value>, applied: Option<&Value>) -> Opt
 fn merge_lists(list: &List, live: &[Value], applied: &[Value]) -> Vec<Value> {
     let (live, applied) = (indexed(list, live), indexed(list, applied));
     let in_both: HashSet<&Element> = applied
-        .order
-        .iter()
+        .order()
         .filter(|e| !live.get(e).is_empty())
         .collect();
-    let mut shared: VecDeque<&Element> = applied
-        .order
-        .iter()
-        .filter(|e| in_both.contains(e))
-        .collect();
-    let (mut left, mut right) = (
-        live.order.iter().peekable(),
-        applied.order.iter().peekable(),
-    );
+    let mut shared: VecDeque<&Element> = applied.order().filter(|e| in_both.contains(e)).collect();
+    let (mut left, mut right) = (live.order().peekable(), applied.order().peekable());
     let mut out = Vec::new();
     let merged = |element: &Element| {
         merge_at(
@@ -363,7 +381,7 @@ fn remove_at(used: Use<'_>, value: &Value, set: &Set) -> Value {
                     continue;
                 }
                 let kept = match set.below(&element) {
-                    Some(below) => remove_at(fields.get_or_any(key), child, below),
+                    Some(below) => remove_at(fields.get_or_any(key), child, &below),
                     None => child.clone(),
                 };
                 out.insert(key.clone(), kept);
@@ -379,7 +397,7 @@ fn remove_at(used: Use<'_>, value: &Value, set: &Set) -> Value {
                     return None;
                 }
                 Some(match set.below(&element) {
-                    Some(below) => remove_at(Use::plain(&list.elem), item, below),
+                    Some(below) => remove_at(Use::plain(&list.elem), item, &below),
                     None => item.clone(),
                 })
             });
