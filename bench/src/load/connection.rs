@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use super::Options;
 
 /// Where the server is and how it is talked to.
+#[derive(Clone)]
 pub struct Target {
     authority: String,
     name: ServerName<'static>,

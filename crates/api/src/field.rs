@@ -3,46 +3,74 @@
 use std::fmt;
 
 use knarr_json::Value;
+use smallvec::SmallVec;
 
 use crate::go;
 
 /// Where in an object: `spec.containers[0].env[2].name`, `metadata.labels[app]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Path(String);
+///
+/// Validation makes a path for every field that it looks at and shows hardly any of them: paths of usual length are made
+/// without an allocation.
+#[derive(Default, PartialEq, Eq)]
+pub struct Path(SmallVec<[u8; 64]>);
+
+/// At once, where the vector's own way goes byte by byte.
+impl Clone for Path {
+    fn clone(&self) -> Self {
+        Path(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Path {
     pub fn new(root: &str) -> Self {
-        Path(root.to_owned())
+        Path(SmallVec::from_slice(root.as_bytes()))
+    }
+
+    /// This path and `parts` behind it.
+    fn with(&self, parts: [&str; 3]) -> Self {
+        let mut out = self.clone();
+        for part in parts {
+            out.0.extend_from_slice(part.as_bytes());
+        }
+        out
     }
 
     /// The field `name` below this one.
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() {
-            Path(name.to_owned())
-        } else {
-            // Validation makes a path for every field it looks at: `format!` would be most of its cost.
-            Path([&self.0, ".", name].concat())
+        match self.0.is_empty() {
+            true => Path::new(name),
+            false => self.with([".", name, ""]),
         }
     }
 
     /// Element `i` of this list.
     pub fn index(&self, i: usize) -> Self {
-        Path(format!("{}[{i}]", self.0))
+        self.with(["[", itoa::Buffer::new().format(i), "]"])
     }
 
     /// The value under `key` of this map.
     pub fn key(&self, key: &str) -> Self {
-        Path([&self.0, "[", key, "]"].concat())
+        self.with(["[", key, "]"])
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        // It is made of texts only.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Path({:?})", self.as_str())
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+        f.write_str(match self.as_str() {
+            "" => "<nil>",
+            path => path,
+        })
     }
 }
 

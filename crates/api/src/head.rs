@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use knarr_json::Value;
 use serde::Deserialize;
 
-use crate::encode::to_writer;
+use crate::encode::{entries, string, write};
 
 mod hole;
 
@@ -98,7 +98,8 @@ impl Encoded {
     pub fn new(object: &Value) -> Result<Self, serde_json::Error> {
         let missing = || serde::de::Error::custom("object has no metadata");
         let map = object.as_object().ok_or_else(missing)?;
-        let mut out = Vec::with_capacity(1024);
+        // Short-lived: what is stored is a copy with its revision.
+        let mut out = Vec::with_capacity(4096);
         let mut hole = 0;
         out.push(b'{');
         // The type comes first, so that lists, which tell it once, find it and leave it out.
@@ -112,27 +113,22 @@ impl Encoded {
             if i > 0 {
                 out.push(b',');
             }
-            to_writer(&mut out, key)?;
+            string(&mut out, key);
             out.push(b':');
             if key == "metadata" {
                 let meta = value.as_object().ok_or_else(missing)?;
                 out.push(b'{');
                 hole = out.len();
-                let mut first = true;
-                for (k, v) in meta.iter().filter(|(k, _)| *k != "resourceVersion") {
-                    if !std::mem::take(&mut first) {
-                        out.push(b',');
-                    }
-                    to_writer(&mut out, k)?;
-                    out.push(b':');
-                    to_writer(&mut out, v)?;
-                }
-                if first {
+                entries(
+                    &mut out,
+                    meta.iter().filter(|(k, _)| *k != "resourceVersion"),
+                );
+                if out.len() == hole {
                     return Err(missing());
                 }
                 out.push(b'}');
             } else {
-                to_writer(&mut out, value)?;
+                write(&mut out, value);
             }
         }
         out.push(b'}');

@@ -15,6 +15,7 @@ pub mod names;
 pub mod old;
 pub mod openapi;
 pub mod patch;
+mod plain;
 pub mod quantity;
 pub mod registry;
 pub mod schema;

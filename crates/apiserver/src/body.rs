@@ -29,6 +29,8 @@ pub const LIMIT: usize = 3 * 1024 * 1024;
 
 /// Bytes of a list are handed on in pieces of about this size.
 const PIECE: usize = 128 * 1024;
+/// After so many pieces a list lets others of its thread go on: a connection takes what there is, and 100 MB take a while.
+const TURN: u32 = 4;
 
 pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
     Full::new(bytes.into())
@@ -95,6 +97,8 @@ pub struct ListBody {
     left: u64,
     first: bool,
     done: bool,
+    /// Pieces handed on in this turn.
+    turn: u32,
 }
 
 impl ListBody {
@@ -115,6 +119,7 @@ impl ListBody {
             left,
             first: true,
             done: false,
+            turn: 0,
         }
     }
 
@@ -154,11 +159,17 @@ impl Body for ListBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.done {
             return Poll::Ready(None);
         }
+        if self.turn == TURN {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.turn += 1;
         let piece = self.piece();
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

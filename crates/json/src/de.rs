@@ -92,11 +92,11 @@ impl<'de> Deserialize<'de> for Array {
 }
 
 fn entries<'de, A: MapAccess<'de>>(mut map: A) -> Result<Map, A::Error> {
-    let mut entries = Vec::new();
+    let mut out = Map::new();
     while let Some(key) = map.next_key_seed(Key)? {
-        entries.push((key, map.next_value()?));
+        out.insert(key, map.next_value()?);
     }
-    Ok(Map::from_entries(entries))
+    Ok(out)
 }
 
 struct Key;

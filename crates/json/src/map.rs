@@ -84,7 +84,7 @@ impl Map {
     pub fn get_key_value(&self, key: &str) -> Option<(&Text, &Value)> {
         match &self.0 {
             Entries::Run(run) => {
-                let (key, value) = &run[find(run, key).ok()?];
+                let (key, value) = &run[place(run, key)?];
                 Some((key, value))
             }
             Entries::Tree(tree) => tree.get_key_value(key),
@@ -95,7 +95,7 @@ impl Map {
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
         match &mut self.0 {
             Entries::Run(run) => {
-                let at = find(run, key).ok()?;
+                let at = place(run, key)?;
                 Some(&mut run.make_mut()[at].1)
             }
             Entries::Tree(tree) => {
@@ -148,7 +148,7 @@ impl Map {
 
     pub fn remove_entry(&mut self, key: &str) -> Option<(Text, Value)> {
         match &mut self.0 {
-            Entries::Run(run) => Some(run.remove(find(run, key).ok()?)),
+            Entries::Run(run) => Some(run.remove(place(run, key)?)),
             Entries::Tree(tree) => {
                 tree.contains_key(key).then_some(())?;
                 Arc::make_mut(tree).remove_entry(key)
@@ -235,9 +235,26 @@ impl Map {
     }
 }
 
+/// Up to so many keys are looked at one by one: most are told from the one wanted by their length alone.
+const SHORT: usize = 16;
+
+/// Where a key is.
+fn place(run: &[(Text, Value)], key: &str) -> Option<usize> {
+    if run.len() <= SHORT {
+        return run
+            .iter()
+            .position(|(at, _)| at.as_bytes() == key.as_bytes());
+    }
+    find(run, key).ok()
+}
+
 /// Where a key is, or would be.
 fn find(run: &[(Text, Value)], key: &str) -> Result<usize, usize> {
-    run.binary_search_by(|(at, _)| at.as_str().cmp(key))
+    // Keys come in order, mostly.
+    match run.last() {
+        Some((last, _)) if last.as_str() < key => Err(run.len()),
+        _ => run.binary_search_by(|(at, _)| at.as_str().cmp(key)),
+    }
 }
 
 impl PartialEq for Map {

@@ -114,9 +114,8 @@ fn map_or_struct(schema: &Schema) -> Type {
 /// A resource inside a resource has what all resources have.
 fn embedded(inner: &mut Struct) {
     for name in ["apiVersion", "kind"] {
-        if inner.field(name).is_none() {
+        if inner.fields.iter().all(|f| f.name != name) {
             inner.fields.push(field(name, Type::String(None), None));
-            inner.fields.sort_by(|a, b| a.name.cmp(&b.name));
         }
     }
     if let Some(meta) = Schemas::default().by_name(OBJECT_META) {
@@ -124,6 +123,6 @@ fn embedded(inner: &mut Struct) {
         inner
             .fields
             .push(field("metadata", Type::Struct(meta), None));
-        inner.fields.sort_by(|a, b| a.name.cmp(&b.name));
     }
+    inner.fields.sort_by(|a, b| a.name.cmp(&b.name));
 }

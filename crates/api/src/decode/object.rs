@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
         let mut first = true;
         self.scan.enter()?;
         while let Some(key) = self.scan.key(std::mem::take(&mut first))? {
-            let Some(i) = schema.fields.binary_search_by(|f| (*f.name).cmp(&key)).ok() else {
+            let Some(i) = schema.place(&key) else {
                 if schema.preserve_unknown {
                     let value = self.scan.value()?;
                     out.insert(key, value);
@@ -515,14 +515,13 @@ fn object_of(value: Option<Value>) -> Map {
 
 /// Adds what Go emits although it was not given.
 pub(super) fn fill(schema: &Struct, out: &mut Map) {
-    for field in &schema.fields {
-        let value = match field.presence {
-            Presence::Always => zero,
-            Presence::Nullable => |_: &Type| Value::Null,
-            _ => continue,
-        };
+    for field in schema.filled() {
         if !out.contains_key(&field.name) {
-            out.insert(field.key(), value(&field.ty));
+            let value = match field.presence {
+                Presence::Nullable => Value::Null,
+                _ => zero(&field.ty),
+            };
+            out.insert(field.key(), value);
         }
     }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use knarr_json::{Array, Map, Number, Value};
 
+use crate::plain::plain;
+
 /// Nesting beyond this is refused, so that reading by recursion cannot exhaust the stack.
 const MAX_DEPTH: u32 = 500;
 
@@ -160,11 +162,16 @@ impl<'a> Scanner<'a> {
         self.pos += 1;
         let start = self.pos;
         loop {
+            self.pos += plain(&self.data[self.pos..]);
             match self.data.get(self.pos) {
                 Some(b'"') => {
                     let raw = &self.data[start..self.pos];
                     self.pos += 1;
-                    return Ok(String::from_utf8_lossy(raw));
+                    // Nearly all text is right, and that is known sooner than where it is not.
+                    return Ok(match std::str::from_utf8(raw) {
+                        Ok(text) => Cow::Borrowed(text),
+                        Err(_) => String::from_utf8_lossy(raw),
+                    });
                 }
                 Some(b'\\') => return self.escaped(start),
                 Some(0..0x20) | None => return self.error("in string literal"),

@@ -4,10 +4,13 @@ mod json;
 mod number;
 pub mod openapi;
 pub mod protobuf;
+mod value;
 mod wire;
 
 pub use json::Malformed;
 pub use number::{to_vec, to_writer};
+pub use value::write;
+pub(crate) use value::{entries, string};
 
 /// An object's metadata, as it stands in its JSON text.
 ///

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use knarr_json::{Text, Value};
+use smallvec::SmallVec;
 
 /// A step: a field, the element of a list with these keys, the element of a set with this value, or an index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,17 +22,18 @@ impl Element {
 
     /// The element of an associative list whose key fields have these values.
     pub fn keys<'a>(keys: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
-        let sorted: BTreeMap<&str, Value> = keys.into_iter().collect();
-        let mut text = "k:".to_owned();
+        let mut sorted: SmallVec<[(&str, Value); 2]> = keys.into_iter().collect();
+        sorted.sort_by_key(|(key, _)| *key);
+        let mut text = Text::const_new("k:");
         canonical_map(sorted.iter().map(|(k, v)| (*k, v)), &mut text);
-        Element(text.into())
+        Element(text)
     }
 
     /// The element of a set list with this value.
     pub fn value(value: &Value) -> Self {
-        let mut text = "v:".to_owned();
+        let mut text = Text::const_new("v:");
         canonical(value, &mut text);
-        Element(text.into())
+        Element(text)
     }
 
     /// Reads the form it has in `fieldsV1`. `None` when it is none.
@@ -54,6 +56,11 @@ impl Element {
             },
             _ => None,
         }
+    }
+
+    /// The text is an element's.
+    pub(super) fn made(text: Text) -> Self {
+        Element(text)
     }
 
     /// An element out of a set, whose elements are canonical.
@@ -89,10 +96,10 @@ impl fmt::Display for Element {
             "v" => write!(f, "[={rest}]"),
             "k" => {
                 let keys: BTreeMap<String, Value> = serde_json::from_str(rest).unwrap_or_default();
-                let shown: Vec<String> = keys
+                let shown: Vec<Text> = keys
                     .iter()
                     .map(|(k, v)| {
-                        let mut shown = format!("{k}=");
+                        let mut shown = Text::from(format!("{k}="));
                         canonical(v, &mut shown);
                         shown
                     })
@@ -110,7 +117,7 @@ pub fn show(path: &[Element]) -> String {
 }
 
 /// Writes JSON with sorted keys and without spaces.
-fn canonical(value: &Value, out: &mut String) {
+fn canonical(value: &Value, out: &mut Text) {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<&str, &Value> = map.iter().map(|(k, v)| (k.as_str(), v)).collect();
@@ -128,7 +135,7 @@ fn canonical(value: &Value, out: &mut String) {
     }
 }
 
-fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>, out: &mut String) {
+fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>, out: &mut Text) {
     out.push('{');
     for (i, (key, value)) in sorted.enumerate() {
         if i > 0 {
@@ -141,7 +148,7 @@ fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>, out: &m
     out.push('}');
 }
 
-fn quoted(text: &str, out: &mut String) {
+fn quoted(text: &str, out: &mut Text) {
     // Names, mostly: nothing in them needs to be escaped.
     let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
     if text.bytes().all(plain) {

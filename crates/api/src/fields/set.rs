@@ -88,13 +88,15 @@ impl Set {
 
     /// The map of a member with these elements below it, each a map of the same kind. Cheap when they come sorted.
     pub(super) fn member_with(elements: impl Iterator<Item = (Element, Set)>) -> Set {
-        let mut entries = Vec::with_capacity(elements.size_hint().0 + 1);
-        entries
-            .extend(elements.map(|(element, node)| (element.into_text(), Value::Object(node.0))));
-        if !entries.is_empty() {
-            entries.insert(0, here());
+        let mut node = Map::with_capacity(elements.size_hint().0 + 1);
+        for (element, below) in elements {
+            if node.is_empty() {
+                let (key, value) = here();
+                node.insert(key, value);
+            }
+            node.insert(element.into_text(), Value::Object(below.0));
         }
-        Set(Map::from_entries(entries))
+        Set(node)
     }
 
     pub fn has(&self, path: &[Element]) -> bool {
@@ -249,10 +251,7 @@ fn less(a: &Map, b: &Map, recursive: bool) -> Map {
         };
         let left = match is_member(taken) {
             true if recursive => None,
-            gone => made(
-                is_member(mine) && !gone,
-                less(&only_below(mine), taken, recursive),
-            ),
+            gone => left_of(mine, less(mine, taken, recursive), gone),
         };
         match left {
             None => drop(out.remove(key)),
@@ -261,6 +260,18 @@ fn less(a: &Map, b: &Map, recursive: bool) -> Map {
         }
     }
     out
+}
+
+/// A path's map without the path itself when that is `gone`, from what is `left` of it; none when that is nothing.
+fn left_of(mine: &Map, mut left: Map, gone: bool) -> Option<Map> {
+    let member = is_member(mine) && !gone;
+    if elements(&left).next().is_none() {
+        return member.then(Map::new);
+    }
+    if gone {
+        left.remove(".");
+    }
+    Some(left)
 }
 
 fn with_named_fields(level: &Map, ty: &Type) -> Map {

@@ -1,6 +1,7 @@
 //! What a type means for field ownership: what is owned as a whole, and what lies below.
 
 use knarr_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::element::Element;
 use crate::schema::{Field, List, ListKind, Presence, Struct, Type};
@@ -87,6 +88,19 @@ impl<'t> Fields<'t> {
         self.get(name).unwrap_or(Use::plain(&ANY))
     }
 
+    /// The type of a field, as [`Fields::get_or_any`] gives it, and what the field is called.
+    pub(super) fn step(self, name: &str) -> (Use<'t>, Element) {
+        if let Fields::Named(s) = self
+            && let Some(place) = s.place(name)
+        {
+            return (
+                Use::field(&s.fields[place]),
+                Element::made(s.element(place)),
+            );
+        }
+        (self.get_or_any(name), Element::field(name))
+    }
+
     /// Whether the type names this field, as opposed to a key that a user chose.
     pub(super) fn names(self, name: &str) -> bool {
         matches!(self, Fields::Named(s) if s.field(name).is_some())
@@ -143,7 +157,9 @@ pub(super) fn element_of(list: &List, item: &Value) -> Result<Element, String> {
     let keyed = keys
         .iter()
         .map(|key| Ok((&**key, key_value(list, object, key)?)));
-    Ok(Element::keys(keyed.collect::<Result<Vec<_>, String>>()?))
+    Ok(Element::keys(
+        keyed.collect::<Result<SmallVec<[_; 2]>, String>>()?,
+    ))
 }
 
 fn key_value(list: &List, object: &Map, key: &str) -> Result<Value, String> {

@@ -68,8 +68,9 @@ fn collect(used: Use<'_>, value: &Value, path: &mut Vec<Element>, set: &mut Set)
         Shape::Scalar | Shape::Atomic => set.insert(path),
         Shape::Map(fields) => {
             for (key, child) in object(Some(value)).into_iter().flatten() {
-                path.push(Element::field(key));
-                collect(fields.get_or_any(key), child, path, set);
+                let (used, element) = fields.step(key);
+                path.push(element);
+                collect(used, child, path, set);
                 let empty = child.is_null() || child.as_object().is_some_and(Map::is_empty);
                 if empty || !fields.names(key) {
                     set.insert(path);
@@ -176,8 +177,8 @@ fn all_below(used: Use<'_>, value: &Value) -> Set {
         Shape::Map(fields) => {
             let children = object(Some(value)).into_iter().flatten();
             Set::member_with(children.map(|(key, child)| {
-                let below = all_below(fields.get_or_any(key), child);
-                (Element::field(key), below)
+                let (used, element) = fields.step(key);
+                (element, all_below(used, child))
             }))
         }
         Shape::List(list) => {
@@ -249,8 +250,9 @@ fn compare_maps(
         if old == new {
             return;
         }
-        path.push(Element::field(key));
-        compare_at(fields.get_or_any(key), old, new, path, out);
+        let (used, element) = fields.step(key);
+        path.push(element);
+        compare_at(used, old, new, path, out);
         path.pop();
     };
     for (key, was) in old.into_iter().flatten() {

@@ -5,11 +5,13 @@
 //! adds them with [`Schemas::add`].
 
 mod builtin;
+mod places;
 mod text;
 mod types;
 pub(crate) mod words;
 
 pub(crate) use builtin::text_hash;
+pub use places::Places;
 pub use types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, StructRef, Type};
 
 use std::{

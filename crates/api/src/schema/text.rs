@@ -14,7 +14,10 @@
 //! Presence: `?` Optional, `^` Nullable, `-` OmitEmpty, `=` Always, `0` OmitZero.
 //! Flags: `req`, `atomic`, `set`, `map=key,key`, `merge`, `merge=key`, `replace`, `retain`, `default=JSON`, `#N` protobuf number (`#M.N` in the embedded message M, and so on).
 
-use super::types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, Type};
+use super::{
+    Places,
+    types::{Field, List, ListKind, Map, Name, Patch, Presence, Struct, Type},
+};
 
 /// What names mean inside one file.
 #[derive(Debug, Clone, Copy)]
@@ -121,6 +124,7 @@ pub(super) fn parse(
         atomic: entry.flags.split(' ').any(|f| f == "atomic"),
         preserve_unknown: entry.flags.split(' ').any(|f| f == "open"),
         embedded: false,
+        places: Places::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, ops::Deref, sync::Arc};
 
 use knarr_json::{Text, Value};
 
-use super::builtin;
+use super::{builtin, places::Places};
 
 /// A name, borrowed from the built-in text or owned by a custom resource's schema.
 pub type Name = Cow<'static, str>;
@@ -24,15 +24,30 @@ pub struct Struct {
     pub preserve_unknown: bool,
     /// An object of its own inside (`x-kubernetes-embedded-resource`): has apiVersion, kind and metadata.
     pub embedded: bool,
+    /// Where the fields are by name.
+    pub places: Places,
 }
 
 impl Struct {
     /// The field with this JSON name. Names are case-sensitive.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields
-            .binary_search_by(|f| (*f.name).cmp(name))
-            .ok()
-            .map(|i| &self.fields[i])
+        self.place(name).map(|place| &self.fields[place])
+    }
+
+    /// The position of the field with this JSON name.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.places.find(&self.fields, name)
+    }
+
+    /// What field ownership calls a field: `f:name`.
+    pub fn element(&self, place: usize) -> Text {
+        self.places.element(&self.fields, place)
+    }
+
+    /// The fields that are emitted when they are absent.
+    pub fn filled(&self) -> impl Iterator<Item = &Field> {
+        let places = self.places.filled(&self.fields).iter();
+        places.map(|place| &self.fields[usize::from(*place)])
     }
 
     /// Name without the package: `PodSpec`.

@@ -1,7 +1,9 @@
 //! ServiceAccount: a pod runs as an account of its namespace, pulls with its secrets and finds its token mounted.
 
+use std::sync::LazyLock;
+
 use knarr_api::Status;
-use knarr_json::{Value, json};
+use knarr_json::{Map, Value, json};
 
 use super::{Attributes, Operation};
 use crate::{Outcome, rest::meta};
@@ -154,10 +156,15 @@ fn mount_token(spec: &mut Value, fresh: &str) {
                 continue;
             }
             needed = true;
-            let mount = json!({"name": volume, "readOnly": true, "mountPath": MOUNT});
+            let mount = Map::from([
+                ("mountPath", Value::from(MOUNT)),
+                ("name", volume.as_str().into()),
+                ("readOnly", true.into()),
+            ]);
+            let mount = Value::from(mount);
             match container["volumeMounts"].as_array_mut() {
                 Some(mounts) => mounts.push(mount),
-                None => container["volumeMounts"] = json!([mount]),
+                None => container["volumeMounts"] = [mount].into(),
             }
         }
     }
@@ -165,17 +172,21 @@ fn mount_token(spec: &mut Value, fresh: &str) {
         let volume = token_volume(&volume);
         match spec["volumes"].as_array_mut() {
             Some(volumes) => volumes.push(volume),
-            None => spec["volumes"] = json!([volume]),
+            None => spec["volumes"] = [volume].into(),
         }
     }
 }
 
 fn token_volume(name: &str) -> Value {
-    json!({"name": name, "projected": {"defaultMode": 420, "sources": [
-        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
-    ]}})
+    /// What all of them have in common, which they share.
+    static PROJECTED: LazyLock<Value> = LazyLock::new(|| {
+        json!({"defaultMode": 420, "sources": [
+            {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+        ]})
+    });
+    Map::from([("name", name.into()), ("projected", PROJECTED.clone())]).into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! WATCH: changes of a collection as they happen. Each change is encoded once for all who watch it as it is.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -9,7 +9,8 @@ use http_body_util::{BodyExt, StreamBody};
 use knarr_api::Status;
 use knarr_json::{Value, json};
 use knarr_store::{Event, EventKind, Range, RevisionError, Stored, Watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     Target, frames,
@@ -90,6 +91,10 @@ pub struct Stream {
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
+    /// Wakes at the earlier of the two. It and what tells of the server's end are kept between changes: thousands of watches
+    /// that enter and leave the timers' queue for each change cost more than the change.
+    timer: Pin<Box<Sleep>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     columns_sent: bool,
     /// What rows of a Table hold of their objects.
     include: String,
@@ -128,6 +133,8 @@ impl Stream {
             bookmarks: options.allow_bookmarks,
             next_bookmark: now + BOOKMARKS,
             deadline: now + lasts,
+            timer: Box::pin(tokio::time::sleep(BOOKMARKS.min(lasts))),
+            stopped: Box::pin(call.shared.stop.clone().cancelled_owned()),
             columns_sent: false,
             include: String::new(),
         };
@@ -218,17 +225,18 @@ impl Stream {
                     let new = registry.get(&old.group, &old.plural);
                     self.target.resource = new.filter(|r| r.versions.contains(&self.target.version))?.clone();
                 }
-                () = tokio::time::sleep_until(self.next_bookmark.min(self.deadline)) => {
-                    if Instant::now() < self.next_bookmark {
-                        continue;
+                () = &mut self.timer => {
+                    let due = Instant::now() >= self.next_bookmark;
+                    if due {
+                        self.next_bookmark = Instant::now() + BOOKMARKS;
                     }
-                    self.next_bookmark = Instant::now() + BOOKMARKS;
-                    if self.bookmarks {
+                    self.timer.as_mut().reset(self.next_bookmark.min(self.deadline));
+                    if due && self.bookmarks {
                         let revision = watch.revision();
                         return Some(self.bookmark(revision, false));
                     }
                 }
-                () = self.shared.stop.cancelled() => return None,
+                () = &mut self.stopped => return None,
             }
         }
     }
