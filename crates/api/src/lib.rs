@@ -24,6 +24,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub mod validation;
+pub mod x509;
 pub mod yaml;
 
 pub use head::Head;

@@ -158,13 +158,14 @@ impl Registry {
         let now = self.get(old.now.0, old.plural)?;
         let mut subresources = now.subresources.clone();
         subresources.retain(|s| s.name == "status");
+        let verbs = ONE.into_iter().filter(|v| now.verbs.contains(v));
         Some(Resource {
             group: old.group.to_owned(),
             versions: vec![old.version.to_owned()],
             storage: 0,
             short_names: Vec::new(),
             categories: Vec::new(),
-            verbs: ONE.to_vec(),
+            verbs: verbs.collect(),
             subresources,
             ..Resource::clone(now)
         })

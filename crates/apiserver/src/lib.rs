@@ -13,6 +13,7 @@ mod authz;
 mod body;
 mod chain;
 mod codec;
+mod components;
 mod compress;
 mod config;
 mod custom;

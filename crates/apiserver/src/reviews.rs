@@ -1,7 +1,7 @@
 //! Requests that ask instead of storing: TokenReview, the SubjectAccessReviews, SelfSubjectReview, rules reviews.
 
 use jiff::Timestamp;
-use knarr_api::{Status, field, validation};
+use knarr_api::{Registry, Status, field, old::Old, validation};
 use knarr_json::{Value, json};
 
 use crate::{
@@ -71,14 +71,20 @@ pub(crate) fn has_group(group: &str) -> bool {
     group == AUTHENTICATION || group == AUTHORIZATION
 }
 
-/// The review that a path names.
-pub(crate) fn find(info: &RequestInfo) -> Option<Review> {
-    let found = ALL
+/// The review that a path names, and the version of old that it does so in.
+pub(crate) fn find(
+    registry: &Registry,
+    info: &RequestInfo,
+) -> Option<(Review, Option<&'static Old>)> {
+    let (review, ..) = ALL
         .iter()
-        .find(|(_, group, plural, _)| info.group == *group && info.resource == *plural);
-    found
-        .filter(|_| info.version == "v1" && info.subresource.is_empty())
-        .map(|(review, ..)| *review)
+        .find(|(_, group, plural, _)| info.group == *group && info.resource == *plural)
+        .filter(|_| info.subresource.is_empty())?;
+    if info.version == "v1" {
+        return Some((*review, None));
+    }
+    let (old, _) = registry.old_version(&info.group, &info.version, &info.resource)?;
+    Some((*review, Some(old)))
 }
 
 /// As discovery shows them.
@@ -118,7 +124,11 @@ impl Review {
 
 /// # Errors
 /// 400, 405, 422.
-pub(crate) async fn answer(call: &Call, review: Review, body: RequestBody) -> Outcome<Response> {
+pub(crate) async fn answer(
+    call: &Call,
+    (review, old): (Review, Option<&'static Old>),
+    body: RequestBody,
+) -> Outcome<Response> {
     let local = review == Review::LocalSubjectAccess;
     if call.method != http::Method::POST
         || !call.info.name.is_empty()
@@ -130,7 +140,13 @@ pub(crate) async fn answer(call: &Call, review: Review, body: RequestBody) -> Ou
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Create)?;
     let (group, kind) = review.kind();
-    let mut object = codec::decode_as(call, group, "v1", kind, &bytes, options.field_validation)?;
+    let version = old.map_or("v1", |old| old.version);
+    call.warn(old.map(Old::warning));
+    let mut object =
+        codec::decode_as(call, group, version, kind, &bytes, options.field_validation)?;
+    if let Some(old) = old {
+        old.modernize(&mut object);
+    }
     managed::note_answer(call, (group, "v1", kind), "", &mut object, &options);
     let target = target(call, review);
     let attributes = target
@@ -151,6 +167,9 @@ pub(crate) async fn answer(call: &Call, review: Review, body: RequestBody) -> Ou
         }
         Review::SelfSubjectRules => rules(call, &mut object),
         _ => access(call, review, &mut object).await,
+    }
+    if let Some(old) = old {
+        old.age(&mut object);
     }
     Ok(respond::encoded(201, &accept, &object))
 }

@@ -10,7 +10,7 @@ use crate::{
     Outcome, aggregation,
     body::{RequestBody, Response},
     chain::Call,
-    custom, discovery, health, respond,
+    components, custom, discovery, health, respond,
     rest::{self, Target},
     reviews, zpages,
 };
@@ -49,7 +49,7 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
     if info.verb == "watch" && !matches!(call.method, Method::GET | Method::HEAD) {
         return Err(respond::not_allowed().into());
     }
-    if let Some(review) = reviews::find(info) {
+    if let Some(review) = reviews::find(&registry, info) {
         return reviews::answer(call, review, body).await;
     }
     let served = registry
@@ -166,6 +166,14 @@ async fn object(call: &Call, target: &Target, body: RequestBody) -> Outcome<Resp
             target.name.is_empty() && !target.namespace.is_empty(),
         ) {
             (&Method::POST, true) => rest::sub::binding::create_legacy(call, target, body).await,
+            _ => Err(respond::not_allowed().into()),
+        };
+    }
+    if target.resource.group.is_empty() && target.resource.plural == "componentstatuses" {
+        return match (&call.method, call.info.verb.as_str()) {
+            (&Method::GET | &Method::HEAD, "get" | "list") => {
+                components::answer(call, target).await
+            }
             _ => Err(respond::not_allowed().into()),
         };
     }

@@ -1,7 +1,7 @@
 //! The part of a collection that a request asks for.
 
 use knarr_api::{
-    Status,
+    Head, Status,
     selector::{FieldSelector, LabelSelector},
     strategy::selectable_value,
 };
@@ -51,6 +51,11 @@ impl Selection {
 
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything() && self.name.is_none()
+    }
+
+    /// Whether an object with this head, of a kind that is built in, is selected.
+    pub fn selects(&self, head: &Head) -> bool {
+        self.labels.matches(head) && self.fields.matches(head)
     }
 
     /// Whether an object is selected. That of a custom resource is to be given as the version of the request has it.

@@ -28,6 +28,7 @@ use crate::{
     authz::Authorizer,
     body::Response,
     chain::{self, Peer},
+    components::Components,
     custom,
     discovery::Documents,
     expire,
@@ -97,6 +98,7 @@ pub(crate) struct Shared {
     pub encryption: Option<Arc<dyn Transformer>>,
     pub metrics: Metrics,
     pub health: Health,
+    pub components: Components,
     /// How long the server goes on after it has said that it is not ready any more.
     pub shutdown_delay: Duration,
     /// Cancelled when the server is about to stop.
@@ -211,6 +213,7 @@ impl ApiServer {
             encryption: config.encryption,
             metrics: Metrics::default(),
             health: Health::default(),
+            components: Components::default(),
             shutdown_delay: config.shutdown_delay,
             draining: CancellationToken::new(),
             stop,
@@ -254,6 +257,11 @@ impl ApiServer {
     /// When the TLS material cannot be used.
     pub async fn serve(&self, listener: TcpListener, tls: Tls) -> Result<(), rustls::Error> {
         serve::run(self.0.clone(), listener, tls).await
+    }
+
+    /// Has a part of the control plane that runs in this process, such as the scheduler, among the ComponentStatuses.
+    pub fn runs_here(&self, name: &str, alive: impl Fn() -> bool + Send + Sync + 'static) {
+        self.0.components.add(name, Box::new(alive));
     }
 
     /// Says that the server is not ready any more, gives clients the configured time to notice, then ends watches,

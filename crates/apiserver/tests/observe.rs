@@ -399,3 +399,76 @@ async fn pages_tell_of_the_server_and_its_flags() {
     assert_eq!(get(&other, "/statusz", &[]).await.code, 403);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_the_control_plane_are_asked_for_their_health() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    server.api.runs_here("scheduler", || true);
+    const PATH: &str = "/api/v1/componentstatuses";
+    let one = async |name: &str| {
+        let answer = get(&client, &format!("{PATH}/{name}"), &[]).await;
+        let object: Value = serde_json::from_slice(&answer.body).unwrap();
+        (answer.code, object)
+    };
+    let (code, scheduler) = one("scheduler").await;
+    let healthy = json!([{"type": "Healthy", "status": "True", "message": "ok"}]);
+    assert_eq!((code, &scheduler["conditions"]), (200, &healthy));
+    assert_eq!(one("etcd-0").await.1["conditions"], healthy);
+    let (code, unknown) = one("none").await;
+    assert_eq!(
+        (code, &unknown["message"], &unknown["reason"]),
+        (500, &json!("Component not found: none"), &Value::Null)
+    );
+    let elsewhere = std::net::TcpStream::connect(("127.0.0.1", 10257)).is_ok();
+    if !elsewhere {
+        let (_, manager) = one("controller-manager").await;
+        let words = "Get \"https://127.0.0.1:10257/healthz\": dial tcp 127.0.0.1:10257: connect: connection refused";
+        assert_eq!(
+            manager["conditions"],
+            json!([{"type": "Healthy", "status": "False", "message": words}])
+        );
+    }
+    server.api.runs_here("controller-manager", || false);
+    let list = get(&client, PATH, &[]).await;
+    assert_eq!(
+        list.header("warning"),
+        "299 - \"v1 ComponentStatus is deprecated in v1.19+\""
+    );
+    let list: Value = serde_json::from_slice(&list.body).unwrap();
+    let told: Vec<_> = list["items"].as_array().unwrap().iter().collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|c| {
+            (
+                c["metadata"]["name"].as_str().unwrap(),
+                c["conditions"][0]["status"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("controller-manager", "False"),
+            ("scheduler", "True"),
+            ("etcd-0", "True")
+        ]
+    );
+    let some = get(
+        &client,
+        &format!("{PATH}?fieldSelector=metadata.name%3Detcd-0"),
+        &[],
+    )
+    .await;
+    let some: Value = serde_json::from_slice(&some.body).unwrap();
+    assert_eq!(some["items"].as_array().unwrap().len(), 1);
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let rows = get(&client, PATH, &[("accept", table)]).await;
+    let rows: Value = serde_json::from_slice(&rows.body).unwrap();
+    assert_eq!(
+        rows["rows"][2]["cells"],
+        json!(["etcd-0", "Healthy", "ok", ""])
+    );
+    server.stop().await;
+}

@@ -6,6 +6,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common::Server;
+use knarr_json::{Value, json};
 use tokio::process::Command;
 
 const MANIFESTS: &str = r#"
@@ -82,7 +83,7 @@ apiVersion: discovery.k8s.io/v1beta1
 kind: EndpointSlice
 metadata: {name: slice, namespace: default, labels: {kubernetes.io/service-name: web}}
 addressType: IPv4
-endpoints: [{addresses: [10.1.2.3], topology: {topology.kubernetes.io/zone: z}}]
+endpoints: [{addresses: [10.1.2.3], topology: {topology.kubernetes.io/zone: z, rack: r7}}]
 ports: [{name: http, port: 80, protocol: TCP}]
 ---
 apiVersion: admissionregistration.k8s.io/v1beta1
@@ -115,6 +116,18 @@ apiVersion: flowcontrol.apiserver.k8s.io/v1beta3
 kind: PriorityLevelConfiguration
 metadata: {name: level}
 spec: {type: Limited, limited: {nominalConcurrencyShares: 5, limitResponse: {type: Reject}}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1beta2
+kind: PriorityLevelConfiguration
+metadata: {name: older-level}
+spec: {type: Limited, limited: {assuredConcurrencyShares: 7, limitResponse: {type: Reject}}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1beta1
+kind: FlowSchema
+metadata: {name: flows}
+spec:
+  priorityLevelConfiguration: {name: older-level}
+  rules: [{subjects: [{kind: User, user: {name: ada}}], nonResourceRules: [{verbs: [get], nonResourceURLs: [/x]}]}]
 "#;
 
 /// The manifests, with a request of a user to be signed.
@@ -177,7 +190,7 @@ async fn manifests_of_old_are_applied() {
 
     let (fine, out, err) = kubectl(dir.path(), &["apply", "-f", file]).await;
     assert!(fine, "{out}{err}");
-    assert_eq!(out.lines().count(), 15, "{out}");
+    assert_eq!(out.lines().count(), 17, "{out}");
     let warning = "extensions/v1beta1 Ingress is deprecated in v1.14+, unavailable in v1.22+; use networking.k8s.io/v1 Ingress";
     assert!(err.contains(warning), "{err}");
 
@@ -222,8 +235,8 @@ async fn manifests_of_old_are_applied() {
         ),
         (
             "endpointslice/slice",
-            "{.apiVersion} {.endpoints[0].zone}",
-            "discovery.k8s.io/v1 z",
+            "{.apiVersion} {.endpoints[0].zone} {.endpoints[0].deprecatedTopology}",
+            "discovery.k8s.io/v1 z {\"rack\":\"r7\"}",
         ),
         (
             "endpointslices.v1beta1.discovery.k8s.io/slice",
@@ -254,6 +267,21 @@ async fn manifests_of_old_are_applied() {
             "prioritylevelconfiguration/level",
             "{.apiVersion} {.spec.limited.nominalConcurrencyShares}",
             "flowcontrol.apiserver.k8s.io/v1 5",
+        ),
+        (
+            "prioritylevelconfiguration/older-level",
+            "{.apiVersion} {.spec.limited.nominalConcurrencyShares}",
+            "flowcontrol.apiserver.k8s.io/v1 7",
+        ),
+        (
+            "prioritylevelconfigurations.v1beta1.flowcontrol.apiserver.k8s.io/older-level",
+            "{.spec.limited.assuredConcurrencyShares}",
+            "7",
+        ),
+        (
+            "flowschema/flows",
+            "{.apiVersion} {.spec.matchingPrecedence}",
+            "flowcontrol.apiserver.k8s.io/v1 1000",
         ),
     ] {
         assert_eq!(value(dir.path(), resource, path).await, want, "{resource}");
@@ -292,6 +320,49 @@ async fn manifests_of_old_are_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reviews_of_old_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    let post = async |group: &str, plural: &str, kind: &str, spec: Value| {
+        let path = format!("/apis/{group}.k8s.io/v1beta1/{plural}");
+        let body =
+            json!({"apiVersion": format!("{group}.k8s.io/v1beta1"), "kind": kind, "spec": spec});
+        let request = http::Request::post(path)
+            .header("content-type", "application/json")
+            .body(body.to_string().into_bytes())
+            .unwrap();
+        client.request::<Value>(request).await.unwrap()
+    };
+    let asked = json!({"user": "x", "group": ["system:masters"], "nonResourceAttributes": {"path": "/x", "verb": "get"}});
+    let answer = post(
+        "authorization",
+        "subjectaccessreviews",
+        "SubjectAccessReview",
+        asked.clone(),
+    )
+    .await;
+    assert_eq!(answer["apiVersion"], "authorization.k8s.io/v1beta1");
+    assert_eq!(
+        (&answer["spec"], &answer["status"]["allowed"]),
+        (&asked, &json!(true))
+    );
+    let answer = post(
+        "authorization",
+        "selfsubjectaccessreviews",
+        "SelfSubjectAccessReview",
+        json!({"nonResourceAttributes": {"path": "/x", "verb": "get"}}),
+    )
+    .await;
+    assert_eq!(answer["status"]["allowed"], true);
+    let token = json!({"token": "sesame"});
+    let answer = post("authentication", "tokenreviews", "TokenReview", token).await;
+    assert_eq!(answer["apiVersion"], "authentication.k8s.io/v1beta1");
+    assert_eq!(answer["status"]["user"]["username"], "ali");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_may_be_as_strict_as_the_original() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with(dir.path(), |c| c.old_versions = false).await;
@@ -299,6 +370,7 @@ async fn a_server_may_be_as_strict_as_the_original() {
     for path in [
         "/apis/extensions/v1beta1",
         "/apis/apps/v1beta1/namespaces/default/deployments",
+        "/apis/authorization.k8s.io/v1beta1",
     ] {
         let request = http::Request::get(path).body(Vec::new()).unwrap();
         assert!(client.request_text(request).await.is_err(), "{path}");

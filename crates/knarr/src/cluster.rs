@@ -134,15 +134,21 @@ impl Cluster {
             MASTERS,
             "kube-controller-manager",
         );
-        self.tasks.spawn(async move {
+        let controllers = self.tasks.spawn(async move {
             knarr_controllers::run(informers, config).await;
             Ok(())
         });
+        self.plane
+            .api
+            .runs_here("controller-manager", move || !controllers.is_finished());
         let informers = self.acting_as("system:kube-scheduler", "", "kube-scheduler");
-        self.tasks.spawn(async move {
+        let scheduler = self.tasks.spawn(async move {
             knarr_scheduler::run(informers, knarr_scheduler::Config::default()).await;
             Ok(())
         });
+        self.plane
+            .api
+            .runs_here("scheduler", move || !scheduler.is_finished());
         let (client, ranges) = (self.client.clone(), options.service_cidr.clone());
         self.tasks.spawn(async move {
             let manifests = ranges

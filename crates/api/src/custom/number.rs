@@ -24,6 +24,45 @@ pub fn fits_integer(value: &Value) -> bool {
     value.is_i64() || value.as_f64().is_some_and(fits)
 }
 
+/// Formats that numbers are checked against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NumberFormat {
+    Int32,
+    Int64,
+    Float,
+    Double,
+}
+
+impl NumberFormat {
+    /// None for a format that says nothing about numbers.
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::Int32, Self::Int64, Self::Float, Self::Double];
+        all.into_iter().find(|f| f.name() == name.replace('-', ""))
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            NumberFormat::Int32 => "int32",
+            NumberFormat::Int64 => "int64",
+            NumberFormat::Float => "float",
+            NumberFormat::Double => "double",
+        }
+    }
+}
+
+/// Whether a number is one of an integer's (`whole`) or any number's format, the widest when it has none.
+pub fn is_in_range(value: &Value, whole: bool, format: Option<NumberFormat>) -> bool {
+    let float = value.as_f64().unwrap_or(0.0);
+    match (whole, format) {
+        (true, Some(NumberFormat::Int32)) => {
+            fits_integer(value) && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&float)
+        }
+        (true, _) => fits_integer(value),
+        (false, Some(NumberFormat::Float)) => (float as f32).is_finite(),
+        (false, _) => true,
+    }
+}
+
 /// A number against a bound: whole numbers are compared as such, the bound losing its fraction.
 pub fn compare(value: &Value, bound: f64) -> Ordering {
     match value.as_i64() {
@@ -87,5 +126,33 @@ pub fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(x), Value::Number(y)) => x == y || x.as_f64() == y.as_f64(),
         _ => a == b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knarr_json::json;
+
+    #[test]
+    fn formats_have_ranges() {
+        for (value, whole, format, want) in [
+            (json!(2147483647), true, "int32", true),
+            (json!(2147483648_i64), true, "int32", false),
+            (json!(-2147483649_i64), true, "int32", false),
+            (json!(1.0), true, "int32", true),
+            (json!(2147483648_i64), true, "int64", true),
+            (json!(9223372036854775808_u64), true, "int64", false),
+            (json!(9223372036854775808_u64), true, "", false),
+            (json!(1e18), true, "", true),
+            (json!(1e39), false, "float", false),
+            (json!(-1e39), false, "float", false),
+            (json!(3.4e38), false, "float", true),
+            (json!(1e308), false, "double", true),
+            (json!(1e308), false, "int32", true),
+        ] {
+            let told = is_in_range(&value, whole, NumberFormat::parse(format));
+            assert_eq!(told, want, "{value} {format}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use knarr_json::Value;
 
-use super::{format::Format, pattern::Pattern};
+use super::{format::Format, number::NumberFormat, pattern::Pattern};
 
 /// What `type` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +102,7 @@ pub struct Schema {
     pub kind: Option<Kind>,
     pub nullable: bool,
     pub format: Option<Format>,
+    pub number_format: Option<NumberFormat>,
     pub default: Option<Value>,
     pub properties: BTreeMap<String, Schema>,
     pub additional: Additional,
@@ -151,6 +152,7 @@ impl Schema {
             kind: Kind::parse(text("type")),
             nullable: flag("nullable"),
             format: Format::parse(text("format")),
+            number_format: NumberFormat::parse(text("format")),
             default: schema.get("default").filter(|d| !d.is_null()).cloned(),
             properties: schema["properties"]
                 .as_object()

@@ -231,9 +231,17 @@ impl<'a> Checker<'a> {
             (None, _) => schema.format.is_none(),
         };
         if fits {
-            Outcome::matched()
-        } else {
-            Outcome::of(self.wrong_type(wanted, found))
+            return Outcome::matched();
+        }
+        // A number's format is told instead of its type, and that of the value.
+        match (schema.number_format, value) {
+            (None, _) | (_, Value::String(_) | Value::Array(_)) => {
+                Outcome::of(self.wrong_type(wanted, found))
+            }
+            (Some(format), Value::Number(_)) => {
+                Outcome::of(self.wrong_type(format.name(), "float64"))
+            }
+            (Some(format), _) => Outcome::of(self.wrong_type(format.name(), "")),
         }
     }
 
@@ -285,13 +293,19 @@ impl<'a> Checker<'a> {
             matches: 1,
         };
         let whole = schema.kind == Some(Kind::Integer) && !schema.int_or_string;
+        let in_range = |value: &Value| number::is_in_range(value, whole, schema.number_format);
         let out_of_range = |what: &str| {
+            let of = if whole { "integer" } else { "number" };
+            let form = match schema.number_format {
+                Some(format) => format!("with format {}", format.name()),
+                None => "(default format)".to_owned(),
+            };
+            let place = self.shown();
             self.general(format!(
-                "{what} value must be of type integer (default format) in {}",
-                self.shown()
+                "{what} value must be of type {of} {form} in {place}"
             ))
         };
-        if whole && !number::fits_integer(value) {
+        if !in_range(value) {
             out.add(out_of_range("Checked"));
         }
         let range = &schema.range;
@@ -299,7 +313,7 @@ impl<'a> Checker<'a> {
             return out;
         }
         if let Some(factor) = range.multiple_of {
-            if whole && !number::is_integral(factor) {
+            if !in_range(&factor.into()) {
                 out.add(out_of_range("MultipleOf"));
             }
             if !number::is_multiple(value, factor) {
@@ -308,7 +322,7 @@ impl<'a> Checker<'a> {
             }
         }
         if let Some(minimum) = range.minimum {
-            if whole && !number::is_integral(minimum) {
+            if !in_range(&minimum.into()) {
                 out.add(out_of_range("Minimum boundary"));
             }
             let order = number::compare(value, minimum);
@@ -328,7 +342,7 @@ impl<'a> Checker<'a> {
             }
         }
         if let Some(maximum) = range.maximum {
-            if whole && !number::is_integral(maximum) {
+            if !in_range(&maximum.into()) {
                 out.add(out_of_range("Maximum boundary"));
             }
             let order = number::compare(value, maximum);
@@ -612,6 +626,60 @@ mod tests {
                 "<nil>: Invalid value: \"\": Checked value must be of type integer (default format) in a"
             ]
         );
+    }
+
+    #[test]
+    fn numbers_are_of_their_formats() {
+        const MIXED: &str = "<nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in a";
+        let cases: &[(Value, Value, &[&str])] = &[
+            (
+                json!({"type": "integer", "format": "int32"}),
+                json!(2147483648_i64),
+                &[MIXED],
+            ),
+            (
+                json!({"type": "integer", "format": "int32", "maximum": 4294967295_i64}),
+                json!(1),
+                &[
+                    "<nil>: Invalid value: \"\": Maximum boundary value must be of type integer with format int32 in a",
+                ],
+            ),
+            (
+                json!({"type": "number", "format": "float"}),
+                json!(1e39),
+                &[
+                    "<nil>: Invalid value: \"\": Checked value must be of type number with format float in a",
+                ],
+            ),
+            (
+                json!({"type": "integer", "format": "int32"}),
+                json!(1.5),
+                &[
+                    "a: Invalid value: \"float64\": a in body must be of type int32: \"float64\"",
+                    MIXED,
+                ],
+            ),
+            (
+                json!({"type": "integer", "format": "int64"}),
+                json!(true),
+                &["a: Invalid value: \"\": a in body must be of type int64: \"\""],
+            ),
+            (
+                json!({"type": "integer", "format": "int64"}),
+                json!("1"),
+                &["a: Invalid value: \"string\": a in body must be of type integer: \"string\""],
+            ),
+            (json!({"type": "number", "format": "double"}), json!(3), &[]),
+            (
+                json!({"type": "integer", "format": "int32"}),
+                json!(3.0),
+                &[],
+            ),
+        ];
+        for (schema, value, want) in cases {
+            let schema = json!({"type": "object", "properties": {"a": schema}});
+            assert_eq!(errors(schema, json!({"a": value})), *want, "{value}");
+        }
     }
 
     #[test]

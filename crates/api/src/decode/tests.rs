@@ -265,6 +265,26 @@ fn objects_come_out_as_a_go_server_prints_them() {
     );
 }
 
+/// Definitions are not kept in protobuf, which knows no difference between nothing and an empty list.
+#[test]
+fn an_empty_list_of_versions_is_not_none() {
+    let definition = Expect {
+        group: "apiextensions.k8s.io",
+        version: "v1",
+        kind: "CustomResourceDefinition",
+        custom: false,
+    };
+    for (spec, want) in [
+        (json!({"versions": []}), json!([])),
+        (json!({}), json!(null)),
+    ] {
+        let told = object(&definition, json!({"spec": spec}));
+        assert_eq!(told["spec"]["versions"], want, "{spec}");
+    }
+    let none = object(&POD, json!({"spec": {"containers": []}}));
+    assert_eq!(none["spec"]["containers"], json!(null));
+}
+
 #[test]
 fn a_repeated_struct_is_merged_as_go_merges_it() {
     let body = r#"{"metadata":{"name":"a"},"metadata":{"labels":{"x":"y"}}}"#;

@@ -13,15 +13,9 @@ pub fn up(object: &mut Value) {
         if let Some(zone) = topology.remove(ZONE) {
             endpoint.entry("zone").or_insert(zone);
         }
-        // The node's name may be told twice.
-        let host = topology.get(HOST).cloned();
-        if host.is_some()
-            && endpoint
-                .get("nodeName")
-                .is_none_or(|n| Some(n) == host.as_ref())
-        {
+        // Only where it says the same as the node's name it says nothing.
+        if topology.contains_key(HOST) && topology.get(HOST) == endpoint.get("nodeName") {
             topology.remove(HOST);
-            endpoint.insert("nodeName", host.unwrap_or_default());
         }
         if !topology.is_empty() {
             endpoint.insert("deprecatedTopology", topology.into());
@@ -38,7 +32,8 @@ pub fn down(object: &mut Value) {
         if let Some(zone) = endpoint.remove("zone").filter(Value::is_string) {
             topology.insert(ZONE, zone);
         }
-        if let Some(node) = endpoint.get("nodeName").filter(|n| n.is_string()) {
+        let told = topology.get(HOST).is_some_and(|n| n != "");
+        if let Some(node) = endpoint.get("nodeName").filter(|n| n.is_string() && !told) {
             topology.insert(HOST, node.clone());
         }
         if !topology.is_empty() {
@@ -69,6 +64,14 @@ mod tests {
                 json!({"topology": {HOST: "n"}, "nodeName": "n"}),
                 json!({"nodeName": "n"}),
             ),
+            (
+                json!({"topology": {HOST: "other"}, "nodeName": "n"}),
+                json!({"nodeName": "n", "deprecatedTopology": {HOST: "other"}}),
+            ),
+            (
+                json!({"topology": {HOST: "n"}}),
+                json!({"deprecatedTopology": {HOST: "n"}}),
+            ),
             (json!({"addresses": []}), json!({"addresses": []})),
         ] {
             let mut object = json!({"endpoints": [old]});
@@ -77,8 +80,5 @@ mod tests {
             down(&mut object);
             assert_eq!(object["endpoints"][0], old);
         }
-        let mut without_name = json!({"endpoints": [{"topology": {HOST: "n"}}]});
-        up(&mut without_name);
-        assert_eq!(without_name["endpoints"][0], json!({"nodeName": "n"}));
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use knarr_json::Value;
 
-use super::{Column, Context, Strategy, common, pod::validate::driver_name};
+use super::{Column, Context, Strategy, common, defaults::at, pod::validate::driver_name, storage};
 use crate::{
     field::{Error, Errors},
     names, table,
@@ -12,13 +12,20 @@ use crate::{
 
 /// Longest message of an error of attaching, in bytes.
 const LONGEST_MESSAGE: usize = 1024;
-/// Keys and values of a class's parameters together, in bytes.
-const LARGEST_PARAMETERS: usize = 256 << 10;
+/// Keys and values of a class's parameters, or of what a driver tells of an attached volume, together, in bytes.
+const LARGEST_MAP: usize = 256 << 10;
 
 /// `storage.k8s.io/v1/VolumeAttachment`.
 pub struct VolumeAttachment;
 
 impl Strategy for VolumeAttachment {
+    fn default(&self, _ctx: &Context, object: &mut Value) {
+        let source = at(object, "spec").and_then(|s| at(s, "source"));
+        if let Some(volume) = source.and_then(|s| at(s, "inlineVolumeSpec")) {
+            storage::spec::source_defaults(volume);
+        }
+    }
+
     fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
         common::reset(object, "status");
     }
@@ -104,10 +111,24 @@ impl Strategy for VolumeAttachment {
 fn attachment(object: &Value, errs: &mut Errors) {
     meta::create(object, false, meta::subdomain, errs);
     spec(&At::root(object, "spec"), errs);
+    status(&At::root(object, "status"), errs);
+}
+
+fn status(status: &At, errs: &mut Errors) {
+    let told = status.get("attachmentMetadata");
+    let size = |(key, value): (&str, At)| key.len() + value.str().len();
+    if told.entries().map(size).sum::<usize>() > LARGEST_MAP {
+        errs.push(Error::too_long(&told.path, LARGEST_MAP));
+    }
     for key in ["attachError", "detachError"] {
-        let message = At::root(object, "status").get(key).get("message");
-        if message.str().len() > LONGEST_MESSAGE {
-            errs.push(Error::too_long(&message.path, LONGEST_MESSAGE));
+        let fault = status.get(key);
+        if fault.text("message").len() > LONGEST_MESSAGE {
+            // the original names the other limit
+            errs.push(Error::too_long(&fault.path.child("message"), LARGEST_MAP));
+        }
+        if fault.int("errorCode").is_some_and(|n| n < 0) {
+            let words = "must be between 0 and 2147483647, inclusive";
+            errs.push(fault.get("errorCode").invalid(words));
         }
     }
 }
@@ -128,7 +149,8 @@ fn spec(spec: &At, errs: &mut Errors) {
         (true, false) if volume.str().is_empty() => {
             errs.push(volume.required("must specify non empty persistentVolumeName"));
         }
-        (true, false) | (false, true) => {}
+        (true, false) => {}
+        (false, true) => storage::spec::inline(&source.get("inlineVolumeSpec"), errs),
     }
     let node = spec.get("nodeName");
     node.push(names::dns1123_subdomain(node.str()), errs);
@@ -203,7 +225,7 @@ fn parameters(at: &At, object: &Value, errs: &mut Errors) {
         }
         total += key.len() + value.as_str().unwrap_or_default().len();
     }
-    if total > LARGEST_PARAMETERS {
-        errs.push(Error::too_long(&at.path, LARGEST_PARAMETERS));
+    if total > LARGEST_MAP {
+        errs.push(Error::too_long(&at.path, LARGEST_MAP));
     }
 }

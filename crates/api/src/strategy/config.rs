@@ -15,6 +15,7 @@ use crate::{
     field::{Error, Errors, Path},
     names, table,
     validation::{At, list, map, meta, text},
+    x509,
 };
 
 /// Bytes that all values of a ConfigMap or Secret together may have.
@@ -168,11 +169,10 @@ impl Strategy for Secret {
         }
         let part = |key: &str| {
             let bytes = STANDARD.decode(text(&object["data"], key));
-            String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+            bytes.unwrap_or_default()
         };
-        key_pair(&part("tls.crt"), &part("tls.key"))
-            .into_iter()
-            .collect()
+        let fault = x509::pair::check(&part("tls.crt"), &part("tls.key"));
+        fault.err().into_iter().collect()
     }
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -211,44 +211,6 @@ impl Strategy for Secret {
             table::age_of(object, now),
         ]
     }
-}
-
-/// What is wrong with a certificate and its key, as far as their envelopes tell.
-fn key_pair(certificate: &str, key: &str) -> Option<String> {
-    let kinds = |text: &str| -> Vec<String> {
-        text.split("-----BEGIN ")
-            .skip(1)
-            .filter_map(|rest| {
-                let (kind, body) = rest.split_once("-----")?;
-                let end = format!("-----END {kind}-----");
-                body.contains(&end).then(|| kind.to_owned())
-            })
-            .collect()
-    };
-    let (certificates, keys) = (kinds(certificate), kinds(key));
-    let skipped = |kinds: &[String]| format!("[{}]", kinds.join(" "));
-    let is_key = |kind: &String| kind.ends_with("PRIVATE KEY");
-    if !certificates.iter().any(|k| k == "CERTIFICATE") {
-        return Some(match &certificates[..] {
-            [] => "tls: failed to find any PEM data in certificate input".to_owned(),
-            [one] if is_key(one) => "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched".to_owned(),
-            all => format!("tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: {}", skipped(all)),
-        });
-    }
-    if !keys.iter().any(is_key) {
-        return Some(match &keys[..] {
-            [] => "tls: failed to find any PEM data in key input".to_owned(),
-            [one] if one == "CERTIFICATE" => {
-                "tls: found a certificate rather than a key in the PEM for the private key"
-                    .to_owned()
-            }
-            all => format!(
-                "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: {}",
-                skipped(all)
-            ),
-        });
-    }
-    None
 }
 
 fn check_secret(object: &Value, errs: &mut Errors) {

@@ -5,6 +5,7 @@ use knarr_json::{Value, json};
 
 use super::{
     Column, Context, Strategy,
+    common::clear,
     defaults::{ensure, set},
     pod::{validate::driver_name, warnings::node_label},
 };
@@ -42,12 +43,15 @@ impl Strategy for CsiDriver {
         errs
     }
 
+    fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
+        clear(&mut object["spec"], OFF);
+    }
+
     fn prepare_update(&self, _ctx: &Context, object: &mut Value, old: &Value) {
-        let counted = ["tokenRequests", "requiresRepublish", "seLinuxMount"];
-        if counted
-            .iter()
-            .any(|key| object["spec"][key] != old["spec"][key])
-        {
+        if old["spec"][OFF].is_null() {
+            clear(&mut object["spec"], OFF);
+        }
+        if object["spec"] != old["spec"] {
             let before = old["metadata"]["generation"].as_i64().unwrap_or(0);
             object["metadata"]["generation"] = (before + 1).into();
         }
@@ -65,6 +69,16 @@ impl Strategy for CsiDriver {
             immutable(&spec.get_as(key, shown), &old["spec"][key], &mut errs);
         }
         errs
+    }
+
+    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let requests = &object["spec"]["tokenRequests"];
+        let news = old.is_none_or(|old| old["spec"]["tokenRequests"] != *requests);
+        let unsaid = object["spec"][IN_SECRETS].is_null();
+        if news && unsaid && !list(requests).is_empty() {
+            return vec![format!("spec.{IN_SECRETS} {RECOMMENDED}")];
+        }
+        Vec::new()
     }
 
     fn unconditional_update(&self) -> bool {
@@ -118,6 +132,11 @@ impl Strategy for CsiDriver {
     }
 }
 
+/// A field of a feature that is off.
+const OFF: &str = "preventPodSchedulingIfMissing";
+const IN_SECRETS: &str = "serviceAccountTokenInSecrets";
+const RECOMMENDED: &str = "is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
+
 const ATTACH: &str = "attachRequired indicates this CSI volume driver requires an attach operation (because it implements the CSI ControllerPublishVolume() method), and that the Kubernetes attach detach controller should call the attach volume interface which checks the volumeattachment status and waits until the volume is attached before proceeding to mounting. The CSI external-attacher coordinates with CSI volume driver and updates the volumeattachment status when the attach operation is complete. If the value is specified to false, the attach operation will be skipped. Otherwise the attach operation will be called.\n\nThis field is immutable.";
 const POD_INFO: &str = "podInfoOnMount indicates this CSI volume driver requires additional pod information (like podName, podUID, etc.) during mount operations, if set to true. If set to false, pod information will not be passed on mount. Default is false.\n\nThe CSI driver specifies podInfoOnMount as part of driver deployment. If true, Kubelet will pass pod information as VolumeContext in the CSI NodePublishVolume() calls. The CSI driver is responsible for parsing and validating the information passed in as VolumeContext.\n\nThe following VolumeContext will be passed if podInfoOnMount is set to true. This list might grow, but the prefix will be used. \"csi.storage.k8s.io/pod.name\": pod.Name \"csi.storage.k8s.io/pod.namespace\": pod.Namespace \"csi.storage.k8s.io/pod.uid\": string(pod.UID) \"csi.storage.k8s.io/ephemeral\": \"true\" if the volume is an ephemeral inline volume\n                                defined by a CSIVolumeSource, otherwise \"false\"\n\n\"csi.storage.k8s.io/ephemeral\" is a new feature in Kubernetes 1.16. It is only required for drivers which support both the \"Persistent\" and \"Ephemeral\" VolumeLifecycleMode. Other drivers can leave pod info disabled and/or ignore this field. As Kubernetes 1.15 doesn't support this field, drivers can only support one mode when deployed on such a cluster and the deployment determines which mode that is, for example via a command line parameter of the driver.\n\nThis field was immutable in Kubernetes < 1.29 and now is mutable.";
 const CAPACITY: &str = "storageCapacity indicates that the CSI volume driver wants pod scheduling to consider the storage capacity that the driver deployment will report by creating CSIStorageCapacity objects with capacity information, if set to true.\n\nThe check can be enabled immediately when deploying a driver. In that case, provisioning new volumes with late binding will pause until the driver deployment has published some suitable CSIStorageCapacity object.\n\nAlternatively, the driver can be deployed with the field unset or false and it can be flipped later when storage capacity information has been published.\n\nThis field was immutable in Kubernetes <= 1.22 and now is mutable.";
@@ -131,24 +150,7 @@ fn driver(spec: &At, errs: &mut Errors) {
     if !POLICIES.contains(&policy.str()) {
         errs.push(policy.not_supported(&POLICIES));
     }
-    let mut audiences: Vec<&str> = Vec::new();
-    for request in spec.items("tokenRequests") {
-        let audience = request.text("audience");
-        if audiences.contains(&audience) {
-            errs.push(Error::duplicate(&request.path.child("audience"), audience));
-        }
-        audiences.push(audience);
-        let lasts = request.get("expirationSeconds");
-        match lasts.v.as_i64() {
-            Some(..600) => {
-                errs.push(lasts.invalid("may not specify a duration less than 10 minutes"));
-            }
-            Some(n) if n > 1 << 32 => {
-                errs.push(lasts.invalid("may not specify a duration larger than 2^32 seconds"));
-            }
-            _ => {}
-        }
-    }
+    token_requests(spec, errs);
     const LIFECYCLES: [&str; 2] = ["Persistent", "Ephemeral"];
     let modes = spec.get("volumeLifecycleModes");
     for mode in list(modes.v) {
@@ -163,6 +165,32 @@ fn driver(spec: &At, errs: &mut Errors) {
     {
         let at = spec.get("nodeAllocatableUpdatePeriodSeconds");
         errs.push(at.invalid("must be greater than or equal to 10 seconds"));
+    }
+    if spec.has(IN_SECRETS) && list(spec.get("tokenRequests").v).is_empty() {
+        let words = format!("{IN_SECRETS} is set but no tokenRequests are specified");
+        errs.push(spec.get(IN_SECRETS).invalid(words));
+    }
+}
+
+fn token_requests(spec: &At, errs: &mut Errors) {
+    let mut audiences: Vec<&str> = Vec::new();
+    for request in spec.items("tokenRequests") {
+        let audience = request.text("audience");
+        if audiences.contains(&audience) {
+            errs.push(Error::duplicate(&request.path.child("audience"), audience));
+            continue;
+        }
+        audiences.push(audience);
+        let lasts = request.get("expirationSeconds");
+        match lasts.v.as_i64() {
+            Some(..600) => {
+                errs.push(lasts.invalid("may not specify a duration less than 10 minutes"));
+            }
+            Some(n) if n > 1 << 32 => {
+                errs.push(lasts.invalid("may not specify a duration larger than 2^32 seconds"));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -187,7 +215,7 @@ impl Strategy for CsiNode {
         // What may be attached is counted anew while the driver runs; nothing else of it changes.
         let fixed = |driver: &Value| {
             let mut driver = driver.clone();
-            super::common::clear(&mut driver, "allocatable");
+            clear(&mut driver, "allocatable");
             driver
         };
         for before in list(&old["spec"]["drivers"]).iter().map(fixed) {
@@ -327,5 +355,59 @@ impl Strategy for CsiStorageCapacity {
             text(object, "storageClassName").into(),
             capacity.into(),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_drivers() {
+        const SHORT: &str = "may not specify a duration less than 10 minutes";
+        let cases: &[(Value, &[&str])] = &[
+            (
+                json!({IN_SECRETS: true, "tokenRequests": [{"audience": "a"}]}),
+                &[],
+            ),
+            (
+                json!({IN_SECRETS: false}),
+                &[
+                    "spec.serviceAccountTokenInSecrets: Invalid value: false: serviceAccountTokenInSecrets is set but no tokenRequests are specified",
+                ],
+            ),
+            (
+                json!({"tokenRequests": [{"audience": "a"}, {"audience": "a", "expirationSeconds": 1}, {"audience": "b", "expirationSeconds": 5}]}),
+                &[
+                    "spec.tokenRequests[1].audience: Duplicate value: \"a\"",
+                    &format!("spec.tokenRequests[2].expirationSeconds: Invalid value: 5: {SHORT}"),
+                ],
+            ),
+        ];
+        for (spec, want) in cases {
+            let mut object = json!({"metadata": {"name": "d"}, "spec": spec});
+            CsiDriver.default(&Context::default(), &mut object);
+            let errs = CsiDriver.validate_create(&Context::default(), &object);
+            let told: Vec<String> = errs.iter().map(ToString::to_string).collect();
+            assert_eq!(told, *want, "{spec}");
+        }
+    }
+
+    #[test]
+    fn drivers_are_told_where_tokens_had_better_go() {
+        let none = json!({"spec": {}});
+        let some = json!({"spec": {"tokenRequests": [{"audience": "a"}]}});
+        let said = json!({"spec": {"tokenRequests": [{"audience": "a"}], IN_SECRETS: false}});
+        for (object, old, want) in [
+            (&none, None, 0),
+            (&some, None, 1),
+            (&said, None, 0),
+            (&some, Some(&none), 1),
+            (&some, Some(&some), 0),
+            (&none, Some(&some), 0),
+        ] {
+            let told = CsiDriver.warnings(&Context::default(), object, old);
+            assert_eq!(told.len(), want, "{object} {old:?}");
+        }
     }
 }

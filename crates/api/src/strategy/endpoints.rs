@@ -6,6 +6,7 @@ use knarr_json::Value;
 use super::{
     Column, Context, Strategy,
     defaults::{each, set, set_text},
+    topology,
 };
 use crate::{
     field::{Error, Errors},
@@ -189,12 +190,12 @@ impl Strategy for EndpointSlice {
         }
     }
 
-    fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
-        drop_topology(object, None);
+    fn prepare_create(&self, ctx: &Context, object: &mut Value) {
+        topology::drop(ctx, object, None);
     }
 
-    fn prepare_update(&self, _ctx: &Context, object: &mut Value, old: &Value) {
-        drop_topology(object, Some(old));
+    fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
+        topology::drop(ctx, object, Some(old));
     }
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
@@ -285,21 +286,6 @@ impl Strategy for EndpointSlice {
             first_three(&addresses, "<unset>").into(),
             table::age_of(object, now),
         ]
-    }
-}
-
-/// `deprecatedTopology` stays only where it already was.
-fn drop_topology(object: &mut Value, old: Option<&Value>) {
-    for endpoint in each(object, "endpoints") {
-        let topology = endpoint["deprecatedTopology"].clone();
-        let known = old.is_some_and(|o| {
-            list(&o["endpoints"])
-                .iter()
-                .any(|e| e["deprecatedTopology"] == topology)
-        });
-        if !topology.is_null() && !known {
-            super::common::clear(endpoint, "deprecatedTopology");
-        }
     }
 }
 

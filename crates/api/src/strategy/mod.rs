@@ -37,6 +37,7 @@ mod resource;
 pub mod service;
 mod storage;
 mod storageclass;
+mod topology;
 mod workload;
 
 pub use access::{Binding, BindingScope, Role, RoleScope};
@@ -86,6 +87,8 @@ use crate::{field, head::Head};
 pub struct Context {
     /// API version of the request, without the group: `v1`.
     pub version: String,
+    /// The version of old (see [`crate::old`]) that the request is worded in.
+    pub old: Option<&'static str>,
     /// Empty for the object itself; `status`, `scale`, ….
     pub subresource: String,
     /// Name of the authenticated user.

@@ -1,5 +1,7 @@
 //! Nodes.
 
+mod status;
+
 use jiff::Timestamp;
 use knarr_json::{Value, json};
 
@@ -48,6 +50,9 @@ impl Strategy for Node {
         annotations(object, &mut errs);
         self.check(object, &mut errs);
         amounts(object, &mut errs);
+        let status = At::root(object, "status");
+        status::swap(&status, &mut errs);
+        status::features(&status, &mut errs);
         ranges(&At::root(object, "spec").get("podCIDRs"), &mut errs);
         errs
     }
@@ -66,6 +71,7 @@ impl Strategy for Node {
         meta::update_core(object, old, &mut errs);
         annotations(object, &mut errs);
         amounts(object, &mut errs);
+        status::features(&At::root(object, "status"), &mut errs);
         addresses(object, &mut errs);
         kept_once_set(object, old, &mut errs);
         self.check(object, &mut errs);
@@ -199,9 +205,9 @@ fn ranges(cidrs: &At, errs: &mut Errors) {
     }
     let texts = || all.iter().filter_map(Value::as_str);
     let parsed = |c: &&str| net::parse_cidr_sloppy(c);
-    if let Some(bad) = texts().find(|c| parsed(c).is_none()) {
+    if let Some((i, bad)) = texts().enumerate().find(|(_, c)| parsed(c).is_none()) {
         let words = format!(
-            "invalid PodCIDRs. failed to check with dual stack with error:failed to parse cidr value:{bad:?} with error:invalid CIDR address: {bad}"
+            "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{i}]: <nil> (invalid CIDR address: {bad})"
         );
         errs.push(Error::internal(&cidrs.path, words));
     }

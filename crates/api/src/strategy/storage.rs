@@ -1,6 +1,7 @@
 //! PersistentVolumes and their claims.
 
 mod claim;
+pub mod spec;
 mod volume;
 
 pub use claim::{PersistentVolumeClaim, claim_warnings};

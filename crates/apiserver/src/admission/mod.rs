@@ -31,6 +31,7 @@ mod policies;
 mod priority;
 mod quota;
 mod reinvocation;
+mod resize;
 mod runtimeclass;
 mod service;
 mod serviceaccount;

@@ -30,6 +30,7 @@ pub(crate) enum Plugin {
     DefaultIngressClass,
     DenyServiceExternalIPs,
     PodTopologyLabels,
+    PodResizeValidator,
     MutatingAdmissionPolicy,
     MutatingAdmissionWebhook,
     ValidatingAdmissionPolicy,
@@ -41,7 +42,7 @@ pub(crate) enum Plugin {
 use Plugin::*;
 
 /// Every plugin with its name in flags, and whether it is on unless someone says otherwise.
-const ALL: [(Plugin, &str, bool); 33] = [
+const ALL: [(Plugin, &str, bool); 34] = [
     (AlwaysAdmit, "AlwaysAdmit", false),
     (NamespaceLifecycle, "NamespaceLifecycle", true),
     (
@@ -94,6 +95,7 @@ const ALL: [(Plugin, &str, bool); 33] = [
     (DefaultIngressClass, "DefaultIngressClass", true),
     (DenyServiceExternalIPs, "DenyServiceExternalIPs", false),
     (PodTopologyLabels, "PodTopologyLabels", true),
+    (PodResizeValidator, "PodResizeValidator", true),
     (MutatingAdmissionPolicy, "MutatingAdmissionPolicy", true),
     (MutatingAdmissionWebhook, "MutatingAdmissionWebhook", true),
     (ValidatingAdmissionPolicy, "ValidatingAdmissionPolicy", true),

@@ -4,7 +4,7 @@ use knarr_json::Value;
 
 use super::{
     Attributes, Operation, Plugin, images, limits, noderestriction, placement, pod, podsecurity,
-    priority, runtimeclass, serviceaccount, tolerations,
+    priority, resize, runtimeclass, serviceaccount, tolerations,
 };
 use crate::Outcome;
 
@@ -84,6 +84,9 @@ pub fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     }
     if whole && on(Plugin::RuntimeClass) {
         runtimeclass::validate(a, object)?;
+    }
+    if a.subresource == "resize" && on(Plugin::PodResizeValidator) {
+        resize::validate(a, object)?;
     }
     Ok(())
 }

@@ -138,12 +138,8 @@ pub(super) async fn exchange(
     let stream = match tokio::time::timeout(backend::DIAL, dial).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            let why = if error.kind() == std::io::ErrorKind::ConnectionRefused {
-                "connection refused".to_owned()
-            } else {
-                error.to_string()
-            };
-            return Err(format!("dial tcp {host}:{port}: connect: {why}"));
+            let why = webhook::dial_words(&error);
+            return Err(format!("dial tcp {host}:{port}: {why}"));
         }
         Err(_) => return Err(format!("dial tcp {host}:{port}: i/o timeout")),
     };

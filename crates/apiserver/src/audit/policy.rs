@@ -177,7 +177,7 @@ impl Rule {
 
 impl Resources {
     fn matches(&self, ask: &Attributes) -> bool {
-        if self.group != ask.group {
+        if self.group != "*" && self.group != ask.group {
             return false;
         }
         if self.resources.is_empty() {
@@ -214,6 +214,7 @@ rules:
 - {level: Metadata, resources: [{group: "", resources: ["secrets", "*/log", "pods/*"]}], omitStages: [ResponseStarted]}
 - {level: None, nonResourceURLs: ["/healthz*", "/version"]}
 - {level: RequestResponse, resources: [{group: apps}]}
+- {level: Request, resources: [{group: "*", resources: [widgets]}]}
 "#;
 
     #[test]
@@ -264,6 +265,14 @@ rules:
             (
                 ask("a", "", "get", "apps:deployments/scale", "a", "p"),
                 Level::RequestResponse,
+            ),
+            (
+                ask("a", "", "get", "x.example:widgets", "a", "w"),
+                Level::Request,
+            ),
+            (
+                ask("a", "", "get", "x.example:gears", "a", "w"),
+                Level::None,
             ),
         ];
         for (ask, want) in table {

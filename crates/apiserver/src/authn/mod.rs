@@ -29,6 +29,8 @@ pub use config::{Anonymous, AuthenticationConfig, FrontProxy, TokenWebhook};
 /// Everything that knows users.
 pub(crate) struct Authenticators {
     anonymous: ArcSwap<Anonymous>,
+    /// What holds when the configuration file says nothing of it.
+    anonymous_by_flag: Anonymous,
     front_proxy: Option<FrontProxy>,
     bootstrap_tokens: bool,
     fixed: static_tokens::Fixed,
@@ -58,7 +60,8 @@ impl Authenticators {
             None => None,
         };
         let authenticators = Authenticators {
-            anonymous: ArcSwap::from_pointee(config.anonymous),
+            anonymous: ArcSwap::from_pointee(config.anonymous.clone()),
+            anonymous_by_flag: config.anonymous,
             front_proxy: config.front_proxy,
             bootstrap_tokens: config.bootstrap_tokens,
             fixed: static_tokens::Fixed::new(fixed),
@@ -75,9 +78,9 @@ impl Authenticators {
     /// What is wrong with it; the old one stays.
     pub fn reconfigure(&self, file: jwt::config::File) -> Result<(), String> {
         self.jwt.set(file.jwt)?;
-        if let Some(anonymous) = file.anonymous {
-            self.anonymous.store(Arc::new(anonymous.into()));
-        }
+        let anonymous = file.anonymous.map(Into::into);
+        let anonymous = anonymous.unwrap_or_else(|| self.anonymous_by_flag.clone());
+        self.anonymous.store(Arc::new(anonymous));
         Ok(())
     }
 
@@ -221,6 +224,25 @@ mod tests {
         assert_eq!(got(&[]), Some(Vec::new()));
         assert_eq!(got(&["api", "x"]), Some(texts(&["api"])));
         assert_eq!(got(&["x"]), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_file_says_no_more_is_as_the_flags_say() {
+        let config = AuthenticationConfig {
+            anonymous: Anonymous {
+                enabled: false,
+                paths: Vec::new(),
+            },
+            ..AuthenticationConfig::default()
+        };
+        let known = Authenticators::new(config, Vec::new()).await.unwrap();
+        let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n";
+        for (text, open) in [("anonymous: {enabled: true}", true), ("jwt: []", false)] {
+            let file = jwt::config::parse(&format!("{head}{text}")).unwrap();
+            known.reconfigure(file).unwrap();
+            let user = known.anonymous.load().user("/api");
+            assert_eq!(user.is_some(), open, "{text}");
+        }
     }
 
     #[test]

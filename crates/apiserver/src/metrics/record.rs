@@ -54,7 +54,7 @@ impl Labels {
             r.versions.contains(&info.version)
                 && (sub.is_empty() || r.subresource_at(sub, &info.version).is_some())
         });
-        let known = info.is_resource && (served || crate::reviews::find(info).is_some());
+        let known = info.is_resource && (served || crate::reviews::find(&registry, info).is_some());
         let dry_run = call.query.all("dryRun").any(|d| d == "All");
         Labels {
             group: if known {

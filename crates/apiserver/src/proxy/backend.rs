@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{KubeletClient, Outcome, body::RequestBody, serve};
+use crate::{KubeletClient, Outcome, body::RequestBody, serve, webhook::dial_words};
 
 /// How long a backend may take to accept a connection.
 pub(crate) const DIAL: Duration = Duration::from_secs(30);
@@ -166,42 +166,42 @@ impl Backend {
         kubelets: &Kubelets,
         request: Request<RequestBody>,
     ) -> Outcome<http::Response<Incoming>> {
-        let failed = |error: String| {
-            let message = format!("error trying to reach service: {error}");
+        self.ask(kubelets, request).await.map_err(|why| {
+            let message = format!("error trying to reach service: {why}");
             Box::new(Status::failure(503, "ServiceUnavailable", message))
-        };
+        })
+    }
+
+    /// [`Backend::send`], for who has other words around what goes wrong.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask(
+        &self,
+        kubelets: &Kubelets,
+        request: Request<RequestBody>,
+    ) -> Result<http::Response<Incoming>, String> {
         let dial = TcpStream::connect((self.host.trim_matches(['[', ']']), self.port));
-        let stream = match tokio::time::timeout(DIAL, dial).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                return Err(failed(format!("dial tcp {}: {error}", self.authority())));
-            }
-            Err(_) => {
-                return Err(failed(format!(
-                    "dial tcp {}: i/o timeout",
-                    self.authority()
-                )));
-            }
-        };
+        let failed = |why: String| format!("dial tcp {}: {why}", self.authority());
+        let stream = tokio::time::timeout(DIAL, dial)
+            .await
+            .map_err(|_| failed("i/o timeout".to_owned()))?
+            .map_err(|error| failed(dial_words(&error)))?;
         serve::prepare(&stream);
         let connector = match self.protocol {
-            Protocol::Http => return exchange(stream, request).await.map_err(failed),
+            Protocol::Http => return exchange(stream, request).await,
             Protocol::Https => &kubelets.unchecked,
-            Protocol::Kubelet => match &kubelets.kubelet {
-                Some(connector) => connector,
-                None => {
-                    return Err(failed(
-                        "this server has no client certificate for kubelets".into(),
-                    ));
-                }
-            },
+            Protocol::Kubelet => kubelets
+                .kubelet
+                .as_ref()
+                .ok_or("this server has no client certificate for kubelets")?,
         };
-        let name = ServerName::try_from(self.host.clone()).map_err(|e| failed(e.to_string()))?;
+        let name = ServerName::try_from(self.host.clone()).map_err(|e| e.to_string())?;
         let shaken = tokio::time::timeout(HANDSHAKE, connector.connect(name, stream)).await;
         let stream = shaken
-            .map_err(|_| failed(HANDSHAKE_TIMEOUT.into()))?
-            .map_err(|e| failed(e.to_string()))?;
-        exchange(stream, request).await.map_err(failed)
+            .map_err(|_| HANDSHAKE_TIMEOUT)?
+            .map_err(|e| e.to_string())?;
+        exchange(stream, request).await
     }
 }
 

@@ -67,6 +67,7 @@ impl Target {
     pub fn context(&self, call: &Call) -> Context {
         Context {
             version: self.version.clone(),
+            old: self.old.map(|old| old.version),
             subresource: self
                 .subresource
                 .as_ref()

@@ -273,14 +273,15 @@ async fn dial(host: &str, port: u16) -> Result<TokioIo<TcpStream>, String> {
                 let _ = stream.set_nodelay(true);
                 return Ok(TokioIo::new(stream));
             }
-            Ok(Err(error)) => last = format!("dial tcp {address}: {}", words(&error)),
+            Ok(Err(error)) => last = format!("dial tcp {address}: {}", dial_words(&error)),
             Err(_) => last = format!("dial tcp {address}: i/o timeout"),
         }
     }
     Err(last)
 }
 
-fn words(error: &std::io::Error) -> String {
+/// What an I/O error of connecting is called.
+pub(crate) fn dial_words(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),

@@ -7,6 +7,6 @@ mod client;
 mod place;
 mod tls;
 
-pub(crate) use client::{Clients, Failure, connect_words};
+pub(crate) use client::{Clients, Failure, connect_words, dial_words};
 pub(crate) use place::{ClientConfig, resolve};
 pub(crate) use tls::roots;

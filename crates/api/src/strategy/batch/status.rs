@@ -292,9 +292,10 @@ fn transitions(change: &Change, errs: &mut Errors) {
     if change.field("startTime")
         && !old["status"]["startTime"].is_null()
         && new["spec"]["suspend"] != true
+        && !(holds(old, "Suspended") && !holds(new, "Suspended"))
     {
-        let words = "startTime cannot be removed for unsuspended job";
-        errs.push(status.get("startTime").required(words));
+        let words = "field is immutable for unsuspended job once set";
+        errs.push(status.get("startTime").invalid(words));
     }
     let (was, met) = (
         holds(old, "SuccessCriteriaMet"),
@@ -364,6 +365,27 @@ mod tests {
                 "status.conditions: cannot disable the SuccessCriteriaMet=True condition",
             ]
         );
+    }
+
+    #[test]
+    fn a_job_that_runs_has_started_once() {
+        let at = |start: &str, suspended: &str| json!({"startTime": start, "conditions": [{"type": "Suspended", "status": suspended}]});
+        let (one, two) = ("2024-05-01T10:00:00Z", "2024-05-01T10:00:01Z");
+        const WORDS: &str = "status.startTime: field is immutable for unsuspended job once set";
+        for (spec, new, old, want) in [
+            (json!({}), at(two, "False"), at(one, "False"), &[WORDS][..]),
+            (json!({}), json!({}), json!({"startTime": one}), &[WORDS]),
+            (json!({}), at(two, "False"), at(one, "True"), &[]),
+            (
+                json!({"suspend": true}),
+                json!({}),
+                json!({"startTime": one}),
+                &[],
+            ),
+            (json!({}), json!({"startTime": one}), json!({}), &[]),
+        ] {
+            assert_eq!(wrong(spec, new.clone(), old), want, "{new}");
+        }
     }
 
     #[test]

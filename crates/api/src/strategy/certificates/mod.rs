@@ -1,7 +1,5 @@
 //! CertificateSigningRequests.
 
-mod asn1;
-mod pem;
 mod validate;
 
 use jiff::Timestamp;

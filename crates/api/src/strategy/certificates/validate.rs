@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use knarr_json::Value;
 
-use super::pem;
 use crate::{
     field::{Error, Errors},
     names,
     validation::{At, list, text},
+    x509,
 };
 
 const USAGES: [&str; 23] = [
@@ -57,7 +57,7 @@ pub fn all(object: &Value, old: Option<&Value>, errs: &mut Errors) {
         && old.is_none_or(|o| o["status"]["certificate"] != *certificate.v)
     {
         let data = STANDARD.decode(certificate.str()).unwrap_or_default();
-        if let Err(why) = pem::certificates(&data) {
+        if let Err(why) = x509::certificates(&data) {
             errs.push(Error::invalid(&certificate.path, "<certificate data>", why));
         }
     }
@@ -66,7 +66,7 @@ pub fn all(object: &Value, old: Option<&Value>, errs: &mut Errors) {
 fn spec(spec: &At, errs: &mut Errors) {
     let request = spec.get("request");
     let data = STANDARD.decode(request.str()).unwrap_or_default();
-    if let Err(why) = pem::request(&data) {
+    if let Err(why) = x509::request(&data) {
         let shown = Value::from(request.str());
         let shown = if data.is_empty() { Value::Null } else { shown };
         errs.push(Error::invalid(&request.path, shown, why));

@@ -3,17 +3,16 @@
 use jiff::Timestamp;
 use knarr_json::{Value, json};
 
-use super::{OLD_CLASS, class, modes, or_unset, phase, protect};
+use super::{OLD_CLASS, class, modes, or_unset, phase, protect, spec};
 use crate::{
     field::{Error, Errors, Path},
-    names,
     strategy::{
         Column, Context, Strategy, common,
-        defaults::{at, ensure, set, set_text},
+        defaults::{ensure, set, set_text},
         pod,
     },
     table,
-    validation::{At, amount::Amount, claims, go, immutable, is_empty, list, map, meta, text},
+    validation::{At, amount::Amount, go, immutable, map, meta, text},
 };
 
 /// `v1/PersistentVolume`.
@@ -24,10 +23,7 @@ impl Strategy for PersistentVolume {
         let spec = ensure(object, "spec");
         set_text(spec, "persistentVolumeReclaimPolicy", "Retain");
         set(spec, "volumeMode", "Filesystem");
-        if let Some(host) = at(spec, "hostPath") {
-            set(host, "type", "");
-        }
-        pod::defaults::storage(spec);
+        spec::source_defaults(spec);
         set_text(ensure(object, "status"), "phase", "Pending");
     }
 
@@ -41,7 +37,7 @@ impl Strategy for PersistentVolume {
         let mut errs = Errors::new();
         meta::create(object, false, meta::subdomain, &mut errs);
         let name = text(&object["metadata"], "name");
-        check(&At::root(object, "spec"), name, &mut errs);
+        spec::check(&At::root(object, "spec"), name, &mut errs);
         errs
     }
 
@@ -152,152 +148,6 @@ impl Strategy for PersistentVolume {
     }
 }
 
-/// Sources in the order in which the original looks for them.
-const SOURCES: [&str; 22] = [
-    "hostPath",
-    "gcePersistentDisk",
-    "awsElasticBlockStore",
-    "glusterfs",
-    "flocker",
-    "nfs",
-    "rbd",
-    "quobyte",
-    "cephfs",
-    "iscsi",
-    "cinder",
-    "fc",
-    "flexVolume",
-    "azureFile",
-    "vsphereVolume",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "azureDisk",
-    "scaleIO",
-    "local",
-    "storageos",
-    "csi",
-];
-
-fn check(spec: &At, name: &str, errs: &mut Errors) {
-    let access = spec.get("accessModes");
-    if list(access.v).is_empty() {
-        errs.push(access.required(""));
-    }
-    claims::access_modes(spec, errs);
-    capacity(&spec.get("capacity"), errs);
-    const POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
-    let policy = spec.get("persistentVolumeReclaimPolicy");
-    if !policy.str().is_empty() && !POLICIES.contains(&policy.str()) {
-        errs.push(policy.not_supported(&POLICIES));
-    }
-    if let Some(affinity) = spec.some("nodeAffinity") {
-        match affinity.some("required") {
-            Some(required) => pod::validate::node_selector(&required, errs),
-            None => errs.push(
-                affinity
-                    .get("required")
-                    .required("must specify required node constraints"),
-            ),
-        }
-    }
-    sources(spec, name, errs);
-    if is_root(spec.get("hostPath").text("path")) && policy.str() == "Recycle" {
-        errs.push(policy.forbidden("may not be 'recycle' for a hostPath mount of '/'"));
-    }
-    let class = spec.get("storageClassName");
-    if !class.str().is_empty() {
-        class.push(names::dns1123_subdomain(class.str()), errs);
-    }
-    claims::volume_mode(spec, errs);
-    attributes(spec, errs);
-}
-
-/// A path that comes down to `/`.
-fn is_root(path: &str) -> bool {
-    path.starts_with('/') && path.split('/').all(|part| part.is_empty() || part == ".")
-}
-
-/// How much there is: of storage, and of nothing else.
-fn capacity(capacity: &At, errs: &mut Errors) {
-    if is_empty(capacity.v) {
-        errs.push(capacity.required(""));
-    }
-    let count = capacity.v.as_object().map_or(0, |m| m.len());
-    if count != 1 || capacity.v.get("storage").is_none() {
-        let shown = match count {
-            0 => Value::Null,
-            _ => capacity.v.clone(),
-        };
-        errs.push(Error::not_supported(&capacity.path, shown, &["storage"]));
-    }
-    for (_, at) in capacity.entries() {
-        let amount = Amount::of(at.v);
-        if amount.rounded_up() < 0 {
-            let n = i64::try_from(amount.rounded_up()).unwrap_or(i64::MIN);
-            errs.push(Error::invalid(
-                &at.path,
-                n,
-                "must be a valid resource quantity",
-            ));
-        }
-        if amount.nanos <= 0 {
-            errs.push(Error::invalid(
-                &at.path,
-                amount.to_string(),
-                "must be greater than zero",
-            ));
-        }
-    }
-}
-
-fn sources(spec: &At, name: &str, errs: &mut Errors) {
-    let mut found = 0;
-    for key in SOURCES {
-        if !spec.has(key) {
-            continue;
-        }
-        // the original does not count what comes before this one
-        if found > 0 && key != "flexVolume" {
-            let path = spec.path.child(pod::validate::shown_as(key));
-            errs.push(Error::forbidden(&path, pod::validate::ONE_SOURCE));
-            continue;
-        }
-        found += 1;
-        let source = At {
-            v: spec.get(key).v,
-            path: pod::validate::path_of(spec, key),
-        };
-        pod::validate::volume_source(key, &source, pod::validate::Holder::Volume(name), errs);
-        if key == "local" && !spec.has("nodeAffinity") {
-            errs.push(
-                spec.get("nodeAffinity")
-                    .required("Local volume requires node affinity"),
-            );
-        }
-    }
-    if found == 0 {
-        errs.push(spec.required("must specify a volume type"));
-    }
-}
-
-/// The class of a volume's attributes, which only CSI drivers have.
-fn attributes(spec: &At, errs: &mut Errors) {
-    let Some(class) = spec.some("volumeAttributesClassName") else {
-        return;
-    };
-    if class.str().is_empty() {
-        errs.push(class.required("an empty string is disallowed"));
-    } else {
-        class.push(names::dns1123_subdomain(class.str()), errs);
-    }
-    if !spec.has("csi") {
-        errs.push(
-            spec.get("csi")
-                .required("has to be specified when using volumeAttributesClassName"),
-        );
-    }
-}
-
 /// Where the data is stays as it is. The original leaves `spec` out of two paths.
 fn changes(spec: &At, was: &Value, errs: &mut Errors) {
     if !same_source(spec.v, was) {
@@ -337,7 +187,7 @@ fn changes(spec: &At, was: &Value, errs: &mut Errors) {
 /// The same source, but for a secret for growing that a CSI volume may be given later.
 fn same_source(new: &Value, old: &Value) -> bool {
     const SECRET: &str = "controllerExpandSecretRef";
-    SOURCES.iter().all(|key| {
+    spec::SOURCES.iter().all(|key| {
         let mut new = new[*key].clone();
         if *key == "csi" && old["csi"].is_object() && old["csi"][SECRET].is_null() {
             common::clear(&mut new, SECRET);
@@ -428,70 +278,6 @@ fn outdated(object: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn wrong(spec: Value) -> Vec<String> {
-        let mut errs = Errors::new();
-        check(&At::new(&spec, "spec"), "pv", &mut errs);
-        errs.iter().map(ToString::to_string).collect()
-    }
-
-    fn with(more: Value) -> Value {
-        let mut spec = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}});
-        for (key, value) in more.as_object().unwrap() {
-            spec[key] = value.clone();
-        }
-        spec
-    }
-
-    #[test]
-    fn volumes_that_are_refused() {
-        let cases: &[(Value, &[&str])] = &[
-            (
-                json!({"hostPath": {"path": "/x"}}),
-                &[
-                    "spec.accessModes: Required value",
-                    "spec.capacity: Required value",
-                    "spec.capacity: Unsupported value: null: supported values: \"storage\"",
-                ],
-            ),
-            (
-                with(json!({"capacity": {"storage": "-1"}, "nfs": {"server": "s", "path": "/"}})),
-                &[
-                    "spec.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
-                    "spec.capacity[storage]: Invalid value: \"-1\": must be greater than zero",
-                ],
-            ),
-            (
-                with(json!({"local": {"path": "/x"}, "gcePersistentDisk": {}})),
-                &[
-                    "spec.persistentDisk.pdName: Required value",
-                    "spec.local: Forbidden: may not specify more than 1 volume type",
-                ],
-            ),
-            (
-                with(json!({"local": {"path": "/x"}})),
-                &["spec.nodeAffinity: Required value: Local volume requires node affinity"],
-            ),
-            (
-                with(
-                    json!({"hostPath": {"path": "//./"}, "persistentVolumeReclaimPolicy": "Recycle"}),
-                ),
-                &[
-                    "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
-                ],
-            ),
-            (
-                with(json!({"hostPath": {"path": "/x"}, "volumeAttributesClassName": ""})),
-                &[
-                    "spec.volumeAttributesClassName: Required value: an empty string is disallowed",
-                    "spec.csi: Required value: has to be specified when using volumeAttributesClassName",
-                ],
-            ),
-        ];
-        for (spec, want) in cases {
-            assert_eq!(wrong(spec.clone()), *want, "{spec}");
-        }
-    }
 
     #[test]
     fn what_stays() {

@@ -52,6 +52,7 @@ impl Strategy for StatefulSet {
 
     fn prepare_create(&self, _ctx: &Context, object: &mut Value) {
         common::reset(object, "status");
+        drop_disabled(object, &Value::Null);
     }
 
     fn validate_create(&self, _ctx: &Context, object: &Value) -> Errors {
@@ -63,6 +64,7 @@ impl Strategy for StatefulSet {
 
     fn prepare_update(&self, ctx: &Context, object: &mut Value, old: &Value) {
         common::split_status(&ctx.subresource, object, old);
+        drop_disabled(object, old);
     }
 
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
@@ -223,6 +225,17 @@ fn management(spec: &At, errs: &mut Errors) {
     }
 }
 
+/// The field of a feature that is off, where it was not set before.
+fn drop_disabled(object: &mut Value, old: &Value) {
+    const FIELD: &str = "maxUnavailable";
+    let strategy = at(object, "spec").and_then(|s| at(s, "updateStrategy"));
+    if old["spec"]["updateStrategy"]["rollingUpdate"][FIELD].is_null()
+        && let Some(rolling) = strategy.and_then(|s| at(s, "rollingUpdate"))
+    {
+        common::clear(rolling, FIELD);
+    }
+}
+
 fn claim_templates(spec: &At, new: bool, errs: &mut Errors) {
     if !new {
         return;
@@ -261,4 +274,28 @@ fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
         errs,
     );
     status::collisions(&s, &old["status"], errs);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knarr_json::json;
+
+    #[test]
+    fn sets_are_updated_one_by_one() {
+        let with = |rolling: Value| json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling}}});
+        let ctx = Context::default();
+        let both = || with(json!({"partition": 1, "maxUnavailable": 2}));
+        let mut new = both();
+        StatefulSet.prepare_create(&ctx, &mut new);
+        assert_eq!(new["spec"], with(json!({"partition": 1}))["spec"]);
+        for (old, want) in [
+            (with(json!({"partition": 1})), with(json!({"partition": 1}))),
+            (both(), both()),
+        ] {
+            let mut object = both();
+            StatefulSet.prepare_update(&ctx, &mut object, &old);
+            assert_eq!(object["spec"], want["spec"], "{old}");
+        }
+    }
 }

@@ -212,10 +212,11 @@ fn restart_rules(c: &At, errs: &mut Errors) {
 }
 
 fn restart_rule(rule: &At, errs: &mut Errors) {
+    const ACTIONS: [&str; 2] = ["Restart", "RestartAllContainers"];
     let action = rule.text("action");
-    if !["Restart", "RestartAllContainers"].contains(&action) {
+    if !ACTIONS.contains(&action) {
         let path = rule.path.child("action");
-        errs.push(Error::not_supported(&path, action, &["Restart"]));
+        errs.push(Error::not_supported(&path, action, &ACTIONS));
     }
     let Some(codes) = rule.some("exitCodes") else {
         errs.push(rule.get("exitCodes").required("must be specified"));
@@ -245,4 +246,40 @@ pub fn any(spec: &Value, holds: impl Fn(&Value) -> bool) -> bool {
     ["initContainers", "containers", "ephemeralContainers"]
         .iter()
         .any(|l| list(&spec[*l]).iter().any(&holds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knarr_json::json;
+
+    #[test]
+    fn rules_of_restarting() {
+        let codes = json!({"operator": "In", "values": [1]});
+        let cases: &[(Value, &[&str])] = &[
+            (
+                json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "RestartAllContainers", "exitCodes": codes}, {"action": "Restart", "exitCodes": codes}]}),
+                &[],
+            ),
+            (
+                json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "X", "exitCodes": codes}, {"action": "Restart"}]}),
+                &[
+                    "c.restartPolicyRules[0].action: Unsupported value: \"X\": supported values: \"Restart\", \"RestartAllContainers\"",
+                    "c.restartPolicyRules[1].exitCodes: Required value: must be specified",
+                ],
+            ),
+            (
+                json!({"restartPolicyRules": [{"action": "Restart", "exitCodes": codes}]}),
+                &[
+                    "c.restartPolicy: Required value: must specify restartPolicy when restart rules are used",
+                ],
+            ),
+        ];
+        for (container, want) in cases {
+            let mut errs = Errors::new();
+            restart_rules(&At::new(container, "c"), &mut errs);
+            let told: Vec<String> = errs.iter().map(ToString::to_string).collect();
+            assert_eq!(told, *want, "{container}");
+        }
+    }
 }

@@ -146,6 +146,7 @@ fn known_claims(pod: &Pod) -> String {
     let words = "must be one of the names in pod.spec.resourceClaims";
     let mut known: Vec<&str> = pod.claims.clone();
     known.sort_unstable();
+    known.dedup();
     if known.is_empty() {
         format!("{words} which is empty")
     } else {
@@ -260,7 +261,7 @@ mod tests {
     fn wrong(resources: Value) -> Vec<String> {
         let pod = Pod {
             volumes: Vec::new(),
-            claims: vec!["b", "a"],
+            claims: vec!["b", "a", "a"],
             grace_period: None,
             restart_policy: "Never",
             host_users: true,
