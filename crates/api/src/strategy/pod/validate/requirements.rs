@@ -259,7 +259,7 @@ mod tests {
 
     fn wrong(resources: Value) -> Vec<String> {
         let pod = Pod {
-            volumes: Vec::new(),
+            volumes: Default::default(),
             claims: vec!["b", "a"],
             grace_period: None,
             restart_policy: "Never",
