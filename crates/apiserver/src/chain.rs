@@ -22,6 +22,7 @@ use crate::{
     request::RequestInfo,
     respond, route,
     server::Shared,
+    warnings::Warnings,
 };
 
 /// Who is at the other end of a request's connection.
@@ -58,7 +59,7 @@ pub(crate) struct Call {
     /// What is told of the request, when it is audited.
     pub audit: Option<Box<audit::Record>>,
     /// Texts for `Warning` headers, in order.
-    pub warnings: Mutex<Vec<String>>,
+    pub warnings: Mutex<Warnings>,
     /// What stages note about the request for its audit event. The first note of a key stays.
     pub annotations: Mutex<BTreeMap<String, String>>,
     /// Metadata of the object that the request brings, for its audit event.
@@ -77,7 +78,8 @@ impl Call {
     }
 
     pub fn warn(&self, texts: impl IntoIterator<Item = String>) {
-        self.warnings.lock().extend(texts);
+        let mut warnings = self.warnings.lock();
+        texts.into_iter().for_each(|text| warnings.add(text));
     }
 
     /// Whether anybody will read what is noted for the audit event of this request.
@@ -224,7 +226,7 @@ async fn stages(
         }
         respond::status(&call.error_form(), &status)
     });
-    respond::warn(&mut response, &call.warnings.lock());
+    respond::warn(&mut response, call.warnings.lock().texts());
     if let Some(record) = call.audit.take() {
         let notes = std::mem::take(&mut *call.annotations.lock());
         let notes = notes.into_iter().map(|(k, v)| (k, v.into())).collect();
@@ -245,10 +247,13 @@ async fn admitted(
     long: bool,
 ) -> Outcome<Response> {
     if let Err(status) = authn::authenticate(call, peer).await {
-        audit::unauthenticated(call, &status);
+        audit::unauthenticated(call, &status).await;
         return Err(status);
     }
-    call.audit = audit::begin(call);
+    call.audit = match audit::begin(call).await {
+        Ok(record) => record,
+        Err(answer) => return Ok(*answer),
+    };
     if authn::impersonate::apply(call).await?
         && let Some(record) = &mut call.audit
     {
@@ -277,8 +282,40 @@ async fn admitted(
 async fn seated(call: &mut Call, body: RequestBody, long: bool) -> Outcome<Response> {
     call.shared.authorizer.check(call).await?;
     let limit = if long { None } else { Some(deadline(call)?) };
+    let large = is_large(call);
     let body = within(limit, audit::body(call, body, long)).await?;
-    within(limit, route::to(call, body)).await
+    let work = within(limit, route::to(call, body));
+    if large { aside(work).await } else { work.await }
+}
+
+/// Bodies from here on (bytes) may take long to be parsed and checked.
+const LARGE: u64 = 32 << 10;
+
+fn is_large(call: &Call) -> bool {
+    let length = call.header(header::CONTENT_LENGTH);
+    match length.and_then(|l| l.parse::<u64>().ok()) {
+        Some(length) => length >= LARGE,
+        None => matches!(
+            call.method,
+            http::Method::POST | http::Method::PUT | http::Method::PATCH
+        ),
+    }
+}
+
+/// Does work that may keep a thread for long: others' requests go on elsewhere.
+async fn aside<T>(work: impl Future<Output = T>) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        let mut poll = || work.as_mut().poll(context);
+        if threads {
+            tokio::task::block_in_place(poll)
+        } else {
+            poll()
+        }
+    })
+    .await
 }
 
 /// Does work within the time that a request may take; streams have no such limit.

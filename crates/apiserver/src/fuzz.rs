@@ -212,3 +212,61 @@ fn answers_of_webhooks() {
     ];
     bytes::run(&[review], words, |body| admission::read_review(body, "u"));
 }
+
+/// Claims of a token that an issuer signed: whatever they are, they become a user or a refusal.
+#[test]
+fn claims() {
+    let file = jwt::config::parse("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer: {url: 'https://i', audiences: [a]}\n  claimValidationRules: [{expression: 'claims.exp > 1', message: m}]\n  claimMappings:\n    username: {expression: 'claims.sub + claims.?x.orValue(\"\")'}\n    groups: {claim: groups, prefix: 'g:'}\n    uid: {claim: uid}\n    extra: [{key: a.b/c, valueExpression: 'claims.x'}]\n- issuer: {url: 'https://j', audiences: [a]}\n  claimMappings:\n    username: {claim: email, prefix: ''}\n").unwrap();
+    let rules: Vec<_> = file
+        .jwt
+        .iter()
+        .map(|issuer| jwt::claims::Rules::new(issuer).unwrap())
+        .collect();
+    let seed = br#"{"iss":"https://i","aud":["a"],"exp":4000000000,"nbf":1.5,"iat":0,"sub":"s","email":"a@b","email_verified":true,"groups":["x","y"],"uid":"u","x":{"y":[1,null]},"_claim_names":{"groups":"g"},"_claim_sources":{"g":{"endpoint":"https://e"}}}"#;
+    let words: &[&[u8]] = &[
+        b"null",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b"\"",
+        b",",
+        b"-1",
+        b"1e308",
+        b"9223372036854775807",
+        b"true",
+    ];
+    bytes::run(&[seed], words, |text| {
+        let Ok(claims) = serde_json::from_slice::<knarr_json::Value>(text) else {
+            return;
+        };
+        let _ = jwt::claims::check_standard(&claims, &["a".into()], 1_700_000_000);
+        for rules in &rules {
+            let _ = rules.user(&claims);
+        }
+    });
+}
+
+/// Key sets that issuers serve.
+#[test]
+fn key_sets() {
+    use jsonwebtoken::jwk::JwkSet;
+    let seed = br#"{"keys":[{"kty":"RSA","kid":"k","use":"sig","alg":"RS256","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA"},{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#;
+    let words: &[&[u8]] = &[
+        b"null",
+        b"\"kty\":\"oct\",\"k\":\"AA\"",
+        b"==",
+        b"[",
+        b"{",
+        b"P-521",
+        b"none",
+        b"\"n\":\"\"",
+    ];
+    let token = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.e30.AAAA";
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    bytes::run(&[seed], words, |text| {
+        if let Ok(set) = serde_json::from_slice::<JwkSet>(text) {
+            assert!(jwt::keys::try_keys(Some(&set), token, &header).is_none());
+        }
+    });
+}

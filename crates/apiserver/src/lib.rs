@@ -43,12 +43,14 @@ mod serve;
 mod server;
 mod tls;
 mod user;
+mod warnings;
 mod webhook;
 mod zpages;
 
 pub use aggregation::ProxyClient;
 pub use audit::{
-    AuditConfig, LogConfig, WebhookConfig,
+    AuditConfig, BatchConfig as AuditBatch, DeliveryConfig as AuditDelivery, LogConfig,
+    Mode as AuditMode, Throttle as AuditThrottle, WebhookConfig,
     policy::{Policy as AuditPolicy, parse as parse_audit_policy},
 };
 pub use authn::{

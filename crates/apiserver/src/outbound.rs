@@ -145,31 +145,26 @@ impl Webhook {
         }
     }
 
-    /// Posts what needs no answer but that it was taken.
+    /// Posts what needs no answer but that it was taken, again after pauses that grow, whatever the failure.
     ///
     /// # Errors
-    /// Why it was not.
-    pub async fn tell(&self, message: &Value) -> Result<(), String> {
-        let work = async {
-            let mut pause = PAUSE;
-            for _ in 1..TRIES {
-                match self.post(message).await {
-                    Err(Failure::Passing(_)) => {
-                        tokio::time::sleep(pause).await;
-                        pause = pause.mul_f64(1.5);
-                    }
-                    done => return done.map(|_| ()).map_err(Failure::into_text),
-                }
+    /// Why it was not taken in the end.
+    pub async fn tell(&self, message: &Value, mut pause: Duration) -> Result<(), String> {
+        for tries in 1.. {
+            let done = tokio::time::timeout(self.timeout, self.post(message)).await;
+            let why = match done {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(failure)) => failure.into_text(),
+                Err(_) => "context deadline exceeded".into(),
+            };
+            if tries == TRIES {
+                return Err(why);
             }
-            self.post(message)
-                .await
-                .map(|_| ())
-                .map_err(Failure::into_text)
-        };
-        match tokio::time::timeout(self.timeout, work).await {
-            Ok(done) => done,
-            Err(_) => Err("context deadline exceeded".into()),
+            tracing::debug!(why, "webhook is told again");
+            tokio::time::sleep(pause).await;
+            pause = pause.mul_f64(1.5);
         }
+        Ok(())
     }
 
     async fn once(&self, question: &Value) -> Result<Value, Failure> {

@@ -37,6 +37,21 @@ pub fn page_not_found() -> Response {
     response
 }
 
+/// What a stage before all resources answers when it fails.
+pub fn internal_error(uri: &str, why: &str) -> Response {
+    let quoted = format!("Internal Server Error: {uri:?}: {why}\n");
+    let escaped = quoted
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    let mut response = text(500, escaped);
+    response.headers_mut().insert(
+        "x-content-type-options",
+        header::HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
 /// 404 for a resource that is not served.
 pub fn no_such_resource() -> Status {
     general(
@@ -145,19 +160,15 @@ pub fn stored(code: u16, accept: &Accept, json: &Bytes) -> Response {
     }
 }
 
-/// Adds `Warning: 299` headers, each text once.
+/// Adds `Warning: 299` headers.
 pub fn warn(response: &mut Response, warnings: &[String]) {
-    let mut seen: Vec<&str> = Vec::new();
     for warning in warnings {
-        if seen.contains(&warning.as_str()) {
-            continue;
-        }
-        seen.push(warning);
         let quoted = warning
             .replace('\\', "\\\\")
             .replace('"', "\\\"")
             .replace(['\n', '\r'], " ");
-        if let Ok(value) = header::HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        if let Ok(value) = header::HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes())
+        {
             response.headers_mut().append(header::WARNING, value);
         }
     }

@@ -5,12 +5,16 @@ mod common;
 #[allow(dead_code, reason = "the store's own tests need more of it")]
 mod etcd;
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use common::{Server, request::send};
 use etcd::Cluster;
 use futures::{StreamExt, future::join_all};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
+use knarr_apiserver::Config;
 use knarr_json::{Value, json};
 use knarr_store::Store;
 use kube::{
@@ -21,10 +25,14 @@ use kube::{
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 async fn server(etcd: &Cluster) -> Server {
+    server_with(etcd, |_| {}).await
+}
+
+async fn server_with(etcd: &Cluster, change: impl FnOnce(&mut Config)) -> Server {
     common::crypto();
     let heads = knarr_apiserver::head_of(&knarr_api::builtin::registry());
     let store = Store::connect(etcd.options(), heads).await.unwrap();
-    Server::start_on(store, |_| {}).await
+    Server::start_on(store, change).await
 }
 
 fn config_map(name: &str, value: &str) -> Value {
@@ -315,4 +323,77 @@ async fn without_etcd_nobody_is_told_what_may_be_wrong() {
     let (code, now, _) = send(&client, "GET", &path, Value::Null).await;
     assert_eq!((code, now), (200, made));
     server.stop().await;
+}
+
+/// Both servers look for old events: each goes once, and not before its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_go_once() {
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
+    let life = Duration::from_secs(2);
+    let Some(etcd) = Cluster::start(1).await else {
+        return;
+    };
+    let servers = [
+        server_with(&etcd, |c| c.event_ttl = life).await,
+        server_with(&etcd, |c| c.event_ttl = life).await,
+    ];
+    let clients = [servers[0].admin().await, servers[1].admin().await];
+    let (_, empty, _) = send(&clients[0], "GET", EVENTS, Value::Null).await;
+    let mut watches = Vec::new();
+    for client in &clients {
+        let events: Api<Event> = Api::namespaced(client.clone(), "default");
+        let watch = events
+            .watch(&WatchParams::default(), &revision(&empty))
+            .await;
+        watches.push(watch.unwrap().boxed());
+    }
+    let mut written = HashMap::new();
+    for n in 0..20 {
+        let name = format!("e{n}");
+        // Whatever time they tell.
+        let last = ["2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"][n / 2 % 2];
+        let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "default"}, "lastTimestamp": last,
+            "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R", "message": "m", "type": "Normal"});
+        let (code, made, _) = send(&clients[n % 2], "POST", EVENTS, event).await;
+        assert_eq!(code, 201, "{made}");
+        written.insert(name, Instant::now());
+    }
+    // One is written again and again, at both servers in turn.
+    for n in 0..8 {
+        tokio::time::sleep(life / 4).await;
+        let path = format!("{EVENTS}/e0");
+        let (code, body, _) = send(&clients[n % 2], "PATCH", &path, json!({"count": n + 2})).await;
+        assert_eq!(code, 200, "an event that is written again is gone: {body}");
+        written.insert("e0", Instant::now());
+    }
+    for watch in &mut watches {
+        let mut gone = HashSet::new();
+        while gone.len() < 20 {
+            let next = tokio::time::timeout(Duration::from_secs(30), watch.next()).await;
+            if let WatchEvent::Deleted(event) = next.expect("in time").unwrap().unwrap() {
+                let name = event.metadata.name.unwrap();
+                assert!(written[&name].elapsed() >= life, "{name} went too early");
+                assert!(gone.insert(name), "an event goes once");
+            }
+        }
+    }
+    for client in &clients {
+        let (_, left, _) = send(client, "GET", EVENTS, Value::Null).await;
+        assert_eq!(left["items"].as_array().map(Vec::len), Some(0));
+    }
+    // Nothing is told of those that are gone any more.
+    let last = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "last", "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}});
+    let (code, made, _) = send(&clients[0], "POST", EVENTS, last).await;
+    assert_eq!(code, 201, "{made}");
+    for mut watch in watches {
+        let next = tokio::time::timeout(Duration::from_secs(30), watch.next()).await;
+        match next.expect("in time").unwrap().unwrap() {
+            WatchEvent::Added(event) => assert_eq!(event.metadata.name.as_deref(), Some("last")),
+            other => panic!("{other:?}"),
+        }
+    }
+    for server in servers {
+        server.stop().await;
+    }
 }

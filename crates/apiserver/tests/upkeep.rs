@@ -1,4 +1,4 @@
-//! What the server does by itself or on others' behalf: conditions, the end of events, audit events sent on, limits without
+//! What the server does by itself or on others' behalf: conditions, the end of events, node ports of Services, limits without
 //! a quota, reviews that admission sees.
 
 mod common;
@@ -6,7 +6,6 @@ mod common;
 use std::time::Duration;
 
 use common::{Server, request::send, site::Site};
-use knarr_apiserver::{WebhookConfig, parse_audit_policy};
 use knarr_json::{Value, json};
 
 /// Looks at an object until it is as wanted; its last state otherwise.
@@ -122,66 +121,6 @@ async fn events_go_when_their_time_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn audit_events_are_sent_on_in_batches() {
-    let dir = tempfile::tempdir().unwrap();
-    let site = Site::start(|_, _, _| json!({})).await;
-    let kubeconfig = site.kubeconfig(dir.path(), "/audit");
-    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- {level: Metadata, users: [admin], resources: [{group: '', resources: [configmaps]}]}\n- {level: None}\n";
-    let server = Server::start_with(dir.path(), |config| {
-        config.audit.policy = Some(parse_audit_policy(policy).unwrap());
-        let webhook = WebhookConfig {
-            batch: 3,
-            wait: Duration::from_millis(300),
-            ..WebhookConfig::new(kubeconfig)
-        };
-        config.audit.webhook = Some(webhook);
-    })
-    .await;
-    let admin = server.admin().await;
-    for n in 0..7 {
-        let map =
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("m{n}")}});
-        make(&admin, "/api/v1/namespaces/default/configmaps", map).await;
-    }
-    let events = || -> Vec<Value> {
-        let lists = site.seen();
-        assert!(
-            lists
-                .iter()
-                .all(|l| l["kind"] == "EventList" && l["apiVersion"] == "audit.k8s.io/v1")
-        );
-        let sizes: Vec<usize> = lists
-            .iter()
-            .map(|l| l["items"].as_array().unwrap().len())
-            .collect();
-        assert!(sizes.iter().all(|s| (1..=3).contains(s)), "{sizes:?}");
-        lists
-            .iter()
-            .flat_map(|l| l["items"].as_array().unwrap().clone())
-            .collect()
-    };
-    for _ in 0..100 {
-        if events().len() == 7 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let names: Vec<Value> = events()
-        .iter()
-        .map(|e| e["objectRef"]["name"].clone())
-        .collect();
-    assert_eq!(
-        names,
-        (0..7).map(|n| json!(format!("m{n}"))).collect::<Vec<_>>()
-    );
-    // What has not been sent when the server stops still goes out.
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "last"}});
-    make(&admin, "/api/v1/namespaces/default/configmaps", map).await;
-    server.stop().await;
-    assert_eq!(events().last().unwrap()["objectRef"]["name"], "last");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_limited_is_refused_without_a_quota() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("admission.yaml");
@@ -275,5 +214,101 @@ async fn reviews_pass_admission() {
     let empty = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "bob"}});
     assert_eq!(send(&admin, "POST", path, empty).await.0, 422);
     assert_eq!(site.seen().len(), before);
+    server.stop().await;
+}
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+fn service(name: &str, port: u16) -> Value {
+    let mut ports = json!([{"port": 80}]);
+    if port > 0 {
+        ports[0]["nodePort"] = port.into();
+    }
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"type": "NodePort", "ports": ports}})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_ports_are_of_the_range_that_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(dir.path(), |c| c.node_ports = 31000..=31003).await;
+    let admin = server.admin().await;
+    for n in 0..4 {
+        let made = make(&admin, SERVICES, service(&format!("s{n}"), 0)).await;
+        let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+        assert!((31000..=31003).contains(&port), "{port}");
+    }
+    let (code, full, _) = send(&admin, "POST", SERVICES, service("more", 0)).await;
+    assert_eq!(
+        (code, &full["message"]),
+        (
+            500,
+            &json!("Internal error occurred: failed to allocate a nodePort: range is full")
+        )
+    );
+    let refused = |port: u16, range: &str| {
+        format!(
+            "Service \"out\" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is not in the valid range. The range of valid ports is {range}"
+        )
+    };
+    for port in [30999, 31004, 80] {
+        let (code, answer, _) = send(&admin, "POST", SERVICES, service("out", port)).await;
+        assert_eq!(
+            (code, &answer["message"]),
+            (422, &json!(refused(port, "31000-31003")))
+        );
+    }
+    // Ports of both kinds come from the range.
+    let mut health = service("h", 0);
+    health["spec"]["type"] = "LoadBalancer".into();
+    health["spec"]["allocateLoadBalancerNodePorts"] = false.into();
+    health["spec"]["externalTrafficPolicy"] = "Local".into();
+    health["spec"]["healthCheckNodePort"] = 32000.into();
+    let (code, answer, _) = send(&admin, "POST", SERVICES, health).await;
+    assert_eq!(
+        (code, &answer["message"]),
+        (
+            500,
+            &json!(
+                "Internal error occurred: failed to allocate requested HealthCheck NodePort 32000: provided port is not in the valid range. The range of valid ports is 31000-31003"
+            )
+        )
+    );
+    server.stop().await;
+
+    // Another range at the next start: Services keep what they have, and may be changed.
+    let server = Server::start_with(dir.path(), |c| c.node_ports = 31002..=31005).await;
+    let admin = server.admin().await;
+    for n in 0..4 {
+        let path = format!("{SERVICES}/s{n}");
+        let (_, before, _) = send(&admin, "GET", &path, Value::Null).await;
+        let change =
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"sessionAffinity": "ClientIP"}});
+        let (code, after, _) = send(&admin, "PATCH", &path, change).await;
+        assert_eq!(
+            (code, &after["spec"]["ports"]),
+            (200, &before["spec"]["ports"])
+        );
+    }
+    let mut drawn = Vec::new();
+    for n in 0..2 {
+        let made = make(&admin, SERVICES, service(&format!("t{n}"), 0)).await;
+        drawn.push(made["spec"]["ports"][0]["nodePort"].as_u64().unwrap());
+    }
+    drawn.sort_unstable();
+    assert_eq!(drawn, [31004, 31005], "the others are given already");
+    let (_, answer, _) = send(&admin, "POST", SERVICES, service("out", 31001)).await;
+    assert_eq!(answer["message"], refused(31001, "31002-31005"));
+    // What was given by the old range and is let go is not given again.
+    for n in 0..4 {
+        let (code, _, _) = send(&admin, "DELETE", &format!("{SERVICES}/s{n}"), Value::Null).await;
+        assert_eq!(code, 200);
+    }
+    let mut again = Vec::new();
+    for n in 0..2 {
+        let made = make(&admin, SERVICES, service(&format!("u{n}"), 0)).await;
+        again.push(made["spec"]["ports"][0]["nodePort"].as_u64().unwrap());
+    }
+    again.sort_unstable();
+    assert_eq!(again, [31002, 31003]);
     server.stop().await;
 }

@@ -81,11 +81,22 @@ impl Keyring {
         rules: &[Rule],
         keys: impl Iterator<Item = String>,
     ) -> Result<(), String> {
-        self.rules.store(Arc::new(rings(rules)?));
-        let rules = self.rules.load();
-        let covered = keys.filter(|key| self.ring(&rules, key).is_some());
-        self.stale.lock().extend(covered);
+        let rules = Arc::new(rings(rules)?);
+        let mut stale = self.stale.lock();
+        self.rules.store(rules.clone());
+        stale.extend(keys.filter(|key| self.ring(&rules, key).is_some()));
         Ok(())
+    }
+
+    /// Notes whether what is kept for a key, by these rules, is to be written anew.
+    fn note(&self, rules: &Arc<Vec<Ring>>, key: &str, old: bool) {
+        let mut stale = self.stale.lock();
+        // What was sealed or opened while other rules came is as old as they are.
+        if old || !Arc::ptr_eq(rules, &self.rules.load()) {
+            stale.insert(key.to_owned());
+        } else if !stale.is_empty() {
+            stale.remove(key);
+        }
     }
 
     fn ring<'a>(&self, rules: &'a [Ring], key: &str) -> Option<&'a Ring> {
@@ -209,10 +220,7 @@ impl Transformer for Keyring {
             None => Ok(None),
         };
         let sealed = sealed.map_err(|e| format!("encrypting {key}: {e}"))?;
-        let mut stale = self.stale.lock();
-        if !stale.is_empty() {
-            stale.remove(key);
-        }
+        self.note(&rules, key, false);
         Ok(sealed)
     }
 
@@ -229,9 +237,7 @@ impl Transformer for Keyring {
                 .position(|l| matches!(l.cipher, Cipher::Identity));
             return match plain {
                 Some(at) => {
-                    if at > 0 {
-                        self.stale.lock().insert(key.to_owned());
-                    }
+                    self.note(&rules, key, at > 0);
                     Ok(None)
                 }
                 None => Err(format!(
@@ -254,9 +260,7 @@ impl Transformer for Keyring {
             };
             match lock.open(key, sealed) {
                 Ok((plain, old)) => {
-                    if n > 0 || old || ring.is_none() {
-                        self.stale.lock().insert(key.to_owned());
-                    }
+                    self.note(&rules, key, n > 0 || old || ring.is_none());
                     return Ok(Some(plain.into()));
                 }
                 Err(why) => failed = failed.or(Some(why)),
@@ -381,6 +385,23 @@ mod tests {
         assert!(new.stale(KEY));
         assert_eq!(new.seal(KEY, b"{}"), Ok(None));
         assert!(!new.stale(KEY), "it is as it should be now");
+    }
+
+    #[test]
+    fn what_is_sealed_while_the_configuration_changes_is_written_anew() {
+        let ring = keyring(&format!("  - aescbc: {{keys: [{A}]}}\n"));
+        let before = ring.rules.load_full();
+        let rules = rules(&format!("  - aesgcm: {{keys: [{B}, {A}]}}\n"));
+        ring.replace(&rules, [KEY.to_owned()].into_iter()).unwrap();
+        // As a write does that began with the old key.
+        ring.note(&before, KEY, false);
+        ring.note(&before, "/registry/secrets/default/new", false);
+        assert!(ring.stale(KEY) && ring.stale("/registry/secrets/default/new"));
+        // Another server wrote it anew.
+        let other = keyring(&format!("  - aesgcm: {{keys: [{B}]}}\n"));
+        let kept = other.seal(KEY, b"{}").unwrap().unwrap();
+        ring.open(KEY, &kept).unwrap();
+        assert!(!ring.stale(KEY));
     }
 
     #[test]

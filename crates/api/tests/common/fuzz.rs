@@ -43,8 +43,16 @@ fn from_env(name: &str) -> u64 {
 /// # Panics
 /// When the target does, or takes too long; the message has the input.
 pub fn run(seeds: &[&[u8]], words: &[&[u8]], target: impl Fn(&[u8])) {
+    run_few(USUAL, seeds, words, target);
+}
+
+/// [`run`] with another number of usual inputs, for targets that there are many of.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_few(usual: u64, seeds: &[&[u8]], words: &[&[u8]], target: impl Fn(&[u8])) {
     let start = from_env("KNARR_FUZZ_SEED");
-    for i in 0..USUAL * from_env("KNARR_FUZZ").max(1) {
+    for i in 0..usual * from_env("KNARR_FUZZ").max(1) {
         let input = changed(
             seeds,
             words,

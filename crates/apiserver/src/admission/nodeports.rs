@@ -77,10 +77,11 @@ async fn change(
         let before = old.as_ref().map(read).unwrap_or_default();
         let mut now = before.clone();
         make(&mut now);
-        if now == before {
+        let object = written(&now, range);
+        let is_there = |o: &Value| o["data"] == object["data"] && o["range"] == object["range"];
+        if now == before && old.is_none() || old.as_ref().is_some_and(is_there) {
             return Ok(());
         }
-        let object = written(&now, range);
         let value = Encoded::new(&object).map_err(|e| e.to_string())?;
         let (key, head) = (KEY.to_owned(), Head::of(&object, Vec::new()));
         let write = match stored {
@@ -185,6 +186,15 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(taken(&store), BTreeSet::from([30001, 30005]));
+        // Another range is taken on; what is outside of it is not marked, and not tried again and again.
+        let (wide, used) = (29000..=30002, BTreeSet::from([30001, 30005]));
+        mark(&store, &wide, &used).await.unwrap();
+        let revision = store.revision();
+        let object: Value = serde_json::from_slice(&store.get(KEY).unwrap().json).unwrap();
+        assert_eq!(object["range"], "29000-30002");
+        assert_eq!(taken(&store), BTreeSet::from([30001]));
+        mark(&store, &wide, &used).await.unwrap();
+        assert_eq!(store.revision(), revision);
         // At the same time each port is given once.
         let claims =
             (0..50).map(|n| claim(&store, &range, if n % 2 == 0 { &[31000] } else { &[31001] }));

@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use knarr_json::Value;
 use parking_lot::Mutex;
 
+use super::DeliveryConfig;
+
 /// Where lines go.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
@@ -24,6 +26,7 @@ pub struct LogConfig {
     pub max_age: Duration,
     /// `--audit-log-format=legacy`: one short line of text per event.
     pub legacy: bool,
+    pub delivery: DeliveryConfig,
 }
 
 pub(super) struct Log {
@@ -54,7 +57,9 @@ impl Log {
         })
     }
 
-    pub fn write(&self, event: &Value) {
+    /// # Errors
+    /// When the line cannot be written.
+    pub fn write(&self, event: &Value) -> io::Result<()> {
         let mut line = if self.config.legacy {
             legacy(event)
         } else {
@@ -62,9 +67,7 @@ impl Log {
         };
         line.push('\n');
         let mut sink = self.sink.lock();
-        if let Err(error) = self.put(&mut sink, line.as_bytes()) {
-            tracing::error!(%error, path = %self.config.path.display(), "audit log");
-        }
+        self.put(&mut sink, line.as_bytes())
     }
 
     fn put(&self, sink: &mut Sink, line: &[u8]) -> io::Result<()> {
@@ -225,7 +228,7 @@ mod tests {
         })
         .unwrap();
         for n in 0..30 {
-            log.write(&json!({"auditID": format!("{n:040}")}));
+            log.write(&json!({"auditID": format!("{n:040}")})).unwrap();
             std::thread::sleep(Duration::from_millis(2));
         }
         assert_eq!(put_aside(&path).unwrap().len(), 2);

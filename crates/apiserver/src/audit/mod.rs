@@ -2,6 +2,8 @@
 //!
 //! When it is off, a request pays for one test of an `Option`.
 
+mod batch;
+mod delivery;
 mod event;
 mod log;
 pub mod policy;
@@ -13,6 +15,7 @@ use std::{path::PathBuf, time::Duration};
 use knarr_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use delivery::{BatchConfig, DeliveryConfig, Mode, Throttle};
 pub use log::LogConfig;
 pub use record::{Record, begin, body, unauthenticated};
 pub use webhook::WebhookConfig;
@@ -31,8 +34,7 @@ pub struct AuditConfig {
 /// A policy with its backends.
 pub(crate) struct Audit {
     policy: policy::Policy,
-    log: Option<log::Log>,
-    webhook: Option<webhook::Webhook>,
+    sinks: Vec<delivery::Sink>,
 }
 
 impl Audit {
@@ -51,25 +53,28 @@ impl Audit {
         if config.log.is_none() && config.webhook.is_none() {
             return Ok(None);
         }
-        let log = config.log.map(log::Log::open).transpose()?;
-        let webhook = match config.webhook {
-            Some(config) => Some(webhook::Webhook::new(config, stop, tasks).await?),
-            None => None,
+        let mut sinks = Vec::new();
+        let mut add = |backend, delivery| {
+            sinks.push(delivery::Sink::new(backend, delivery, stop, tasks));
         };
-        Ok(Some(Audit {
-            policy,
-            log,
-            webhook,
-        }))
+        if let Some(config) = config.log {
+            let delivery = config.delivery.clone();
+            add(delivery::Backend::Log(log::Log::open(config)?), delivery);
+        }
+        if let Some(config) = config.webhook {
+            let webhook = webhook::Webhook::new(&config).await?;
+            add(delivery::Backend::Webhook(webhook), config.delivery);
+        }
+        Ok(Some(Audit { policy, sinks }))
     }
 
-    fn emit(&self, event: &Value) {
-        if let Some(log) = &self.log {
-            log.write(event);
+    /// Tells all of an event; false when the request may not go on without it.
+    async fn emit(&self, event: &Value) -> bool {
+        let mut done = true;
+        for sink in &self.sinks {
+            done &= sink.process(event).await;
         }
-        if let Some(webhook) = &self.webhook {
-            webhook.send(event.clone());
-        }
+        done
     }
 }
 
@@ -82,6 +87,16 @@ impl LogConfig {
             max_backups: 0,
             max_age: Duration::ZERO,
             legacy: false,
+            delivery: DeliveryConfig {
+                mode: Mode::Blocking,
+                batch: BatchConfig {
+                    buffer: 10_000,
+                    size: 1,
+                    wait: Duration::ZERO,
+                    throttle: None,
+                },
+                largest: None,
+            },
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::header;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -23,6 +24,7 @@ use crate::{
     authz::Attributes,
     body::{self, BoxError, RequestBody, Response, ResponseBody},
     chain::Call,
+    respond,
     server::Shared,
 };
 
@@ -35,7 +37,23 @@ pub struct Record {
 }
 
 /// Begins the record of an authenticated request; none when the policy does not want it.
-pub fn begin(call: &Call) -> Option<Box<Record>> {
+///
+/// # Errors
+/// The answer, when a backend cannot do without being told that the request is there.
+pub async fn begin(call: &Call) -> Result<Option<Box<Record>>, Box<Response>> {
+    let Some(mut record) = wanted(call) else {
+        return Ok(None);
+    };
+    if record.emit(Stage::RequestReceived).await {
+        return Ok(Some(record));
+    }
+    record.done = true;
+    let uri = call.uri.path_and_query().map_or("/", |p| p.as_str());
+    let why = "failed to store audit event";
+    Err(Box::new(respond::internal_error(uri, why)))
+}
+
+fn wanted(call: &Call) -> Option<Box<Record>> {
     let audit = call.shared.audit.as_ref()?;
     let ask = Attributes::of(call);
     let decided = audit.policy.decide(&ask);
@@ -43,18 +61,16 @@ pub fn begin(call: &Call) -> Option<Box<Record>> {
         return None;
     }
     let now = Timestamp::now();
-    let mut record = Box::new(Record {
+    Some(Box::new(Record {
         shared: call.shared.clone(),
         event: event::of(call, &ask, decided.level, now),
         decided,
         done: false,
-    });
-    record.emit(Stage::RequestReceived, now);
-    Some(record)
+    }))
 }
 
 /// Tells of a request that was refused for its credentials.
-pub fn unauthenticated(call: &Call, status: &Status) {
+pub async fn unauthenticated(call: &Call, status: &Status) {
     let Some(audit) = call.shared.audit.as_ref() else {
         return;
     };
@@ -83,7 +99,7 @@ pub fn unauthenticated(call: &Call, status: &Status) {
     let mut shown = json!({"metadata": {}, "status": "Failure", "message": tried});
     shown["code"] = status.code.into();
     record.event.insert("responseStatus", shown);
-    record.emit(Stage::ResponseStarted, now);
+    record.emit(Stage::ResponseStarted).await;
 }
 
 /// The request's body, which is read here when the policy wants to know it.
@@ -114,18 +130,53 @@ pub async fn body(call: &mut Call, body: RequestBody, long: bool) -> Outcome<Req
 }
 
 impl Record {
-    fn emit(&mut self, stage: Stage, at: Timestamp) {
-        if self.decided.omit_stages.contains(&stage) {
-            return;
+    /// Tells of a stage; false when a backend cannot do without and does not have it.
+    async fn emit(&mut self, stage: Stage) -> bool {
+        let Some(event) = self.staged(stage) else {
+            return true;
+        };
+        let done = match &self.shared.audit {
+            Some(audit) => audit.emit(&event).await,
+            None => true,
+        };
+        if let Value::Object(event) = event {
+            self.event = event;
         }
-        self.event.insert("stage", stage.as_str().into());
-        self.event.insert("stageTimestamp", event::time(at).into());
-        if let Some(audit) = &self.shared.audit {
-            let event = Value::Object(std::mem::take(&mut self.event));
-            audit.emit(&event);
-            if let Value::Object(event) = event {
-                self.event = event;
+        done
+    }
+
+    /// The event of a stage, taken out of the record; none when the policy leaves it out.
+    fn staged(&mut self, stage: Stage) -> Option<Value> {
+        if self.decided.omit_stages.contains(&stage) {
+            return None;
+        }
+        let mut event = std::mem::take(&mut self.event);
+        let at = match stage {
+            Stage::RequestReceived => event["requestReceivedTimestamp"].clone(),
+            _ => event::time(Timestamp::now()).into(),
+        };
+        event.insert("stage", stage.as_str().into());
+        event.insert("stageTimestamp", at);
+        Some(event.into())
+    }
+
+    /// Tells of the last stage where nothing can wait for it.
+    fn emit_last(&mut self, stage: Stage) {
+        self.done = true;
+        let (Some(event), shared) = (self.staged(stage), self.shared.clone()) else {
+            return;
+        };
+        let work = async move {
+            if let Some(audit) = &shared.audit {
+                audit.emit(&event).await;
             }
+        };
+        // Most backends take it at once; it needs a runtime only where one does not.
+        let mut work = Box::pin(work);
+        if (&mut work).now_or_never().is_none()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            self.shared.tasks.spawn_on(work, &runtime);
         }
     }
 
@@ -174,7 +225,7 @@ impl Record {
             .entry("responseStatus")
             .or_insert_with(|| event::plain_status(code));
         if long {
-            self.emit(Stage::ResponseStarted, Timestamp::now());
+            self.emit(Stage::ResponseStarted).await;
             return response.map(|inner| {
                 Told {
                     inner,
@@ -188,7 +239,8 @@ impl Record {
         } else {
             response
         };
-        self.finish();
+        self.done = true;
+        self.emit(Stage::ResponseComplete).await;
         response
     }
 
@@ -209,11 +261,6 @@ impl Record {
         }
         http::Response::from_parts(parts, body::full(bytes))
     }
-
-    fn finish(&mut self) {
-        self.done = true;
-        self.emit(Stage::ResponseComplete, Timestamp::now());
-    }
 }
 
 impl Drop for Record {
@@ -222,16 +269,15 @@ impl Drop for Record {
             return;
         }
         if std::thread::panicking() {
-            self.done = true;
             let status = json!({"metadata": {}, "status": "Failure", "message": "APIServer panic'd", "reason": "InternalError", "code": 500});
             self.event.insert("responseStatus", status);
-            self.emit(Stage::Panic, Timestamp::now());
+            self.emit_last(Stage::Panic);
             return;
         }
         self.event.entry("responseStatus").or_insert_with(|| {
             json!({"metadata": {}, "status": "Success", "message": "Connection closed early", "code": 200})
         });
-        self.finish();
+        self.emit_last(Stage::ResponseComplete);
     }
 }
 

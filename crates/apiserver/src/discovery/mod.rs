@@ -4,6 +4,7 @@ mod aggregated;
 mod openapi;
 mod order;
 mod plain;
+mod shared;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ type Aggregated = (Arc<Registry>, u64, [Document; 2]);
 pub(crate) struct Documents {
     aggregated: parking_lot::Mutex<Option<Aggregated>>,
     pub hashes: openapi::Hashes,
+    pub in_flight: shared::InFlight,
 }
 
 /// A document with the tag that tells whether it changed.

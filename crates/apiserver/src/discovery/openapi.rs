@@ -6,6 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderValue, header};
 use jiff::Timestamp;
 use knarr_api::{Registry, Schemas, encode, openapi};
@@ -153,9 +154,13 @@ async fn of_version(call: &Call, group: &str, version: &str) -> Option<Document>
     };
     if document.etag.is_empty() || !document.is_held(call) {
         let (group, version) = (group.to_owned(), version.to_owned());
-        let json = aside(move || source.part(&group, &version)).await?;
-        document.etag = hash(&json);
-        document.json = json.into();
+        let make = async {
+            aside(move || source.part(&group, &version))
+                .await
+                .unwrap_or_default()
+        };
+        document.json = call.shared.documents.in_flight.get(&tag, make).await;
+        document.etag = hash(&document.json);
         hashes.put(tag, document.etag.clone());
     }
     Some(document)
@@ -186,11 +191,16 @@ async fn part(call: &Call, path: &str) -> Option<Response> {
     }
     let mut response = if binary {
         let json = document.json.clone();
-        let bytes = aside(move || {
+        let make = aside(move || {
             let value = serde_json::from_slice(&json).unwrap_or_default();
             encode::openapi::v3(&value)
         });
-        let response = respond::raw(200, BINARY_V3[0], bytes.await?);
+        let (tag, make) = (
+            format!("{}/binary", document.etag),
+            make.map(Option::unwrap_or_default),
+        );
+        let bytes = call.shared.documents.in_flight.get(&tag, make).await;
+        let response = respond::raw(200, BINARY_V3[0], bytes);
         document.tagged(call, response)
     } else {
         document.answer(call, respond::JSON)
@@ -239,17 +249,8 @@ async fn whole(call: &Call) -> Response {
         etag: call.shared.documents.hashes.get(&tag).unwrap_or_default(),
     };
     if document.etag.is_empty() || !document.is_held(call) {
-        let made = aside(move || openapi::v2(&source.registry, &source.schemas)).await;
-        let mut value = made.unwrap_or(Value::Null);
-        aggregation::openapi_v2(&call.shared, &mut value).await;
-        let bytes = aside(move || {
-            if binary {
-                encode::openapi::v2(&value)
-            } else {
-                value.to_string().into_bytes()
-            }
-        });
-        document.json = bytes.await.unwrap_or_default().into();
+        let make = make_whole(&call.shared, source, binary);
+        document.json = call.shared.documents.in_flight.get(&tag, make).await;
         document.etag = hash(&document.json);
         let hashes = &call.shared.documents.hashes;
         hashes.put(tag, document.etag.clone());
@@ -257,6 +258,17 @@ async fn whole(call: &Call) -> Response {
     let mut response = document.answer(call, content_type);
     response.headers_mut().remove(header::CACHE_CONTROL);
     response
+}
+
+async fn make_whole(shared: &Shared, source: Source, binary: bool) -> Vec<u8> {
+    let made = aside(move || openapi::v2(&source.registry, &source.schemas)).await;
+    let mut value = made.unwrap_or(Value::Null);
+    aggregation::openapi_v2(shared, &mut value).await;
+    let bytes = aside(move || match binary {
+        true => encode::openapi::v2(&value),
+        false => value.to_string().into_bytes(),
+    });
+    bytes.await.unwrap_or_default()
 }
 
 /// Whether the binary form is wanted; none when neither is.

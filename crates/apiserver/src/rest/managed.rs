@@ -144,7 +144,7 @@ fn scoped<T>(
 
 /// A warning for owners that are named twice.
 pub fn owner_warnings(object: &Value) -> Vec<String> {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
     let mut twice: Vec<&str> = Vec::new();
     let owners = object["metadata"]["ownerReferences"].as_array();
     for uid in owners
@@ -152,10 +152,9 @@ pub fn owner_warnings(object: &Value) -> Vec<String> {
         .flatten()
         .filter_map(|o| o["uid"].as_str())
     {
-        if seen.contains(&uid) {
+        if !seen.insert(uid) {
             twice.push(uid);
         }
-        seen.push(uid);
     }
     if twice.is_empty() {
         return Vec::new();

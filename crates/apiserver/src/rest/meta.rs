@@ -72,14 +72,8 @@ pub fn wipe(object: &mut Value) {
 pub fn name_owners_once(object: &mut Value) {
     let owners = object["metadata"].get_mut("ownerReferences");
     if let Some(owners) = owners.and_then(Value::as_array_mut) {
-        let mut seen: Vec<Value> = Vec::new();
-        owners.retain(|owner| {
-            let fresh = !seen.contains(owner);
-            if fresh {
-                seen.push(owner.clone());
-            }
-            fresh
-        });
+        let mut seen = std::collections::HashSet::new();
+        owners.retain(|owner| seen.insert(owner.clone()));
     }
 }
 

@@ -98,12 +98,7 @@ impl Patch {
 
     fn told(call: &Call, patched: patches::Patched) -> Value {
         // A patch that is tried again says the same again.
-        let mut warnings = call.warnings.lock();
-        for warning in patched.warnings {
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
-        }
+        call.warn(patched.warnings);
         patched.object
     }
 }

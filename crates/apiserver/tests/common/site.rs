@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Authority;
 
-/// What a site says to a path and a body; its own URL is given.
+/// What a site says to a path and a body; its own URL is given. A bare number is a code to fail with.
 type Answer = dyn Fn(&str, &str, &Value) -> Value + Send + Sync;
 
 pub struct Site {
@@ -71,9 +71,15 @@ impl Site {
                                 let body = serde_json::from_slice(&bytes).unwrap_or_default();
                                 let said = answer(&own, &path, &body);
                                 seen.lock().unwrap().push(body);
-                                Ok::<_, hyper::Error>(http::Response::new(Full::new(Bytes::from(
-                                    said.to_string(),
-                                ))))
+                                let mut response =
+                                    http::Response::new(Full::new(Bytes::from(said.to_string())));
+                                let code = said.as_u64().and_then(|c| u16::try_from(c).ok());
+                                if let Some(code) =
+                                    code.and_then(|c| http::StatusCode::from_u16(c).ok())
+                                {
+                                    *response.status_mut() = code;
+                                }
+                                Ok::<_, hyper::Error>(response)
                             }
                         });
                     let builder =

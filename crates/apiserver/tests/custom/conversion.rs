@@ -255,6 +255,48 @@ async fn watches_have_their_version() {
     server.stop().await;
 }
 
+/// A change that cannot be brought to the watch's version is told as one error, which ends the watch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_what_cannot_be_converted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    let broken = Arc::<Mutex<bool>>::default();
+    let current = broken.clone();
+    let hook = Hook::reviews(move |review| match *current.lock().unwrap() {
+        true => json!({"fail": 500}),
+        false => convert(review),
+    })
+    .await;
+    define(&client, &doors(&hook)).await;
+    let first = door("v1", "a", json!({"hostPort": "a:1"}));
+    let (_, made, _) = send(&client, "POST", V1, first).await;
+    let since = format!("{V2}?watch=1&resourceVersion={}", revision(&made));
+    let watch = http::Request::get(since).body(kube::client::Body::empty());
+    let stream = client.send(watch.unwrap()).await.unwrap().into_body();
+    *broken.lock().unwrap() = true;
+    for port in [2, 3] {
+        let change = json!({"spec": {"hostPort": format!("a:{port}")}});
+        let (code, changed, _) = send(&client, "PATCH", &format!("{V1}/a"), change).await;
+        assert_eq!(code, 200, "{changed}");
+    }
+    // One that does not end would fill any memory.
+    let whole = http_body_util::Limited::new(stream, 64 * 1024).collect();
+    let whole = tokio::time::timeout(Duration::from_secs(20), whole).await;
+    let bytes = whole
+        .expect("the watch ends")
+        .expect("it is short")
+        .to_bytes();
+    let frames: Vec<Value> = serde_json::Deserializer::from_slice(&bytes)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(frames.len(), 1, "{frames:?}");
+    assert_eq!(frames[0]["type"], "ERROR");
+    assert_eq!(frames[0]["object"]["code"], 500);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn owners_of_fields_are_known_across_versions() {
     let dir = tempfile::tempdir().unwrap();

@@ -146,7 +146,11 @@ impl Keys {
     }
 }
 
-fn try_keys(keys: Option<&JwkSet>, token: &str, header: &jsonwebtoken::Header) -> Option<Value> {
+pub(crate) fn try_keys(
+    keys: Option<&JwkSet>,
+    token: &str,
+    header: &jsonwebtoken::Header,
+) -> Option<Value> {
     let mut validation = Validation::new(header.alg);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;

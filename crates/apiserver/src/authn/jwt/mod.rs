@@ -1,8 +1,8 @@
 //! Tokens of OpenID Connect issuers.
 
-mod claims;
+pub(crate) mod claims;
 pub mod config;
-mod keys;
+pub(crate) mod keys;
 
 use std::sync::Arc;
 

@@ -18,6 +18,8 @@ mod status;
 mod update;
 mod volume;
 
+use std::collections::HashMap;
+
 use knarr_json::Value;
 
 pub use requirements::{container_name as container_resource, overhead};
@@ -36,8 +38,8 @@ use crate::{
 
 /// What containers need to know of the pod around them.
 pub(super) struct Pod<'a> {
-    /// Volumes that are fine.
-    volumes: Vec<&'a Value>,
+    /// Volumes that are fine, by their names.
+    volumes: HashMap<&'a str, &'a Value>,
     /// Names of resource claims.
     claims: Vec<&'a str>,
     /// Seconds; none when it is not a sensible number.
@@ -49,10 +51,7 @@ pub(super) struct Pod<'a> {
 
 impl<'a> Pod<'a> {
     fn volume(&self, name: &str) -> Option<&'a Value> {
-        self.volumes
-            .iter()
-            .copied()
-            .find(|v| text(v, "name") == name)
+        self.volumes.get(name).copied()
     }
 }
 

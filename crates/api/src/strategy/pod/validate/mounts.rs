@@ -1,5 +1,7 @@
 //! Where containers see volumes.
 
+use std::collections::HashSet;
+
 use super::{Pod, volume};
 use crate::{
     field::{Error, Errors},
@@ -10,7 +12,7 @@ use crate::{
 pub fn mounts(c: &At, pod: &Pod, errs: &mut Errors) {
     let all = c.get("volumeMounts");
     let devices = list(&c.v["volumeDevices"]);
-    let mut points: Vec<&str> = Vec::new();
+    let mut points = HashSet::new();
     for mount in all.each() {
         let (name, point) = (mount.get("name"), mount.get("mountPath"));
         if name.str().is_empty() {
@@ -22,10 +24,9 @@ pub fn mounts(c: &At, pod: &Pod, errs: &mut Errors) {
         if point.str().is_empty() {
             errs.push(point.required(""));
         }
-        if points.contains(&point.str()) {
+        if !points.insert(text(mount.v, "mountPath")) {
             errs.push(Error::invalid(&point.path, point.str(), "must be unique"));
         }
-        points.push(point.str());
         if devices.iter().any(|d| text(d, "name") == name.str()) {
             errs.push(name.invalid("must not already exist in volumeDevices"));
         }

@@ -260,7 +260,7 @@ mod tests {
 
     fn wrong(resources: Value) -> Vec<String> {
         let pod = Pod {
-            volumes: Vec::new(),
+            volumes: Default::default(),
             claims: vec!["b", "a", "a"],
             grace_period: None,
             restart_policy: "Never",

@@ -1,5 +1,7 @@
 //! Where a pod may be scheduled: affinity, topology spread, gates.
 
+use std::collections::HashMap;
+
 use knarr_json::Value;
 
 use crate::{
@@ -195,7 +197,18 @@ fn label_keys(keys: &At, term: &At, errs: &mut Errors) {
 
 /// The list `topologySpreadConstraints`.
 pub fn spread(all: &At, errs: &mut Errors) {
-    for (i, c) in all.each().enumerate() {
+    let of = |o: &Value| {
+        (
+            text(o, "topologyKey").to_owned(),
+            text(o, "whenUnsatisfiable").to_owned(),
+        )
+    };
+    // How many there still are of each.
+    let mut left = HashMap::new();
+    for o in list(all.v) {
+        *left.entry(of(o)).or_insert(0) += 1;
+    }
+    for c in all.each() {
         let (key, when) = (c.get("topologyKey"), c.get("whenUnsatisfiable"));
         let skew = c.int("maxSkew").unwrap_or(0);
         if skew <= 0 {
@@ -216,8 +229,9 @@ pub fn spread(all: &At, errs: &mut Errors) {
             ));
         }
         let this = (key.str(), when.str());
-        let same = |o: &Value| this == (text(o, "topologyKey"), text(o, "whenUnsatisfiable"));
-        if list(all.v)[i + 1..].iter().any(same) {
+        let same = left.entry(of(c.v)).or_insert(1);
+        *same -= 1;
+        if *same > 0 {
             let path = c.path.child("{topologyKey, whenUnsatisfiable}");
             errs.push(Error::duplicate(
                 &path,

@@ -1,5 +1,7 @@
 //! Volumes.
 
+use std::collections::{HashMap, HashSet};
+
 use knarr_json::Value;
 
 use super::{
@@ -59,13 +61,13 @@ pub struct Owner<'a> {
 }
 
 /// Checks the volumes of a pod; answers those that are fine, which containers may mount.
-pub fn volumes<'a>(all: &At<'a>, owner: Owner, errs: &mut Errors) -> Vec<&'a Value> {
-    let claims: Vec<String> = list(all.v)
+pub fn volumes<'a>(all: &At<'a>, owner: Owner, errs: &mut Errors) -> HashMap<&'a str, &'a Value> {
+    let claims: HashSet<String> = list(all.v)
         .iter()
         .filter(|v| has(v, "ephemeral") && !owner.pod.is_empty())
         .map(|v| format!("{}-{}", owner.pod, text(v, "name")))
         .collect();
-    let mut good: Vec<&'a Value> = Vec::new();
+    let mut good = HashMap::new();
     for v in all.each() {
         let before = errs.len();
         source(&v, owner, errs);
@@ -75,14 +77,14 @@ pub fn volumes<'a>(all: &At<'a>, owner: Owner, errs: &mut Errors) -> Vec<&'a Val
         } else {
             name.push(names::dns1123_label(name.str()), errs);
         }
-        if good.iter().any(|g| text(g, "name") == name.str()) {
+        if good.contains_key(name.str()) {
             errs.push(name.duplicate());
         }
         if errs.len() == before {
-            good.push(v.v);
+            good.insert(text(v.v, "name"), v.v);
         }
         let claim = v.get("persistentVolumeClaim").get("claimName");
-        if claims.iter().any(|c| c == claim.str()) {
+        if claims.contains(claim.str()) {
             errs.push(
                 claim.invalid("must not reference a PVC that gets created for an ephemeral volume"),
             );

@@ -1,5 +1,7 @@
 //! Ports that get in each other's way.
 
+use std::collections::HashMap;
+
 use super::containers;
 use crate::{field::Path, validation::At};
 
@@ -35,9 +37,12 @@ impl<'a> Port<'a> {
     }
 }
 
+/// More are not told to anybody: of each pair there is one.
+const MOST: usize = 4096;
+
 /// Ports of the same number.
 pub fn overlaps(spec: &At, out: &mut Vec<String>) {
-    let mut seen: Vec<Port> = Vec::new();
+    let mut seen: HashMap<(i64, &str), Vec<Port>> = HashMap::new();
     for p in containers(spec).flat_map(|c| c.items("ports")) {
         let this = Port::of(&p);
         let path = &this.path;
@@ -50,27 +55,31 @@ pub fn overlaps(spec: &At, out: &mut Vec<String>) {
                 this.ip
             ));
         }
-        for other in seen.iter().filter(|o| o.own == this.own) {
+        let same = seen.entry(this.own).or_default();
+        for other in &*same {
+            if out.len() >= MOST {
+                return;
+            }
             if let Some(words) = this.conflict(other) {
                 out.push(format!("{path}: {words} with {}", other.path));
             }
         }
-        seen.push(this);
+        same.push(this);
     }
 }
 
 /// Ports of the same name, of which only the first is found.
 pub fn names(spec: &At, out: &mut Vec<String>) {
-    let mut seen: Vec<(&str, Path)> = Vec::new();
+    let mut seen: HashMap<&str, Path> = HashMap::new();
     for p in containers(spec).flat_map(|c| c.items("ports")) {
         let name = p.text("name");
-        match seen.iter().find(|(n, _)| *n == name) {
+        match seen.get(name) {
             _ if name.is_empty() => {}
-            Some((_, first)) => out.push(format!(
+            Some(first) => out.push(format!(
                 "{}: duplicate port name {name:?} with {first}, services and probes that select ports by name will use {first}",
                 p.path
             )),
-            None => seen.push((name, p.path)),
+            None => drop(seen.insert(name, p.path)),
         }
     }
 }
