@@ -38,6 +38,12 @@ async fn a_series_is_told_by_updates() {
         "reportingController": "test-controller", "reportingInstance": "test-node"});
     let made = world.make(NEW, event).await;
     assert_eq!(made["eventTime"], "2026-01-01T00:00:00.123456Z");
+    for selected in [
+        format!("{CORE}?fieldSelector=source%3Dtest-controller"),
+        format!("{NEW}?fieldSelector=reportingController%3Dtest-controller"),
+    ] {
+        assert_eq!(world.names(&selected).await, ["e"]);
+    }
     let path = format!("{NEW}/e");
     let series = json!({"series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000001Z"}});
     let patched = world.patch(&path, STRATEGIC, series.clone()).await;

@@ -12,6 +12,7 @@ mod configuration;
 mod custom;
 mod discovery;
 mod events;
+mod evictions;
 mod field_validation;
 mod kinds;
 mod kubectl;

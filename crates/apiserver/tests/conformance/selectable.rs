@@ -14,8 +14,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     common::hook::Hook,
-    custom::{define, definition},
-    world::{Watch, World, name_of},
+    custom::{DEFINITIONS, define, definition},
+    world::{JSON_PATCH, Watch, World, name_of, until},
 };
 
 fn convert(object: &Value, wanted: &str) -> Value {
@@ -176,6 +176,36 @@ async fn each_version_is_selected_by_its_own_fields() {
     joined.until(&["a"], &["a"]).await;
 
     informer.until(&["a", "b"]).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_holds_what_was_stored_in_either_version() {
+    let world = World::start().await;
+    let hook = converter().await;
+    setup(&world, &hook).await;
+    let old = json!({"apiVersion": "example.com/v1", "kind": "Port", "metadata": {"name": "a"}, "hostPort": "a:80"});
+    world.make(V1, old).await;
+    let storage = json!([
+        {"op": "replace", "path": "/spec/versions/0/storage", "value": false},
+        {"op": "replace", "path": "/spec/versions/1/storage", "value": true},
+    ]);
+    let path = format!("{DEFINITIONS}/ports.example.com");
+    world.patch(&path, JSON_PATCH, storage).await;
+    until("the other version is stored", async || {
+        world.get(&path).await["status"]["storedVersions"] == json!(["v1", "v2"])
+    })
+    .await;
+    let new = json!({"apiVersion": "example.com/v2", "kind": "Port", "metadata": {"name": "b"}, "host": "b", "port": "81"});
+    world.make(V2, new).await;
+    let of = async |path: &str, field: &str| {
+        let list = world.get(path).await;
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|i| i[field].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(V1, "hostPort").await, ["a:80", "b:81"]);
+    assert_eq!(of(V2, "host").await, ["a", "b"]);
+    assert_eq!(of(V2, "port").await, ["80", "81"]);
     world.stop().await;
 }
 
