@@ -10,3 +10,4 @@ mod endpoints;
 mod garbage;
 mod namespaces;
 mod replicasets;
+mod scheduling;
