@@ -1,6 +1,6 @@
 //! Sends a request on to a backend as it is, and its answer back; connections that change protocol are joined.
 
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 
 use super::backend::{Backend, passed, uri};
@@ -24,6 +24,9 @@ const HOP: [&str; 8] = [
 
 /// Sends a proxy request: what follows `proxy` in its path is the backend's path.
 pub async fn to(call: &Call, backend: &Backend, body: RequestBody) -> Outcome<Response> {
+    if let Some(redirect) = to_root(call) {
+        return Ok(redirect);
+    }
     let rest = if call.info.rest.is_empty() {
         "/"
     } else {
@@ -35,6 +38,23 @@ pub async fn to(call: &Call, backend: &Backend, body: RequestBody) -> Outcome<Re
         .map(|q| format!("?{q}"))
         .unwrap_or_default();
     send(call, backend, &format!("{}{query}", escape(rest)), body).await
+}
+
+/// Sends readers to the root of the backend by its slash, as relative links in what they read would lead astray without it.
+fn to_root(call: &Call) -> Option<Response> {
+    let reads = call.method == Method::GET || call.method == Method::HEAD;
+    let upgrades = call.headers.contains_key(header::UPGRADE);
+    let path = call.uri.path();
+    if !reads || upgrades || !call.info.rest.is_empty() || path.ends_with('/') {
+        return None;
+    }
+    let query = call.uri.query().map(|q| format!("?{q}"));
+    let to = format!("{path}/{}", query.unwrap_or_default());
+    let mut redirect = Response::new(body::empty());
+    *redirect.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    let headers = redirect.headers_mut();
+    headers.insert(header::LOCATION, HeaderValue::from_str(&to).ok()?);
+    Some(redirect)
 }
 
 /// Sends the call to `path_and_query` of the backend.

@@ -1,6 +1,6 @@
 //! Takes pods off nodes whose NoExecute taints they do not tolerate, or only for a while.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Node, Pod, Taint, Toleration},
@@ -9,6 +9,7 @@ use k8s_openapi::{
 };
 use knarr_client::{Change, Informer, Informers, Queue, events::Recorder, informer::Key};
 use kube::{Api, Client, ResourceExt, api::Patch};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::{feed, pod, write};
@@ -21,6 +22,8 @@ struct Controller {
     pods: Informer<Pod>,
     queue: Queue<Key>,
     recorder: Recorder,
+    /// Pods that may stay for a while, by UID, and since when: a taint that a user made has no time of its own.
+    staying: Mutex<HashMap<Key, (Option<String>, Timestamp)>>,
 }
 
 /// Runs the controller for ever.
@@ -30,6 +33,7 @@ pub async fn run(informers: Informers) {
         nodes: informers.of(),
         pods: informers.of(),
         queue: Queue::new(),
+        staying: Mutex::default(),
         recorder: Recorder::new(client.clone(), "taint-eviction-controller", None),
         client,
     });
@@ -74,17 +78,21 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
         }
 }
 
-/// Until when the pod may stay; `None` for ever.
-fn stays_until(tolerations: &[Toleration], taints: &[&Taint], now: Timestamp) -> Option<Timestamp> {
+/// Until when the pod may stay; `None` for ever. It is subject to taints without a time since `seen`.
+fn stays_until(
+    tolerations: &[Toleration],
+    taints: &[&Taint],
+    seen: Timestamp,
+) -> Option<Timestamp> {
     let mut until: Option<Timestamp> = None;
     for taint in taints {
         let mut covering = tolerations
             .iter()
             .filter(|t| tolerates(t, taint))
             .peekable();
-        let since = taint.time_added.as_ref().map_or(now, |t| t.0);
+        let since = taint.time_added.as_ref().map_or(seen, |t| t.0);
         let end = match covering.peek() {
-            None => now,
+            None => seen,
             Some(_) => {
                 let Some(seconds) = covering.filter_map(|t| t.toleration_seconds).min() else {
                     continue;
@@ -132,20 +140,28 @@ impl Controller {
         }
     }
 
-    async fn sync(&self, key: Key) -> anyhow::Result<Option<Duration>> {
-        let Some(pod) = self.pods.get_key(&key).filter(|p| pod::active(p)) else {
-            return Ok(None);
-        };
-        let Some(node) = self.nodes.get("", pod::node(&pod)) else {
-            return Ok(None);
-        };
+    /// Until when a pod may stay; `None` when nothing takes it off its node.
+    fn deadline(&self, key: &Key, pod: &Pod, now: Timestamp) -> Option<Timestamp> {
+        let node = self.nodes.get("", pod::node(pod))?;
         let tolerations = pod
             .spec
             .as_ref()
             .and_then(|s| s.tolerations.as_deref())
             .unwrap_or_default();
+        let mut staying = self.staying.lock();
+        let known = staying.get(key).filter(|(uid, _)| *uid == pod.uid());
+        let seen = known.map_or(now, |(_, seen)| *seen);
+        let until = stays_until(tolerations, &expelling(&node), seen)?;
+        staying.insert(key.clone(), (pod.uid(), seen));
+        Some(until)
+    }
+
+    async fn sync(&self, key: Key) -> anyhow::Result<Option<Duration>> {
         let now = Timestamp::now();
-        let Some(until) = stays_until(tolerations, &expelling(&node), now) else {
+        let pod = self.pods.get_key(&key).filter(|p| pod::active(p));
+        let until = pod.as_ref().and_then(|p| self.deadline(&key, p, now));
+        let (Some(pod), Some(until)) = (pod, until) else {
+            self.staying.lock().remove(&key);
             return Ok(None);
         };
         if until > now {
@@ -175,7 +191,10 @@ impl Controller {
         );
         match done {
             Err(error) if !write::gone(&error) => Err(error.into()),
-            _ => Ok(None),
+            _ => {
+                self.staying.lock().remove(&key);
+                Ok(None)
+            }
         }
     }
 }
@@ -184,6 +203,20 @@ impl Controller {
 mod tests {
     use super::*;
     use serde_json::Value;
+
+    #[test]
+    fn a_taint_without_a_time_counts_from_when_it_was_seen() {
+        let at = |s: i64| Timestamp::from_second(s).unwrap();
+        let taint = Taint {
+            key: "a".into(),
+            effect: "NoExecute".into(),
+            ..Taint::default()
+        };
+        let list = json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 30}]);
+        let list: Vec<Toleration> = serde_json::from_value(list).unwrap();
+        assert_eq!(stays_until(&list, &[&taint], at(100)), Some(at(130)));
+        assert_eq!(stays_until(&[], &[&taint], at(100)), Some(at(100)));
+    }
 
     #[test]
     fn how_long_a_pod_stays() {

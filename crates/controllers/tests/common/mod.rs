@@ -1,4 +1,5 @@
 //! A control plane in this process, with a stand-in for kubelets: pods that are bound run and are ready at once.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 

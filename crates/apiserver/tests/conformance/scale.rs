@@ -1,0 +1,50 @@
+//! The scale of what has replicas.
+
+use knarr_json::{Value, json};
+
+use crate::{
+    kinds::template,
+    world::{STRATEGIC, World},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scales_are_read_written_and_patched() {
+    let world = World::start().await;
+    let apps = "/apis/apps/v1/namespaces/default";
+    let selected = json!({"matchLabels": {"app": "a"}});
+    for (path, selector) in [
+        (format!("{apps}/deployments"), selected.clone()),
+        (format!("{apps}/replicasets"), selected.clone()),
+        (format!("{apps}/statefulsets"), selected),
+        (
+            "/api/v1/namespaces/default/replicationcontrollers".to_owned(),
+            json!({"app": "a"}),
+        ),
+    ] {
+        let object = json!({"metadata": {"name": "s"}, "spec": {"replicas": 1, "selector": selector, "template": template()}});
+        world.make(&path, object).await;
+        let (object, scale) = (format!("{path}/s"), format!("{path}/s/scale"));
+        let mut read = world.get(&scale).await;
+        assert_eq!(read["kind"], "Scale");
+        assert_eq!(read["apiVersion"], "autoscaling/v1");
+        assert_eq!(
+            (&read["spec"]["replicas"], &read["status"]["selector"]),
+            (&json!(1), &json!("app=a"))
+        );
+        // Without a revision it is written whatever happened in between.
+        read["metadata"]["resourceVersion"] = Value::Null;
+        read["spec"]["replicas"] = json!(2);
+        let written = world.put(&scale, read.clone()).await;
+        assert_eq!(written["spec"]["replicas"], 2);
+        assert_eq!(world.get(&object).await["spec"]["replicas"], 2);
+        let patched = world
+            .patch(&scale, STRATEGIC, json!({"spec": {"replicas": 4}}))
+            .await;
+        assert_eq!(patched["spec"]["replicas"], 4);
+        assert_eq!(world.get(&object).await["spec"]["replicas"], 4);
+        read["metadata"]["resourceVersion"] = json!("1");
+        let (code, _) = world.ask("PUT", &scale, read).await;
+        assert_eq!(code, 409, "an old revision is a conflict");
+    }
+    world.stop().await;
+}
