@@ -57,6 +57,7 @@ fn main() {
     let strategy = &resource.strategy;
     let ctx = Context {
         version: "v1".into(),
+        old: None,
         subresource: String::new(),
         user: "kubernetes-admin".into(),
         admin_access: false,

@@ -57,7 +57,7 @@ fn strategies() {
             kind,
             custom: false,
         };
-        let mut make = |dice: &mut Dice| {
+        let make = |dice: &mut Dice| {
             let mut object = Value::Object(objects::object(&schema, dice, 0));
             object["apiVersion"] = api_version(group, version).into();
             object["kind"] = kind.into();

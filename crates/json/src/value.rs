@@ -1,6 +1,9 @@
 //! The value itself, and how one reads it.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use serde_json::Number;
 
@@ -202,6 +205,20 @@ impl PartialEq for Value {
 }
 
 impl Eq for Value {}
+
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        match self {
+            Value::Null => {}
+            Value::Bool(b) => b.hash(state),
+            Value::Number(n) => n.hash(state),
+            Value::String(text) => text.hash(state),
+            Value::Array(array) => array[..].hash(state),
+            Value::Object(map) => map.iter().for_each(|entry| entry.hash(state)),
+        }
+    }
+}
 
 /// A key or a position.
 pub trait Index {

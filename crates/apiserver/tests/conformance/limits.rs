@@ -15,7 +15,7 @@ fn amounts(cpu: &str, memory: &str, storage: &str) -> Value {
     ];
     let said = all.into_iter().filter(|(_, amount)| !amount.is_empty());
     said.map(|(name, amount)| (name.to_owned(), json!(amount)))
-        .collect::<knarr_json::Map<_, _>>()
+        .collect::<knarr_json::Map>()
         .into()
 }
 

@@ -85,7 +85,7 @@ async fn objects_are_charged_when_they_are_made() {
     let hard: Value = counts
         .iter()
         .map(|c| ((*c).to_owned(), json!("2")))
-        .collect::<knarr_json::Map<_, _>>()
+        .collect::<knarr_json::Map>()
         .into();
     quota(&world, "counts", json!({ "hard": hard })).await;
     let (core, apps) = (

@@ -54,7 +54,7 @@ async fn affinity_is_switched() {
     let body = json!({"metadata": {"name": "a"}, "spec": {"sessionAffinity": "ClientIP", "ports": [{"port": 80}]}});
     let made = world.make(SERVICES, body).await;
     let timeout = &made["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
-    assert_eq!(timeout, 10800);
+    assert_eq!(*timeout, 10800);
     for (affinity, wanted) in [("None", Value::Null), ("ClientIP", json!(10800))] {
         let spec = become_(&world, "a", |spec| {
             spec["sessionAffinity"] = json!(affinity);

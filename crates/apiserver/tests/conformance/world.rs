@@ -81,7 +81,7 @@ impl World {
         body: Vec<u8>,
     ) -> (u16, http::HeaderMap, Value) {
         let (code, headers, bytes) = self.bytes(method, path, headers, body).await;
-        let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+        let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
         (code, headers, body)
     }
