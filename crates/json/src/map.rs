@@ -1,14 +1,16 @@
 //! Maps that share what they hold with their copies.
 
-use std::{
-    collections::{BTreeMap, btree_map},
-    fmt, slice,
-    sync::Arc,
-};
+mod entry;
+mod iter;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ecow::EcoVec;
 
 use crate::{Text, Value};
+
+pub use entry::{Entry, OccupiedEntry, VacantEntry};
+pub use iter::{IntoIter, Iter, IterMut};
 
 /// Above this many entries a map is a tree: the run's cost of an insertion grows with its length, and anybody may send
 /// a million keys.
@@ -309,205 +311,5 @@ impl<K: Into<Text>> Extend<(K, Value)> for Map {
         for (key, value) in entries {
             self.insert(key, value);
         }
-    }
-}
-
-/// The entries, in order.
-#[derive(Clone)]
-pub enum Iter<'a> {
-    Run(slice::Iter<'a, (Text, Value)>),
-    Tree(btree_map::Iter<'a, Text, Value>),
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = (&'a Text, &'a Value);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Iter::Run(run) => run.next().map(|(key, value)| (key, value)),
-            Iter::Tree(tree) => tree.next(),
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        match self {
-            Iter::Run(run) => run.size_hint(),
-            Iter::Tree(tree) => tree.size_hint(),
-        }
-    }
-}
-
-impl DoubleEndedIterator for Iter<'_> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        match self {
-            Iter::Run(run) => run.next_back().map(|(key, value)| (key, value)),
-            Iter::Tree(tree) => tree.next_back(),
-        }
-    }
-}
-
-impl ExactSizeIterator for Iter<'_> {}
-
-/// The entries, in order, to be changed.
-pub enum IterMut<'a> {
-    Run(slice::IterMut<'a, (Text, Value)>),
-    Tree(btree_map::IterMut<'a, Text, Value>),
-}
-
-impl<'a> Iterator for IterMut<'a> {
-    type Item = (&'a Text, &'a mut Value);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            IterMut::Run(run) => run.next().map(|(key, value)| (&*key, value)),
-            IterMut::Tree(tree) => tree.next(),
-        }
-    }
-}
-
-/// The entries, in order, to be had.
-pub enum IntoIter {
-    Run(ecow::vec::IntoIter<(Text, Value)>),
-    Tree(btree_map::IntoIter<Text, Value>),
-}
-
-impl Iterator for IntoIter {
-    type Item = (Text, Value);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            IntoIter::Run(run) => run.next(),
-            IntoIter::Tree(tree) => tree.next(),
-        }
-    }
-}
-
-impl IntoIterator for Map {
-    type Item = (Text, Value);
-    type IntoIter = IntoIter;
-
-    fn into_iter(self) -> IntoIter {
-        match self.0 {
-            Entries::Run(run) => IntoIter::Run(run.into_iter()),
-            Entries::Tree(tree) => IntoIter::Tree(Arc::unwrap_or_clone(tree).into_iter()),
-        }
-    }
-}
-
-impl<'a> IntoIterator for &'a Map {
-    type Item = (&'a Text, &'a Value);
-    type IntoIter = Iter<'a>;
-
-    fn into_iter(self) -> Iter<'a> {
-        self.iter()
-    }
-}
-
-impl<'a> IntoIterator for &'a mut Map {
-    type Item = (&'a Text, &'a mut Value);
-    type IntoIter = IterMut<'a>;
-
-    fn into_iter(self) -> IterMut<'a> {
-        self.iter_mut()
-    }
-}
-
-/// A place for a key.
-pub enum Entry<'a> {
-    Occupied(OccupiedEntry<'a>),
-    Vacant(VacantEntry<'a>),
-}
-
-/// A key that is there.
-pub struct OccupiedEntry<'a> {
-    map: &'a mut Map,
-    at: usize,
-    key: Text,
-}
-
-/// A key that is not there.
-pub struct VacantEntry<'a> {
-    map: &'a mut Map,
-    at: usize,
-    key: Text,
-}
-
-impl<'a> Entry<'a> {
-    pub fn or_insert(self, value: Value) -> &'a mut Value {
-        self.or_insert_with(|| value)
-    }
-
-    pub fn or_insert_with(self, value: impl FnOnce() -> Value) -> &'a mut Value {
-        match self {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(value()),
-        }
-    }
-
-    pub fn or_default(self) -> &'a mut Value {
-        self.or_insert(Value::Null)
-    }
-
-    pub fn and_modify(mut self, change: impl FnOnce(&mut Value)) -> Self {
-        if let Entry::Occupied(entry) = &mut self {
-            change(entry.get_mut());
-        }
-        self
-    }
-}
-
-impl<'a> OccupiedEntry<'a> {
-    pub fn key(&self) -> &Text {
-        &self.key
-    }
-
-    /// # Panics
-    /// Never: the key is there.
-    pub fn get(&self) -> &Value {
-        match &self.map.0 {
-            Entries::Run(run) => &run[self.at].1,
-            Entries::Tree(tree) => &tree[&self.key],
-        }
-    }
-
-    /// # Panics
-    /// Never: the key is there.
-    pub fn get_mut(&mut self) -> &mut Value {
-        match &mut self.map.0 {
-            Entries::Run(run) => &mut run.make_mut()[self.at].1,
-            Entries::Tree(tree) => Arc::make_mut(tree)
-                .get_mut(&self.key)
-                .expect("the key is there"),
-        }
-    }
-
-    /// # Panics
-    /// Never: the key is there.
-    pub fn into_mut(self) -> &'a mut Value {
-        match &mut self.map.0 {
-            Entries::Run(run) => &mut run.make_mut()[self.at].1,
-            Entries::Tree(tree) => Arc::make_mut(tree)
-                .get_mut(&self.key)
-                .expect("the key is there"),
-        }
-    }
-
-    /// Gives what was there before.
-    pub fn insert(&mut self, value: Value) -> Value {
-        std::mem::replace(self.get_mut(), value)
-    }
-
-    pub fn remove(self) -> Value {
-        self.map.remove(&self.key).unwrap_or_default()
-    }
-}
-
-impl<'a> VacantEntry<'a> {
-    pub fn key(&self) -> &Text {
-        &self.key
-    }
-
-    pub fn insert(self, value: Value) -> &'a mut Value {
-        self.map.add(self.at, self.key, value)
     }
 }

@@ -7,14 +7,16 @@ mod scan;
 mod settle;
 pub mod time;
 pub mod yaml;
+mod zero;
 
 use std::borrow::Cow;
 
 use knarr_json::Value;
 
-pub use object::{Read, empty, read, read_any, read_list};
+pub use object::{Read, read, read_any, read_list};
 pub use scan::{Next, Scanner, SyntaxError};
 pub use settle::settle;
+pub use zero::empty;
 
 use crate::{Status, schema::Schemas};
 

@@ -2,7 +2,7 @@
 
 use knarr_json::{Map, Value};
 
-use super::object::{fill, is_zero, zero};
+use super::zero::{fill, is_zero, zero};
 use crate::schema::{Field, Presence, Struct, Type};
 
 /// Drops what Go does not emit and adds what it emits anyway, in an object that was decoded and then defaulted, merged or

@@ -9,6 +9,7 @@
 mod apply;
 mod atomics;
 mod element;
+mod indexed;
 mod managed;
 mod merge;
 mod set;
