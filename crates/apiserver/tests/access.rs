@@ -8,9 +8,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use common::{Server, request::send, site::Site};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use knarr_apiserver::{
-    Anonymous, FlowConfig, FrontProxy, LogConfig, TokenWebhook,
+    Anonymous, FlowConfig, FrontProxy, TokenWebhook,
     authorization::{Mode, Webhook},
-    parse_audit_policy,
 };
 use rcgen::KeyPair;
 use serde_json::{Value, json};
