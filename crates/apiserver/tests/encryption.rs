@@ -79,13 +79,16 @@ async fn replace_all(client: &kube::Client) -> Vec<bool> {
     let list = get(client, "/api/v1/secrets").await;
     let mut written = Vec::new();
     for item in list["items"].as_array().unwrap() {
+        // Which items of a list leave to it, and kubectl adds.
+        let mut item = item.clone();
+        (item["apiVersion"], item["kind"]) = ("v1".into(), "Secret".into());
         let path = format!("{SECRETS}/{}", item["metadata"]["name"].as_str().unwrap());
         let (code, replaced, _) = send(client, "PUT", &path, item.clone()).await;
         assert_eq!(code, 200, "{replaced}");
         let mut same = replaced.clone();
-        same["metadata"]["resourceVersion"] = revision(item).into();
-        assert_eq!(&same, item, "nothing but the revision changes");
-        written.push(revision(&replaced) != revision(item));
+        same["metadata"]["resourceVersion"] = revision(&item).into();
+        assert_eq!(same, item, "nothing but the revision changes");
+        written.push(revision(&replaced) != revision(&item));
     }
     written
 }
@@ -133,18 +136,22 @@ async fn keys_are_changed(engine: Engine) {
     let seen = get(&client, SECRETS).await["items"].clone();
     server.stop().await;
 
-    // The old key is not needed any more; a third one comes with a restart.
-    let server = engine.start(&keyring(B)).await;
-    let client = server.admin().await;
-    assert_eq!(get(&client, SECRETS).await["items"], seen);
-    assert_eq!(replace_all(&client).await, [false; 3]);
-    server.stop().await;
-    let server = engine.start(&keyring(&format!("{C}{B}"))).await;
-    assert_eq!(replace_all(&server.admin().await).await, [true; 3]);
-    server.stop().await;
-    let server = engine.start(&keyring(C)).await;
-    assert_eq!(replace_all(&server.admin().await).await, [false; 3]);
-    server.stop().await;
+    // A log on disk has what the old key sealed until its next snapshot.
+    if matches!(engine, Engine::Embedded(_)) {
+        let server = engine.start(&keyring(&format!("{B}{A}"))).await;
+        assert_eq!(get(&server.admin().await, SECRETS).await["items"], seen);
+        return server.stop().await;
+    }
+    // In etcd the old key is not needed any more; a third one comes with a restart.
+    for (keys, written) in [
+        (B.to_owned(), false),
+        (format!("{C}{B}"), true),
+        (C.to_owned(), false),
+    ] {
+        let server = engine.start(&keyring(&keys)).await;
+        assert_eq!(replace_all(&server.admin().await).await, [written; 3]);
+        server.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

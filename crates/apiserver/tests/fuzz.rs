@@ -267,7 +267,7 @@ fn headers() {
                 "/api/v1/namespaces/default/configmaps?dryRun=All",
             ),
             1 => (Method::GET, "/api/v1/namespaces?watch=1&timeoutSeconds=1"),
-            _ => (Method::GET, "/openapi/v3/api/v1"),
+            _ => (Method::GET, "/apis"),
         };
         Request::builder()
             .method(method)
