@@ -289,10 +289,11 @@ fn transitions(change: &Change, errs: &mut Errors) {
     {
         errs.push(end.invalid("completionTime cannot be mutated"));
     }
+    let resumes = holds(old, "Suspended") && !holds(new, "Suspended");
     if change.field("startTime")
         && !old["status"]["startTime"].is_null()
         && new["spec"]["suspend"] != true
-        && !(holds(old, "Suspended") && !holds(new, "Suspended"))
+        && !resumes
     {
         let words = "field is immutable for unsuspended job once set";
         errs.push(status.get("startTime").invalid(words));
