@@ -20,7 +20,7 @@ mod value;
 
 pub use array::Array;
 pub use de::from_value;
-pub use map::{Entry, Map, OccupiedEntry, VacantEntry};
+pub use map::{Entry, IntoIter, Iter, IterMut, Map, OccupiedEntry, VacantEntry};
 pub use ser::to_value;
 pub use serde_json::Number;
 pub use value::{Index, Value};

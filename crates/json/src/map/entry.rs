@@ -13,16 +13,16 @@ pub enum Entry<'a> {
 
 /// A key that is there.
 pub struct OccupiedEntry<'a> {
-    map: &'a mut Map,
-    at: usize,
-    key: Text,
+    pub(super) map: &'a mut Map,
+    pub(super) at: usize,
+    pub(super) key: Text,
 }
 
 /// A key that is not there.
 pub struct VacantEntry<'a> {
-    map: &'a mut Map,
-    at: usize,
-    key: Text,
+    pub(super) map: &'a mut Map,
+    pub(super) at: usize,
+    pub(super) key: Text,
 }
 
 impl<'a> Entry<'a> {
