@@ -20,6 +20,9 @@ use crate::{
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection of HTTP/1.1 may wait for the whole head of its next request, as the original's may.
 const IDLE: Duration = Duration::from_secs(90);
+/// Headers that a request of HTTP/1.1 may have: someone who acts for others names each of their groups in one. What they may
+/// have together in bytes bounds both versions.
+const HEADERS: usize = 512;
 /// A client that is gone without a word holds watches and streams no longer than this.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_SECONDS: u32 = 30;
@@ -106,6 +109,7 @@ async fn connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE)
+        .max_headers(HEADERS)
         .half_close(true);
     // What was agreed on is not guessed from bytes that may never come.
     let builder = match stream.get_ref().1.alpn_protocol() {

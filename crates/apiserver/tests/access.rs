@@ -506,6 +506,18 @@ async fn users_speak_as_others_as_far_as_they_may() {
     );
     let (code, answer) = ask("eve", "GET", pods, &[("impersonate-group", "g")]).await;
     assert_eq!(code, 400, "{answer}");
+    // Each group is a header of its own, however many there are.
+    let groups: Vec<String> = (0..300).map(|n| format!("team-{n}")).collect();
+    let groups = groups
+        .iter()
+        .map(|group| ("impersonate-group", group.as_str()));
+    let many: Vec<_> = groups
+        .chain([
+            ("impersonate-user", "x"),
+            ("impersonate-group", "system:masters"),
+        ])
+        .collect();
+    assert_eq!(ask("eve", "GET", pods, &many).await.0, 200);
     server.stop().await;
 }
 

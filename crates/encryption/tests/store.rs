@@ -61,9 +61,27 @@ async fn secrets_are_sealed_on_disk_and_survive() {
     assert_eq!(store.get(KEY).unwrap().json, shown.json);
     assert!(keys.stale(KEY), "the first provider has not written it");
     put(&store, "/registry/configmaps/default/x").await;
+    let revision = shown.revision;
+    let again = Write::Update {
+        key: KEY.to_owned(),
+        expect: revision,
+        value: Encoded::new(&knarr_json::json!({"metadata": {"name": "x"}})).unwrap(),
+        head: Head::default(),
+    };
+    store.write(again).await.unwrap();
     store.close().await;
     assert!(
         on_disk(dir.path(), "hidden-text"),
         "other kinds are kept plain"
     );
+
+    // All that is live was written anew: the old key may go, and takes the past with it that nobody can read any more.
+    let keys = keyring(B);
+    let store = open(dir.path(), Some(keys.clone())).await.unwrap();
+    assert!(!keys.stale(KEY), "its past is not what is kept");
+    let from = store.watch("/registry/secrets/", Some(revision));
+    assert!(from.is_err(), "what came before is not known any more");
+    let current = store.get(KEY).unwrap().revision;
+    assert!(store.watch("/registry/secrets/", Some(current)).is_ok());
+    store.close().await;
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, thread};
 use super::{
     journal::{Found, Journal},
     past::{Past, Step},
+    recover::Live,
 };
 use crate::{
     Event, EventKind, HeadOf, OpenError, Options, Stored, Transformer,
@@ -21,20 +22,21 @@ pub(super) fn load(options: &Options, head_of: &HeadOf) -> Result<(Journal, Mode
         past,
         revision,
     } = found;
-    let mut live: Vec<Record> = live.into_values().collect();
-    live.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let reader = Reader {
         transformer: options.transformer.as_deref(),
         head_of,
     };
-    let map: Map = reader
-        .all(live)?
-        .into_iter()
-        .map(|item| (item.key.clone(), item))
-        .collect();
+    // First, so that what a transformer last hears of a key is how it is kept now.
+    let states = old_states(&past, &live, &reader);
+    let mut live: Vec<Record> = live.into_values().collect();
+    live.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let read = reader.each(&live).into_iter();
+    let map = read
+        .map(|item| item.map(|item| (item.key.clone(), item)))
+        .collect::<Result<Map, OpenError>>()?;
     let limits = Limits::of(options.history, options.keep);
     let opened = past.opened;
-    let histories = histories(past, &map, &reader, &limits)?;
+    let histories = histories(past, &map, &states, &limits);
     Ok((
         journal,
         Model::with_past(map, revision, limits, opened, histories),
@@ -44,10 +46,9 @@ pub(super) fn load(options: &Options, head_of: &HeadOf) -> Result<(Journal, Mode
 fn histories(
     mut past: Past,
     live: &Map,
-    reader: &Reader<'_>,
+    states: &States,
     limits: &Limits,
-) -> Result<HashMap<Box<str>, Arc<History>>, OpenError> {
-    let states = old_states(&past, live, reader)?;
+) -> HashMap<Box<str>, Arc<History>> {
     let state_of = |record: &Record| -> Option<Arc<Stored>> {
         let current = live.get(&record.key);
         let current = current.filter(|current| current.revision == record.revision);
@@ -56,16 +57,22 @@ fn histories(
             .cloned()
     };
     let made = past.groups.drain().map(|(name, group)| {
-        let events: Vec<_> = group
-            .steps
-            .iter()
-            .filter_map(|step| event(step, state_of))
-            .collect();
-        let history = History::new(group.floor, *limits);
+        let (mut floor, mut events) = (group.floor, Vec::with_capacity(group.steps.len()));
+        for step in &group.steps {
+            match event(step, state_of) {
+                Some(event) => events.push(event),
+                // What cannot be told any more is past: nobody can go on from before it.
+                None => {
+                    floor = step.object.revision;
+                    events.clear();
+                }
+            }
+        }
+        let history = History::new(floor, *limits);
         drop(history.push(&events));
         (name, Arc::new(history))
     });
-    Ok(made.collect())
+    made.collect()
 }
 
 fn event(step: &Step, state_of: impl Fn(&Record) -> Option<Arc<Stored>>) -> Option<Arc<Event>> {
@@ -83,8 +90,9 @@ fn event(step: &Step, state_of: impl Fn(&Record) -> Option<Arc<Stored>>) -> Opti
 
 type States = HashMap<(Arc<str>, u64), Arc<Stored>>;
 
-/// States that were changed again, each read once.
-fn old_states(past: &Past, live: &Map, reader: &Reader<'_>) -> Result<States, OpenError> {
+/// States that were changed again, each read once. One that cannot be read, as the key that it was sealed with is gone since
+/// all that is live was written anew, is left out: only the past needs it.
+fn old_states(past: &Past, live: &Live, reader: &Reader<'_>) -> States {
     let steps = past.groups.values().flat_map(|group| &group.steps);
     let records = steps.flat_map(|step| {
         let put = (step.kind != EventKind::Deleted).then_some(&step.object);
@@ -98,11 +106,12 @@ fn old_states(past: &Past, live: &Map, reader: &Reader<'_>) -> Result<States, Op
         .filter(|record| !is_live(record))
         .map(|record| ((record.key.clone(), record.revision), record.clone()))
         .collect();
-    let stored = reader.all(wanted.into_values().collect())?;
-    Ok(stored
+    let stored = reader.each(&wanted.into_values().collect::<Vec<_>>());
+    stored
         .into_iter()
+        .flatten()
         .map(|item| ((item.key.clone(), item.revision), item))
-        .collect())
+        .collect()
 }
 
 /// Makes what was kept readable.
@@ -113,23 +122,21 @@ struct Reader<'r> {
 
 impl Reader<'_> {
     /// In the order given. Parsing heads is what an open takes longest for, so all cores do it.
-    fn all(&self, records: Vec<Record>) -> Result<Vec<Arc<Stored>>, OpenError> {
+    fn each(&self, records: &[Record]) -> Vec<Result<Arc<Stored>, OpenError>> {
         let threads = thread::available_parallelism().map_or(1, |n| n.get());
         let parts = records.chunks(records.len().div_ceil(threads).max(1));
-        let parse = |part: &[Record]| -> Result<Vec<_>, OpenError> {
-            part.iter().map(|record| self.one(record)).collect()
-        };
+        let parse = |part: &[Record]| -> Vec<_> { part.iter().map(|r| self.one(r)).collect() };
         let mut all = Vec::with_capacity(records.len());
         thread::scope(|scope| {
             let workers: Vec<_> = parts.map(|part| scope.spawn(move || parse(part))).collect();
             for worker in workers {
                 match worker.join() {
-                    Ok(part) => all.extend(part?),
+                    Ok(part) => all.extend(part),
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             }
-            Ok(all)
-        })
+        });
+        all
     }
 
     fn one(&self, record: &Record) -> Result<Arc<Stored>, OpenError> {
