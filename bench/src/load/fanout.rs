@@ -1,6 +1,7 @@
 //! One change, many watchers.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -48,7 +49,7 @@ pub async fn watch(api: &Api, options: &Options, watchers: usize) -> Result<()> 
     for body in open(api, watchers).await? {
         tasks.spawn(follow(body, shared.clone()));
     }
-    let writes = patch_for(api, &shared, options.time(), None).await?;
+    let writes = patch_for(api, &shared, options.time(), None).await?.len();
     let sent = shared.started.elapsed();
     let want = (writes * watchers) as u64;
     while shared.events.load(Ordering::Relaxed) < want {
@@ -81,23 +82,38 @@ async fn calm(api: &Api, options: &Options, watchers: usize) -> Result<()> {
     let pause = Duration::from_secs(1) / CALM;
     let writes = patch_for(api, &shared, options.time(), Some(pause)).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let want = (writes * watchers) as u64;
+    let want = (writes.len() * watchers) as u64;
     ensure!(
         shared.events.load(Ordering::Relaxed) >= want,
         "watchers are behind"
     );
     // The streams end when their connections are dropped with the tasks, so results are taken by aborting them.
-    let latencies = collect(tasks).await;
+    let seen = collect(tasks).await;
+    let answered: HashMap<Duration, Duration> = writes.into_iter().collect();
+    let (mut from_request, mut from_answer) = (Latencies::default(), Latencies::default());
+    for (sent, seen) in seen {
+        from_request.add(seen.saturating_sub(sent));
+        if let Some(answered) = answered.get(&sent) {
+            from_answer.add(seen.saturating_sub(*answered));
+        }
+    }
     println!(
         "watch latency, {watchers} watchers, {CALM} changes/s: {} (from before the request to the event)",
-        latencies.tell()
+        from_request.tell()
+    );
+    println!(
+        "watch latency, {watchers} watchers, {CALM} changes/s: {} (from the answer to the event; 0 where the event is first)",
+        from_answer.tell()
     );
     Ok(())
 }
 
-async fn collect(mut tasks: JoinSet<Latencies>) -> Latencies {
+/// When a change was sent and when a watcher saw it, since the start.
+type Seen = Vec<(Duration, Duration)>;
+
+async fn collect(mut tasks: JoinSet<Seen>) -> Seen {
     STOP.store(1, Ordering::Relaxed);
-    let mut all = Latencies::default();
+    let mut all = Seen::new();
     while let Some(done) = tasks.join_next().await {
         all.extend(done.unwrap_or_default());
     }
@@ -132,8 +148,8 @@ async fn open(api: &Api, watchers: usize) -> Result<Vec<Incoming>> {
 }
 
 /// Counts events; looks at the first of each piece for when it was sent.
-async fn follow(mut body: Incoming, shared: Arc<Shared>) -> Latencies {
-    let mut latencies = Latencies::default();
+async fn follow(mut body: Incoming, shared: Arc<Shared>) -> Seen {
+    let mut seen = Seen::new();
     while STOP.load(Ordering::Relaxed) == 0 {
         let next = tokio::time::timeout(Duration::from_millis(500), body.frame()).await;
         let frame = match next {
@@ -148,33 +164,35 @@ async fn follow(mut body: Incoming, shared: Arc<Shared>) -> Latencies {
         shared.events.fetch_add(lines as u64, Ordering::Relaxed);
         let sent = text_behind(data, b"\"key\":\"").and_then(|text| text.parse().ok());
         if let Some(sent) = sent.map(Duration::from_nanos) {
-            latencies.add(shared.started.elapsed().saturating_sub(sent));
+            seen.push((sent, shared.started.elapsed()));
         }
     }
-    latencies
+    seen
 }
 
-/// Changes ConfigMaps, each time with the time in it.
+/// Changes ConfigMaps, each time with the time in it. Gives when each change was sent and answered, since the start.
 async fn patch_for(
     api: &Api,
     shared: &Arc<Shared>,
     time: Duration,
     pause: Option<Duration>,
-) -> Result<usize> {
+) -> Result<Vec<(Duration, Duration)>> {
     let writers = if pause.is_some() { 1 } else { WRITERS };
     let mut tasks = JoinSet::new();
     for (n, mut sender) in api.senders(writers).await?.into_iter().enumerate() {
         let shared = shared.clone();
         tasks.spawn(async move {
             let started = Instant::now();
-            let mut done = 0;
+            let mut done = Vec::new();
             while started.elapsed() < time {
-                let target = format!("{}/map-{}", path("configmaps"), (done * writers + n) % MAPS);
-                let now = shared.started.elapsed().as_nanos();
+                let map = (done.len() * writers + n) % MAPS;
+                let target = format!("{}/map-{map}", path("configmaps"));
+                let sent = shared.started.elapsed();
+                let now = sent.as_nanos();
                 let body: Bytes = format!("{{\"data\":{{\"key\":\"{now}\"}}}}").into();
                 let patch = Some(("application/merge-patch+json", body));
                 sender.call(Method::PATCH, &target, patch).await?;
-                done += 1;
+                done.push((sent, shared.started.elapsed()));
                 if let Some(pause) = pause {
                     tokio::time::sleep(pause).await;
                 }
@@ -182,9 +200,9 @@ async fn patch_for(
             anyhow::Ok(done)
         });
     }
-    let mut writes = 0;
+    let mut writes = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        writes += done??;
+        writes.extend(done??);
     }
     Ok(writes)
 }

@@ -42,6 +42,7 @@ mod selector;
 mod serve;
 mod server;
 mod tls;
+mod together;
 mod user;
 mod warnings;
 mod webhook;

@@ -5,8 +5,8 @@
 
 mod available;
 mod documents;
-mod local;
-pub(crate) mod priority;
+pub(crate) mod local;
+pub(crate) pub(crate) mod priority;
 mod proxy;
 mod remote;
 
@@ -31,7 +31,7 @@ pub(crate) use remote::Remote;
 
 use crate::{discovery::Place, server::Shared};
 
-const PREFIX: &str = "/registry/apiservices/";
+pub(crate) const PREFIX: &str = "/registry/apiservices/";
 
 /// Who serves what is not served here.
 pub(crate) struct Aggregator {
@@ -176,7 +176,6 @@ impl Aggregator {
 pub(crate) fn start(shared: &Arc<Shared>) {
     shared.aggregator.reload(shared);
     shared.tasks.spawn(follow(shared.clone()));
-    shared.tasks.spawn(local::follow(shared.clone()));
     shared.tasks.spawn(available::run(shared.clone()));
 }
 

@@ -3,18 +3,20 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use http::Method;
-use knarr_json::{Value, json};
 use knarr_store::Range;
 
 use super::requests::{Answer, send};
-use crate::server::Shared;
+use crate::{
+    aggregation::{
+        PREFIX,
+        local::{self, COLLECTION, LABEL},
+        priority,
+    },
+    server::Shared,
+};
 
-const PREFIX: &str = "/registry/apiservices/";
-const PATH: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
-const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
-/// What the original gives groups of custom resources.
-const GROUP_PRIORITY: i64 = 1000;
-const VERSION_PRIORITY: i64 = 100;
+/// What [`LABEL`] says of APIServices that come and go.
+const FOLLOWS: &str = "true";
 
 /// Creates the APIServices that are missing and removes those of versions that are served no more.
 pub async fn sync(shared: &Arc<Shared>) {
@@ -24,8 +26,8 @@ pub async fn sync(shared: &Arc<Shared>) {
         if there.contains(&format!("{version}.{group}")) {
             continue;
         }
-        let object = service(group, version);
-        if let Answer::Refused(why) = send(shared, Method::POST, PATH, Some(&object)).await {
+        let object = local::object(group, version, priority::CUSTOM, FOLLOWS);
+        if let Answer::Refused(why) = send(shared, Method::POST, COLLECTION, Some(&object)).await {
             tracing::debug!(group, version, why, "APIService cannot be created");
         }
     }
@@ -34,7 +36,13 @@ pub async fn sync(shared: &Arc<Shared>) {
             .iter()
             .any(|(group, version)| format!("{version}.{group}") == name);
         if !served && !is_built_in(shared, &name) {
-            send(shared, Method::DELETE, &format!("{PATH}/{name}"), None).await;
+            send(
+                shared,
+                Method::DELETE,
+                &format!("{COLLECTION}/{name}"),
+                None,
+            )
+            .await;
         }
     }
 }
@@ -65,21 +73,7 @@ fn there(shared: &Shared) -> BTreeSet<String> {
     let items = listing.map(|l| l.items).unwrap_or_default();
     items
         .iter()
-        .filter(|s| s.head.label(AUTOMANAGED) == Some("true"))
+        .filter(|s| s.head.label(LABEL) == Some(FOLLOWS))
         .map(|s| s.head.name.clone())
         .collect()
-}
-
-fn service(group: &str, version: &str) -> Value {
-    json!({
-        "apiVersion": "apiregistration.k8s.io/v1",
-        "kind": "APIService",
-        "metadata": {"name": format!("{version}.{group}"), "labels": {AUTOMANAGED: "true"}},
-        "spec": {
-            "group": group,
-            "version": version,
-            "groupPriorityMinimum": GROUP_PRIORITY,
-            "versionPriority": VERSION_PRIORITY,
-        },
-    })
 }

@@ -19,6 +19,17 @@ fn equal(cpu: &str, memory: &str) -> Value {
     json!({"requests": amounts, "limits": amounts})
 }
 
+/// A server, and the node that the pods are on: what it has bounds what they may grow to.
+async fn start() -> World {
+    let world = World::start().await;
+    let node = json!({
+        "metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}},
+        "status": {"allocatable": {"cpu": "64", "memory": "256Gi", "pods": "110"}},
+    });
+    world.make("/api/v1/nodes", node).await;
+    world
+}
+
 async fn make(world: &World, name: &str, all: &[Value]) -> String {
     let body = json!({"metadata": {"name": name}, "spec": {"nodeName": "n", "containers": containers(all)}});
     world.make(PODS, body).await;
@@ -54,7 +65,7 @@ async fn there_and_back(world: &World, name: &str, before: &[Value], after: &[Va
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guaranteed_pods_stay_guaranteed() {
-    let world = World::start().await;
+    let world = start().await;
     let before = [
         equal("20m", "35Mi"),
         equal("22m", "37Mi"),
@@ -87,7 +98,7 @@ async fn guaranteed_pods_stay_guaranteed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equivalent_amounts_are_taken() {
-    let world = World::start().await;
+    let world = start().await;
     let of = |request: &str, limit: &str| json!({"requests": {"cpu": request}, "limits": {"cpu": limit}});
     there_and_back(&world, "p", &[of("2m", "10m")], &[of("1m", "5m")]).await;
     world.stop().await;
@@ -95,7 +106,7 @@ async fn equivalent_amounts_are_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn burstable_pods_gain_requests_and_limits() {
-    let world = World::start().await;
+    let world = start().await;
     let requests = |amounts: Value| json!({ "requests": amounts });
     let before = [
         requests(json!({"cpu": "20m"})),
@@ -122,7 +133,7 @@ async fn burstable_pods_gain_requests_and_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_is_replaced_to_be_resized() {
-    let world = World::start().await;
+    let world = start().await;
     let path = make(&world, "p", &[equal("20m", "35Mi")]).await;
     let wanted = equal("25m", "40Mi");
     let resized = world
