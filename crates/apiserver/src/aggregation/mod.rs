@@ -6,7 +6,7 @@
 mod available;
 mod documents;
 pub(crate) mod local;
-pub(crate) pub(crate) mod priority;
+pub(crate) mod priority;
 mod proxy;
 mod remote;
 
