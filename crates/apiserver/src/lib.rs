@@ -42,7 +42,6 @@ mod selector;
 mod serve;
 mod server;
 mod tls;
-mod together;
 mod user;
 mod warnings;
 mod webhook;

@@ -14,7 +14,6 @@ use crate::{
     chain::{self, Peer, Remote},
     server::Shared,
     tls,
-    together::Together,
 };
 
 /// How long a client may take for its handshake.
@@ -113,16 +112,14 @@ async fn connection(
         .max_headers(HEADERS)
         .half_close(true);
     // What was agreed on is not guessed from bytes that may never come.
-    let (builder, http2) = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => (builder.http2_only(), true),
-        _ => (builder.http1_only(), false),
+    let builder = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => builder.http2_only(),
+        _ => builder.http1_only(),
     };
-    let stream = Together::new(stream, http2);
-    let io = TokioIo::new(stream.clone());
-    let connection = builder.serve_connection_with_upgrades(io, service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
-        ended = stream.drive(connection.as_mut()) => ended,
+        ended = connection.as_mut() => ended,
         () = async {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -130,7 +127,7 @@ async fn connection(
             }
         } => {
             connection.as_mut().graceful_shutdown();
-            stream.drive(connection).await
+            connection.await
         }
     };
     if let Err(error) = ended {
