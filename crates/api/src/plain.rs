@@ -11,8 +11,8 @@ pub(crate) fn plain(bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(*chunk);
         // The lowest mark is right; only marks above one that is right can be wrong.
         let marks = below(word, 0x20)
-            | zeros(word ^ EACH * b'"' as u64)
-            | zeros(word ^ EACH * b'\\' as u64);
+            | zeros(word ^ (EACH * u64::from(b'"')))
+            | zeros(word ^ (EACH * u64::from(b'\\')));
         if marks != 0 {
             return i * 8 + marks.trailing_zeros() as usize / 8;
         }

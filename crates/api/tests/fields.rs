@@ -105,7 +105,7 @@ fn as_before_admission(object: &mut Value, asked: &Value, live: Option<&Value>) 
             return;
         };
         match live.and_then(|live| live["spec"].get(*name)) {
-            None => spec.remove(*name),
+            None => spec.remove(name),
             Some(before) => spec.insert((*name).to_string(), before.clone()),
         };
     }

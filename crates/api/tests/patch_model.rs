@@ -36,7 +36,7 @@ fn merge_patch(old: &Value, new: &Value) -> Value {
         return new.clone();
     };
     let mut patch = Map::new();
-    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+    for key in old.keys().filter(|key| !new.contains_key(key)) {
         patch.insert(key.clone(), Value::Null);
     }
     for (key, value) in new {

@@ -15,7 +15,7 @@ use knarr_json::{Value, json};
 fn differences(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
     match (want, got) {
         (Value::Object(a), Value::Object(b)) => {
-            for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
+            for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(k))) {
                 let (a, b) = (a.get(key), b.get(key));
                 match (a, b) {
                     (Some(a), Some(b)) => differences(&format!("{path}.{key}"), a, b, out),

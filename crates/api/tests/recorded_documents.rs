@@ -63,7 +63,7 @@ fn facts(value: &Value, properties: bool, shared: &Value) -> Value {
 fn differences(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
     match (want, got) {
         (Value::Object(a), Value::Object(b)) => {
-            for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
+            for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(k))) {
                 match (a.get(key), b.get(key)) {
                     (Some(a), Some(b)) => differences(&format!("{path}.{key}"), a, b, out),
                     (a, _) => {

@@ -151,7 +151,7 @@ async fn write(client: kube::Client, n: usize, known: Arc<Mutex<Known>>) {
             let mut known = known.lock().unwrap();
             known.tick += 1;
             let exists = known.acked.is_some();
-            let deletes = exists && known.tick % 7 == 0;
+            let deletes = exists && known.tick.is_multiple_of(7);
             known.asked = Some((!deletes).then_some(known.tick));
             (known.tick, exists)
         };

@@ -147,7 +147,7 @@ impl Value {
     /// The value at a JSON pointer (RFC 6901).
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
         steps(pointer)?.try_fold(self, |at, step| match at {
-            Value::Object(map) => map.get(&*step),
+            Value::Object(map) => map.get(&step),
             Value::Array(array) => array.get(position(&step)?),
             _ => None,
         })
@@ -156,7 +156,7 @@ impl Value {
     /// As [`Value::pointer`].
     pub fn pointer_mut(&mut self, pointer: &str) -> Option<&mut Value> {
         steps(pointer)?.try_fold(self, |at, step| match at {
-            Value::Object(map) => map.get_mut(&*step),
+            Value::Object(map) => map.get_mut(&step),
             Value::Array(array) => array.get_mut(position(&step)?),
             _ => None,
         })

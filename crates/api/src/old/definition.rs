@@ -22,7 +22,7 @@ pub fn up(object: &mut Value) {
     }
     let shared: Vec<(&str, Option<Value>)> = SHARED
         .iter()
-        .map(|(old, new)| (*new, spec.remove(*old)))
+        .map(|(old, new)| (*new, spec.remove(old)))
         .collect();
     let keeps_unknown = spec.remove("preserveUnknownFields") != Some(json!(false));
     let versions = spec.get_mut("versions").and_then(Value::as_array_mut);

@@ -66,7 +66,7 @@ fn message(out: &mut Vec<u8>, is: &'static Message, value: &Value) {
         return;
     };
     for (name, number, is) in is.fields {
-        if let Some(value) = map.get(*name).filter(|v| !v.is_null()) {
+        if let Some(value) = map.get(name).filter(|v| !v.is_null()) {
             field(out, *number, *is, value);
         }
     }

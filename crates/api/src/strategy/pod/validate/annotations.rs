@@ -152,7 +152,7 @@ pub fn update(object: &Value, old: &Value, errs: &mut Errors) {
             refuse(key, "remove or update");
         }
     }
-    for key in new.keys().filter(|k| !before.contains_key(*k)) {
+    for key in new.keys().filter(|k| !before.contains_key(k)) {
         refuse(key, "add");
     }
     check(object, errs);
