@@ -121,6 +121,9 @@ async fn define(client: &kube::Client) {
         .await
         .expect("established in time")
         .unwrap();
+    // It is served a moment after it says so, as with the original.
+    let lamps: Api<Lamp> = Api::all_with(client.clone(), &lamps());
+    until(|| async { lamps.list(&Default::default()).await.is_ok() }).await;
 }
 
 /// Runs an operator whose watches last as long as `config` says, and does to its resources what users do.
