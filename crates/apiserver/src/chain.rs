@@ -282,7 +282,7 @@ async fn admitted(
 async fn seated(call: &mut Call, body: RequestBody, long: bool) -> Outcome<Response> {
     call.shared.authorizer.check(call).await?;
     let limit = if long { None } else { Some(deadline(call)?) };
-    let large = is_large(call);
+    let large = is_large(call, &body);
     let body = within(limit, audit::body(call, body, long)).await?;
     let work = within(limit, route::to(call, body));
     if large { aside(work).await } else { work.await }
@@ -291,9 +291,11 @@ async fn seated(call: &mut Call, body: RequestBody, long: bool) -> Outcome<Respo
 /// Bodies from here on (bytes) may take long to be parsed and checked.
 const LARGE: u64 = 32 << 10;
 
-fn is_large(call: &Call) -> bool {
-    let length = call.header(header::CONTENT_LENGTH);
-    match length.and_then(|l| l.parse::<u64>().ok()) {
+fn is_large(call: &Call, body: &RequestBody) -> bool {
+    let told = call.header(header::CONTENT_LENGTH);
+    // Requests of this process have no such header, and bodies that know how long they are.
+    let length = told.and_then(|l| l.parse::<u64>().ok());
+    match length.or(http_body::Body::size_hint(body).upper()) {
         Some(length) => length >= LARGE,
         None => matches!(
             call.method,

@@ -175,19 +175,11 @@ impl Map {
         }
     }
 
-    /// Keeps what `keep` says, which may change what it keeps. What is shared with copies is copied: where nothing may change,
-    /// [`Map::drop_where`] does not.
+    /// Keeps what `keep` says, which may change what it keeps. What is shared with copies is copied.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Value) -> bool) {
         match &mut self.0 {
             Entries::Run(run) => run.retain(|(key, value)| keep(key, value)),
             Entries::Tree(tree) => Arc::make_mut(tree).retain(|key, value| keep(key, value)),
-        }
-    }
-
-    /// Removes what `goes` says; copies nothing when that is nothing.
-    pub fn drop_where(&mut self, mut goes: impl FnMut(&str, &Value) -> bool) {
-        if self.iter().any(|(key, value)| goes(key, value)) {
-            self.retain(|key, value| !goes(key, value));
         }
     }
 

@@ -40,13 +40,6 @@ impl<'a> Entry<'a> {
     pub fn or_default(self) -> &'a mut Value {
         self.or_insert(Value::Null)
     }
-
-    pub fn and_modify(mut self, change: impl FnOnce(&mut Value)) -> Self {
-        if let Entry::Occupied(entry) = &mut self {
-            change(entry.get_mut());
-        }
-        self
-    }
 }
 
 impl<'a> OccupiedEntry<'a> {
