@@ -187,6 +187,7 @@ impl Cluster {
             tls: self.kubelet_tls()?,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.kubelet_port)),
             max_pods: 110,
+            eviction_hard: options.eviction_hard.clone(),
             cgroup_root: paths.cgroup.clone(),
             pod_cidrs: settings.pod_cidrs.iter().map(ToString::to_string).collect(),
             labels: BTreeMap::new(),

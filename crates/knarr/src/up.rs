@@ -63,6 +63,9 @@ pub struct Options {
     /// Domain of cluster names.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// Below what the node is under pressure and takes no more pods, as `signal<amount` pairs; empty for never.
+    #[arg(long, default_value = knarr_kubelet::DEFAULT_THRESHOLDS, value_name = "THRESHOLDS", overrides_with = "eviction_hard")]
+    pub eviction_hard: knarr_kubelet::Thresholds,
     /// Serve API versions that Kubernetes serves no more (extensions/v1beta1, apps/v1beta1, …), with a warning.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
     pub legacy_api_versions: bool,

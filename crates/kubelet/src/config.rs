@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::Taint;
 use knarr_client::Informers;
 use knarr_runtime::Runtime;
 
+use crate::Thresholds;
+
 /// What a kubelet is started with.
 #[derive(Clone)]
 pub struct Config {
@@ -36,6 +38,8 @@ pub struct Config {
     /// Usually port 10250 on every address.
     pub listen: SocketAddr,
     pub max_pods: u32,
+    /// What must be left of the machine for it not to be under pressure.
+    pub eviction_hard: Thresholds,
     /// All pods' cgroups are below `<cgroup_root>/kubepods`.
     pub cgroup_root: String,
     /// Written to `spec.podCIDRs` at registration; empty leaves them to a controller.

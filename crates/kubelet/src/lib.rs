@@ -31,6 +31,7 @@ use knarr_client::events::Recorder;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 pub use config::Config;
+pub use node::thresholds::{DEFAULT as DEFAULT_THRESHOLDS, Thresholds};
 
 /// A node agent.
 pub struct Kubelet {

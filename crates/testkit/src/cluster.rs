@@ -84,6 +84,8 @@ impl Cluster {
             .arg("--data-dir")
             .arg(self.data_dir())
             .args(["up", "--no-kubeconfig"])
+            // Tests say nothing of the disk of the machine they run on, however full.
+            .arg("--eviction-hard=memory.available<50Mi")
             .args(args);
         command.env(
             "KNARR_LOG",

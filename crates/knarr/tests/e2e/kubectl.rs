@@ -286,3 +286,38 @@ fn an_unschedulable_pod_says_why() {
         },
     );
 }
+
+#[test]
+fn a_full_node_takes_no_pods_and_says_so() {
+    if !can_run() {
+        return;
+    }
+    let mut cluster = cluster();
+    cluster.interrupt();
+    // More than any disk has free.
+    cluster.up(&["--eviction-hard=nodefs.available<100%"]);
+    let disk = "{.status.conditions[?(@.type==\"DiskPressure\")].status}";
+    let disk = [
+        "get",
+        "nodes",
+        "-o",
+        &format!("jsonpath={{.items[0]{}", &disk[1..]),
+    ];
+    eventually("the node says so", Duration::from_secs(30), || {
+        cluster.kubectl(&disk) == "True"
+    });
+    let log = cluster.log_text();
+    assert!(
+        log.contains("disk pressure") && log.contains("--eviction-hard"),
+        "{log}"
+    );
+    let taint = "node.kubernetes.io/disk-pressure";
+    eventually("new pods are kept off", Duration::from_secs(30), || {
+        cluster.kubectl(&["describe", "nodes"]).contains(taint)
+    });
+    cluster.interrupt();
+    cluster.up(&[]);
+    eventually("there is room again", Duration::from_secs(30), || {
+        !cluster.kubectl(&["describe", "nodes"]).contains(taint)
+    });
+}

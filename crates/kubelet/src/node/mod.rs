@@ -2,6 +2,7 @@
 
 mod lease;
 pub mod status;
+pub mod thresholds;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -28,6 +29,7 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 pub async fn run(config: Arc<Config>, informer: Informer<Node>, reported: watch::Sender<bool>) {
     let api: Api<Node> = Api::all(config.informers.client().clone());
     let mut known = retry("node registration", || register(&config, &api)).await;
+    tell_pressure(&Node::default(), &known);
     reported.send_replace(true);
     let mut beside = JoinSet::new();
     beside.spawn(lease::run(config.informers.client().clone(), known.clone()));
@@ -40,7 +42,10 @@ pub async fn run(config: Arc<Config>, informer: Informer<Node>, reported: watch:
         let due = written.elapsed() >= REPORT;
         match report(&config, &api, &known, due).await {
             Ok(None) => {}
-            Ok(Some(node)) => (known, written) = (node, Instant::now()),
+            Ok(Some(node)) => {
+                tell_pressure(&known, &node);
+                (known, written) = (node, Instant::now());
+            }
             Err(error) if is_not_found(&error) && config.register => {
                 known = retry("node registration", || register(&config, &api)).await;
                 written = Instant::now();
@@ -50,6 +55,18 @@ pub async fn run(config: Arc<Config>, informer: Informer<Node>, reported: watch:
                 "node status not written; trying again"
             ),
         }
+    }
+}
+
+/// Pods that wait for room show a taint only; the log says what is short and what can be done.
+fn tell_pressure(before: &Node, after: &Node) {
+    let of = |node: &Node| node.status.clone().and_then(|s| s.conditions);
+    let (before, after) = (
+        of(before).unwrap_or_default(),
+        of(after).unwrap_or_default(),
+    );
+    for what in status::new_pressure(&before, &after) {
+        tracing::warn!("{what}; free some, or start with other thresholds (--eviction-hard)");
     }
 }
 
@@ -187,6 +204,7 @@ async fn measure(config: &Config) -> Measured {
         disk_available: machine::disk(&config.root_dir).map_or(i64::MAX, |(_, free)| free),
         inodes: machine::inodes(&config.root_dir),
         pids: pids(),
+        thresholds: config.eviction_hard.clone(),
         runtime_error,
     }
 }

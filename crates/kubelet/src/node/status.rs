@@ -15,14 +15,9 @@ use k8s_openapi::{
 };
 use knarr_runtime::Image;
 
+use super::thresholds::{Signal, Thresholds};
 use crate::machine::Capacity;
 
-/// Memory that must stay available, in bytes; below it pods are put under pressure.
-const MEMORY_RESERVE: i64 = 100 << 20;
-/// Part of the disk that must stay free, in percent.
-const DISK_RESERVE: i64 = 10;
-/// Part of the inodes that must stay free, in percent.
-const INODE_RESERVE: u64 = 5;
 /// As many images as the status tells of.
 const MAX_IMAGES: usize = 50;
 /// Names told per image.
@@ -45,6 +40,8 @@ pub struct Measured {
     pub disk_available: i64,
     pub inodes: Option<(u64, u64)>,
     pub pids: Option<(u64, u64)>,
+    /// What must be left for the node not to be under pressure.
+    pub thresholds: Thresholds,
     /// Why the runtime cannot run pods, when it cannot.
     pub runtime_error: Option<String>,
 }
@@ -155,22 +152,33 @@ fn hugepage_amount(bytes: i64) -> Quantity {
 
 fn allocatable(m: &Measured) -> BTreeMap<String, Quantity> {
     let mut out = capacity(m);
+    let kept = |signal| m.thresholds.least(signal, m.capacity.memory);
     let reserved: i64 = m.hugepages.iter().map(|(_, bytes)| bytes).sum();
     out.insert(
         "memory".to_owned(),
-        kibibytes((m.capacity.memory - reserved - MEMORY_RESERVE).max(0)),
+        kibibytes((m.capacity.memory - reserved - kept(Signal::MemoryAvailable)).max(0)),
     );
-    let disk = m.capacity.disk - m.capacity.disk / 100 * DISK_RESERVE;
+    let disk = m.capacity.disk - m.thresholds.least(Signal::NodefsAvailable, m.capacity.disk);
     out.insert("ephemeral-storage".to_owned(), Quantity(disk.to_string()));
     out
 }
 
 fn conditions(m: &Measured, before: &[NodeCondition], now: Timestamp) -> Vec<NodeCondition> {
-    let low_memory = m.memory_available < MEMORY_RESERVE;
-    let low_disk = m.disk_available < m.capacity.disk / 100 * DISK_RESERVE
+    let low = |signals: &[Signal], all, left| m.thresholds.below(signals, all, left);
+    let memory = [Signal::MemoryAvailable];
+    let disk = [Signal::NodefsAvailable, Signal::ImagefsAvailable];
+    let inodes = [Signal::NodefsInodesFree, Signal::ImagefsInodesFree];
+    let low_memory = low(&memory, m.capacity.memory, m.memory_available);
+    let low_disk = low(&disk, m.capacity.disk, m.disk_available)
         || m.inodes
-            .is_some_and(|(all, free)| all > 0 && free < all / 100 * INODE_RESERVE);
-    let low_pids = m.pids.is_some_and(|(max, used)| used >= max / 10 * 9);
+            .is_some_and(|(all, free)| low(&inodes, count(all), count(free)));
+    let low_pids = m.pids.is_some_and(|(max, used)| {
+        low(
+            &[Signal::PidAvailable],
+            count(max),
+            count(max.saturating_sub(used)),
+        )
+    });
     let pressure =
         |low: bool, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
             let (reason, message) = if low { bad } else { good };
@@ -241,6 +249,25 @@ fn conditions(m: &Measured, before: &[NodeCondition], now: Timestamp) -> Vec<Nod
         condition(type_, status, reason, message, before, now)
     });
     foreign.chain(own).collect()
+}
+
+fn count(of: u64) -> i64 {
+    i64::try_from(of).unwrap_or(i64::MAX)
+}
+
+/// The conditions that are bad now and were not: what is wrong, and what it means.
+pub fn new_pressure(before: &[NodeCondition], after: &[NodeCondition]) -> Vec<String> {
+    let pressed = |c: &&NodeCondition| c.type_.ends_with("Pressure") && c.status == "True";
+    let was = |c: &NodeCondition| before.iter().filter(pressed).any(|b| b.type_ == c.type_);
+    let told = after.iter().filter(pressed).filter(|c| !was(c));
+    told.map(|c| {
+        format!(
+            "{} ({}): new pods that do not tolerate it wait",
+            c.message.as_deref().unwrap_or_default(),
+            c.type_
+        )
+    })
+    .collect()
 }
 
 fn condition(
@@ -390,6 +417,26 @@ mod tests {
             later,
         );
         assert!(changed(&first, &third));
+    }
+
+    #[test]
+    fn pressure_is_told_once() {
+        let now = Timestamp::UNIX_EPOCH;
+        let good = conditions(&measured(), &[], now);
+        let full = Measured {
+            disk_available: 1 << 30,
+            ..measured()
+        };
+        let bad = conditions(&full, &good, now);
+        let told = new_pressure(&good, &bad);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("kubelet has disk pressure (DiskPressure)"));
+        assert!(new_pressure(&bad, &bad).is_empty());
+        let lenient = Measured {
+            thresholds: "nodefs.available<1%".parse().expect("thresholds"),
+            ..full
+        };
+        assert!(new_pressure(&good, &conditions(&lenient, &bad, now)).is_empty());
     }
 
     #[test]

@@ -217,6 +217,7 @@ impl Cluster {
                 tls,
                 listen,
                 max_pods: 110,
+                eviction_hard: knarr_kubelet::Thresholds::default(),
                 cgroup_root: format!("/{name}"),
                 pod_cidrs: vec!["192.0.2.0/24".into()],
                 labels: Default::default(),
