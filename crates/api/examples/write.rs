@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use knarr_api::{
     Schemas, builtin,
     decode::{self, Expect, FieldValidation, Format},
+    field,
     fields::{self, Scope},
     head::Encoded,
     schema::Type,
@@ -118,13 +119,13 @@ fn main() {
         decode::settle(&schema, &mut object);
         steps.add("prepare, settle", at);
         let at = Instant::now();
-        let errors = strategy.validate_create(&ctx, &object);
+        let errors = field::found(|| strategy.validate_create(&ctx, &object));
         steps.add("validate", at);
         if let Some(error) = errors.first() {
             return eprintln!("the pod is not valid: {error:?}");
         }
         let at = Instant::now();
-        let warnings = strategy.warnings(&ctx, &object, None);
+        let warnings = field::found(|| strategy.warnings(&ctx, &object, None));
         steps.add("warnings", at);
         let at = Instant::now();
         let head = strategy.head(&object);

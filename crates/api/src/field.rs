@@ -1,41 +1,74 @@
 //! Paths into an object and what can be wrong there, worded as Kubernetes words it (`k8s.io/apimachinery/pkg/util/validation/field`).
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use knarr_json::Value;
-use smallvec::SmallVec;
 
 use crate::go;
 
-/// Where in an object: `spec.containers[0].env[2].name`, `metadata.labels[app]`.
-///
-/// Validation makes a path for every field that it looks at and shows hardly any of them: paths of usual length are made
-/// without an allocation.
-#[derive(Default, PartialEq, Eq)]
-pub struct Path(SmallVec<[u8; 64]>);
+thread_local! {
+    /// Whether this thread makes no paths; see [`found`].
+    static PATHLESS: Cell<bool> = const { Cell::new(false) };
+}
 
-/// At once, where the vector's own way goes byte by byte.
-impl Clone for Path {
-    fn clone(&self) -> Self {
-        Path(SmallVec::from_slice(&self.0))
+/// What `check` finds, which is the same each time.
+///
+/// Checks make a path for every field that they look at and show hardly any of them, which is much of what they cost. So
+/// they run without paths first, and once more with them when there is something to tell.
+pub fn found<T>(check: impl Fn() -> Vec<T>) -> Vec<T> {
+    let pathless = Pathless::begin();
+    let found = check();
+    drop(pathless);
+    if found.is_empty() { found } else { check() }
+}
+
+/// While it lives, paths stay empty on this thread.
+struct Pathless {
+    before: bool,
+}
+
+impl Pathless {
+    fn begin() -> Self {
+        Pathless {
+            before: PATHLESS.replace(true),
+        }
     }
 }
 
+impl Drop for Pathless {
+    fn drop(&mut self) {
+        PATHLESS.set(self.before);
+    }
+}
+
+/// Where in an object: `spec.containers[0].env[2].name`, `metadata.labels[app]`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Path(String);
+
 impl Path {
     pub fn new(root: &str) -> Self {
-        Path(SmallVec::from_slice(root.as_bytes()))
+        Path::default().with(["", root, ""])
     }
 
     /// This path and `parts` behind it.
+    #[inline]
     fn with(&self, parts: [&str; 3]) -> Self {
-        let mut out = self.clone();
-        for part in parts {
-            out.0.extend_from_slice(part.as_bytes());
+        match PATHLESS.get() {
+            true => Path::default(),
+            false => self.longer(parts),
         }
-        out
+    }
+
+    fn longer(&self, parts: [&str; 3]) -> Self {
+        let added: usize = parts.iter().map(|part| part.len()).sum();
+        let mut out = String::with_capacity(self.0.len() + added);
+        out.push_str(&self.0);
+        parts.iter().for_each(|part| out.push_str(part));
+        Path(out)
     }
 
     /// The field `name` below this one.
+    #[inline]
     pub fn child(&self, name: &str) -> Self {
         match self.0.is_empty() {
             true => Path::new(name),
@@ -45,17 +78,20 @@ impl Path {
 
     /// Element `i` of this list.
     pub fn index(&self, i: usize) -> Self {
-        self.with(["[", itoa::Buffer::new().format(i), "]"])
+        match PATHLESS.get() {
+            true => Path::default(),
+            false => self.longer(["[", itoa::Buffer::new().format(i), "]"]),
+        }
     }
 
     /// The value under `key` of this map.
+    #[inline]
     pub fn key(&self, key: &str) -> Self {
         self.with(["[", key, "]"])
     }
 
     pub fn as_str(&self) -> &str {
-        // It is made of texts only.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        &self.0
     }
 }
 
@@ -290,6 +326,26 @@ pub fn aggregate(errors: &[Error]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_found_is_told_with_its_path() {
+        let runs = Cell::new(0);
+        let check = |wrong: bool| {
+            runs.set(runs.get() + 1);
+            let path = Path::new("spec").child("ports").index(1).key("a");
+            wrong
+                .then(|| Error::required(&path, ""))
+                .into_iter()
+                .collect::<Errors>()
+        };
+        assert!(found(|| check(false)).is_empty());
+        assert_eq!(runs.get(), 1);
+        let errors = found(|| found(|| check(true)));
+        assert_eq!(errors[0].field, "spec.ports[1][a]");
+        let gone = std::panic::catch_unwind(|| found::<()>(|| panic!("a check goes wrong")));
+        assert!(gone.is_err());
+        assert_eq!(Path::new("spec").as_str(), "spec");
+    }
 
     #[test]
     fn errors_read_as_kubernetes_words_them() {

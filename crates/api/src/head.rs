@@ -44,9 +44,12 @@ impl Head {
             })
             .unwrap_or_default();
         labels.sort();
-        let owners = Vec::<Owner>::deserialize(&meta["ownerReferences"])
-            .map(|list| list.into_iter().map(|o| o.uid.into_owned()).collect())
-            .unwrap_or_default();
+        let owners = match &meta["ownerReferences"] {
+            Value::Null => Vec::new(),
+            given => Vec::<Owner>::deserialize(given)
+                .map(|list| list.into_iter().map(|o| o.uid.into_owned()).collect())
+                .unwrap_or_default(),
+        };
         Head {
             namespace: text("namespace"),
             name: text("name"),

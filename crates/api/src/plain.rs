@@ -8,18 +8,30 @@ const HIGH: u64 = EACH * 128;
 pub(crate) fn plain(bytes: &[u8]) -> usize {
     let (chunks, rest) = bytes.as_chunks::<8>();
     for (i, chunk) in chunks.iter().enumerate() {
-        let word = u64::from_le_bytes(*chunk);
-        // The lowest mark is right; only marks above one that is right can be wrong.
-        let marks = below(word, 0x20)
-            | zeros(word ^ (EACH * u64::from(b'"')))
-            | zeros(word ^ (EACH * u64::from(b'\\')));
+        let marks = marks(chunk);
         if marks != 0 {
             return i * 8 + marks.trailing_zeros() as usize / 8;
         }
     }
-    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    let found = rest.iter().position(special);
-    chunks.len() * 8 + found.unwrap_or(rest.len())
+    match bytes.last_chunk::<8>() {
+        // The last eight, of which those before the rest are known to be plain.
+        Some(last) => match marks(last) {
+            0 => bytes.len(),
+            marks => bytes.len() - 8 + marks.trailing_zeros() as usize / 8,
+        },
+        None => {
+            let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+            rest.iter().position(special).unwrap_or(rest.len())
+        }
+    }
+}
+
+/// Marks bytes that are special. The lowest mark is right; only marks above one that is right can be wrong.
+fn marks(chunk: &[u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(*chunk);
+    below(word, 0x20)
+        | zeros(word ^ (EACH * u64::from(b'"')))
+        | zeros(word ^ (EACH * u64::from(b'\\')))
 }
 
 /// Marks bytes that are smaller than `limit`, which is at most 128.

@@ -184,7 +184,7 @@ fn audit_id(request: &Request<RequestBody>) -> String {
         .and_then(|v| v.to_str().ok());
     match given.filter(|id| !id.is_empty() && id.len() <= 256) {
         Some(id) => id.to_owned(),
-        None => uuid::Uuid::new_v4().to_string(),
+        None => crate::rest::meta::fresh_uid(),
     }
 }
 

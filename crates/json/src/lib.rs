@@ -13,6 +13,7 @@
 mod array;
 mod convert;
 mod de;
+mod macros;
 mod map;
 mod reader;
 mod ser;
@@ -28,19 +29,18 @@ pub use value::{Index, Value};
 /// A text: a key or a string.
 pub type Text = compact_str::CompactString;
 
-/// A [`Value`] in the words of `serde_json::json!`.
-///
-/// Convenient and not cheap: the value is made twice. Hot paths put maps together themselves.
-#[macro_export]
-macro_rules! json {
-    ($($json:tt)+) => {
-        $crate::Value::from($crate::__private::json!($($json)+))
-    };
-}
-
 #[doc(hidden)]
 pub mod __private {
-    pub use serde_json::json;
+    /// The value of an expression inside `json!`.
+    ///
+    /// # Panics
+    /// When it cannot be one: its serializer fails, or it has keys that are no text.
+    pub fn leaf(value: impl serde::Serialize) -> crate::Value {
+        match crate::to_value(value) {
+            Ok(value) => value,
+            Err(error) => panic!("json!: {error}"),
+        }
+    }
 }
 
 #[cfg(test)]

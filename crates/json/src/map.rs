@@ -64,6 +64,16 @@ impl Map {
         Map(Entries::Run(entries.into_iter().collect()))
     }
 
+    /// From entries whose keys rise, which the caller knows.
+    pub fn from_rising(entries: impl ExactSizeIterator<Item = (Text, Value)>) -> Self {
+        let map = Map(match entries.len() > LONGEST_RUN {
+            true => Entries::Tree(Arc::new(entries.collect())),
+            false => Entries::Run(entries.collect()),
+        });
+        debug_assert!(map.keys().is_sorted_by(|a, b| a < b));
+        map
+    }
+
     pub fn len(&self) -> usize {
         match &self.0 {
             Entries::Run(run) => run.len(),
@@ -113,6 +123,10 @@ impl Map {
         match &mut self.0 {
             Entries::Run(run) => match find(run, &key) {
                 Ok(at) => Some(std::mem::replace(&mut run.make_mut()[at].1, value)),
+                Err(at) if at == run.len() && at < LONGEST_RUN => {
+                    run.push((key, value));
+                    None
+                }
                 Err(at) => {
                     self.add(at, key, value);
                     None

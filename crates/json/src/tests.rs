@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use crate::{Map, Value};
+use crate::{Map, Value, json};
 
 type Model = serde_json::Value;
 
@@ -182,4 +182,21 @@ fn types_are_read_out_of_values_and_become_values() {
     let borrowed = <std::collections::BTreeMap<&str, serde::de::IgnoredAny>>::deserialize(&value);
     assert_eq!(borrowed.unwrap().len(), 3);
     assert!(crate::from_value::<All>(json!({"choices": 7})).is_err());
+}
+
+#[test]
+fn written_values_are_those_of_serde() {
+    let (name, list, none) = ("n".to_owned(), vec![1, 2], None::<u8>);
+    macro_rules! both {
+        ($($json:tt)+) => {
+            assert_eq!(json!($($json)+), Value::from(serde_json::json!($($json)+)))
+        };
+    }
+    both!(null);
+    both!([]);
+    both!({});
+    both!(-3);
+    both!([null, true, [1.5, {}], {"a": null}, name, list[0] + 1, &list]);
+    both!({"a": null, "b": [], "c": {"d": [{"e": -1}]}, (name.clone()): format!("{name}!"), "f": none, "g": list.len(),});
+    both!([name, list,]);
 }

@@ -10,7 +10,7 @@ use super::{
     base64,
     scan::{Next, Scanner, SyntaxError},
     time, yaml,
-    zero::{empty, fill, is_zero, zero},
+    zero::{emitted, empty, is_zero, zero},
 };
 use crate::{
     encode::protobuf::{self as encode, Choice},
@@ -98,6 +98,8 @@ struct Reader<'a> {
     owner: Option<&'a Struct>,
     /// How many structs that one is in.
     depth: u32,
+    /// Fields that were read of the objects that are being read, those of the innermost last; by their places.
+    given: Vec<(usize, Value)>,
     strict: Vec<String>,
     /// The first type error; reading goes on behind it, as a later syntax or format error wins.
     saved: Option<String>,
@@ -118,6 +120,7 @@ impl<'a> Reader<'a> {
             path: Vec::new(),
             owner: None,
             depth: 0,
+            given: Vec::new(),
             strict: Vec::new(),
             saved: None,
         }
@@ -158,20 +161,29 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn object(&mut self, schema: &'a Struct, mut out: Map) -> Result<Map> {
+    /// Reads an object over what the same field said before, when it is given twice.
+    fn object(&mut self, schema: &'a Struct, before: Map) -> Result<Map> {
         let outside = self.owner;
         self.depth += 1;
         if self.depth > MAX_STRUCTS {
             return Err("exceeded max depth".into());
         }
+        let start = self.given.len();
         let mut seen = Seen::default();
+        let mut unknown = Map::new();
+        for (key, value) in before {
+            match schema.place(&key) {
+                Some(i) => self.given.push((i, value)),
+                None => drop(unknown.insert(key, value)),
+            }
+        }
         let mut first = true;
         self.scan.enter()?;
         while let Some(key) = self.scan.key(std::mem::take(&mut first))? {
             let Some(i) = schema.place(&key) else {
                 if schema.preserve_unknown {
                     let value = self.scan.value()?;
-                    out.insert(key, value);
+                    unknown.insert(key, value);
                 } else {
                     self.report("unknown field", &key);
                     self.scan.skip()?;
@@ -184,16 +196,36 @@ impl<'a> Reader<'a> {
             }
             self.owner = Some(schema);
             self.path.push(Step::Field(&field.name));
-            let before = out.remove(&field.name);
+            let before = self.given[start..].iter().position(|(at, _)| *at == i);
+            let before = before.map(|at| self.given.swap_remove(start + at).1);
             if let Some(value) = self.field(field, before)? {
-                out.insert(field.key(), value);
+                self.given.push((i, value));
             }
             self.path.pop();
         }
         self.owner = outside;
         self.depth -= 1;
-        fill(schema, &mut out);
-        Ok(out)
+        Ok(self.gathered(schema, start, unknown))
+    }
+
+    /// The object of the fields that were read since `start`, and of what Go emits anyway.
+    fn gathered(&mut self, schema: &Struct, start: usize, mut unknown: Map) -> Map {
+        let given = &mut self.given;
+        for (i, field) in schema.filled() {
+            if !given[start..].iter().any(|(at, _)| *at == i) {
+                given.push((i, emitted(field)));
+            }
+        }
+        // Fields are sorted by their names.
+        given[start..].sort_unstable_by_key(|(i, _)| *i);
+        let entries = given
+            .drain(start..)
+            .map(|(i, value)| (schema.fields[i].key(), value));
+        if unknown.is_empty() {
+            return Map::from_rising(entries);
+        }
+        unknown.extend(entries);
+        unknown
     }
 
     /// Reads a field; `None` when Go would not emit what was read.

@@ -2,7 +2,7 @@
 
 use knarr_json::{Map, Value};
 
-use crate::schema::{Presence, Struct, Type};
+use crate::schema::{Field, Presence, Struct, Type};
 
 /// The value of a struct of which nothing is given: only what Go emits anyway.
 pub fn empty(schema: &Struct) -> Map {
@@ -13,14 +13,18 @@ pub fn empty(schema: &Struct) -> Map {
 
 /// Adds what Go emits although it was not given.
 pub(super) fn fill(schema: &Struct, out: &mut Map) {
-    for field in schema.filled() {
+    for (_, field) in schema.filled() {
         if !out.contains_key(&field.name) {
-            let value = match field.presence {
-                Presence::Nullable => Value::Null,
-                _ => zero(&field.ty),
-            };
-            out.insert(field.key(), value);
+            out.insert(field.key(), emitted(field));
         }
+    }
+}
+
+/// What Go emits of a field that was not given, when it emits anything.
+pub(super) fn emitted(field: &Field) -> Value {
+    match field.presence {
+        Presence::Nullable => Value::Null,
+        _ => zero(&field.ty),
     }
 }
 

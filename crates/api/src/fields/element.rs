@@ -24,16 +24,16 @@ impl Element {
     pub fn keys<'a>(keys: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let mut sorted: SmallVec<[(&str, Value); 2]> = keys.into_iter().collect();
         sorted.sort_by_key(|(key, _)| *key);
-        let mut text = Text::const_new("k:");
+        let mut text = started("k:");
         canonical_map(sorted.iter().map(|(k, v)| (*k, v)), &mut text);
-        Element(text)
+        Element(text.into())
     }
 
     /// The element of a set list with this value.
     pub fn value(value: &Value) -> Self {
-        let mut text = Text::const_new("v:");
+        let mut text = started("v:");
         canonical(value, &mut text);
-        Element(text)
+        Element(text.into())
     }
 
     /// Reads the form it has in `fieldsV1`. `None` when it is none.
@@ -96,10 +96,10 @@ impl fmt::Display for Element {
             "v" => write!(f, "[={rest}]"),
             "k" => {
                 let keys: BTreeMap<String, Value> = serde_json::from_str(rest).unwrap_or_default();
-                let shown: Vec<Text> = keys
+                let shown: Vec<String> = keys
                     .iter()
                     .map(|(k, v)| {
-                        let mut shown = Text::from(format!("{k}="));
+                        let mut shown = format!("{k}=");
                         canonical(v, &mut shown);
                         shown
                     })
@@ -111,13 +111,20 @@ impl fmt::Display for Element {
     }
 }
 
+/// An element's text, with room for what it usually says.
+fn started(kind: &str) -> String {
+    let mut text = String::with_capacity(48);
+    text.push_str(kind);
+    text
+}
+
 /// A path as conflicts show it.
 pub fn show(path: &[Element]) -> String {
     path.iter().map(Element::to_string).collect()
 }
 
 /// Writes JSON with sorted keys and without spaces.
-fn canonical(value: &Value, out: &mut Text) {
+fn canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<&str, &Value> = map.iter().map(|(k, v)| (k.as_str(), v)).collect();
@@ -135,7 +142,7 @@ fn canonical(value: &Value, out: &mut Text) {
     }
 }
 
-fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>, out: &mut Text) {
+fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>, out: &mut String) {
     out.push('{');
     for (i, (key, value)) in sorted.enumerate() {
         if i > 0 {
@@ -148,7 +155,7 @@ fn canonical_map<'a>(sorted: impl Iterator<Item = (&'a str, &'a Value)>, out: &m
     out.push('}');
 }
 
-fn quoted(text: &str, out: &mut Text) {
+fn quoted(text: &str, out: &mut String) {
     // Names, mostly: nothing in them needs to be escaped.
     let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
     if text.bytes().all(plain) {

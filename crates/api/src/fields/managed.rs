@@ -250,7 +250,7 @@ mod tests {
 
     fn updater(n: usize) -> Value {
         json!({"manager": format!("m{n:02}"), "operation": "Update", "apiVersion": "v1", "time": format!("2026-01-01T00:00:{n:02}Z"),
-            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {format!("f:{n}"): {}}}})
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {(format!("f:{n}")): {}}}})
     }
 
     #[test]

@@ -116,9 +116,15 @@ fn all_below(used: Use<'_>, value: &Value) -> Set {
         }
         Shape::List(list) => {
             let elements = indexed(list, items(Some(value))).elements.into_iter();
+            let mut last: Option<(&Value, Set)> = None;
             Set::member_with(elements.map(|(element, found)| {
-                let below = match found[..] {
-                    [one] => all_below(Use::plain(&list.elem), one),
+                let below = match (&found[..], &last) {
+                    ([one], Some((like, set))) if alike(like, one) => set.clone(),
+                    ([one], _) => {
+                        let set = all_below(Use::plain(&list.elem), one);
+                        last = Some((one, set.clone()));
+                        set
+                    }
                     _ => Set::default(),
                 };
                 (element, below)
@@ -126,6 +132,17 @@ fn all_below(used: Use<'_>, value: &Value) -> Set {
         }
         Shape::Scalar | Shape::Atomic => Set::default(),
     }
+}
+
+/// Whether two elements of a list have the same fields and nothing but scalars in them, so that their paths are the same.
+/// Most lists have such elements, and then share one set among them.
+fn alike(a: &Value, b: &Value) -> bool {
+    let scalar = |v: &Value| v.is_string() || v.is_number() || v.is_boolean();
+    let (Value::Object(a), Value::Object(b)) = (a, b) else {
+        return false;
+    };
+    let mut pairs = a.iter().zip(b);
+    a.len() == b.len() && pairs.all(|((k, v), (l, w))| k == l && scalar(v) && scalar(w))
 }
 
 fn compare_at(

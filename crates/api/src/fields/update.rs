@@ -107,8 +107,11 @@ pub(super) fn changed(
 
 /// The object as the subresource shows it: a Scale leaves out that there shall be none.
 fn shown<'o>(scope: &Scope<'_>, object: &'o Value) -> Cow<'o, Value> {
+    if scope.subresource != "scale" {
+        return Cow::Borrowed(object);
+    }
     let path = format!("/{}", scope.replicas.replace('.', "/"));
-    if scope.subresource != "scale" || object.pointer(&path).is_none_or(|r| *r != 0) {
+    if object.pointer(&path).is_none_or(|r| *r != 0) {
         return Cow::Borrowed(object);
     }
     let mut object = object.clone();

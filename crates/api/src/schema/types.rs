@@ -44,10 +44,10 @@ impl Struct {
         self.places.element(&self.fields, place)
     }
 
-    /// The fields that are emitted when they are absent.
-    pub fn filled(&self) -> impl Iterator<Item = &Field> {
+    /// The fields that are emitted when they are absent, and their positions.
+    pub fn filled(&self) -> impl Iterator<Item = (usize, &Field)> {
         let places = self.places.filled(&self.fields).iter();
-        places.map(|place| &self.fields[usize::from(*place)])
+        places.map(|place| (usize::from(*place), &self.fields[usize::from(*place)]))
     }
 
     /// Name without the package: `PodSpec`.

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_newest_default_wins() {
-        let class = |name: &str, made: &str, default: &str| json!({"metadata": {"name": name, "creationTimestamp": made, "annotations": {DEFAULT[0]: default}}});
+        let class = |name: &str, made: &str, default: &str| json!({"metadata": {"name": name, "creationTimestamp": made, "annotations": {(DEFAULT[0]): default}}});
         let classes = [
             class("a", "2026-01-01T00:00:00Z", "true"),
             class("c", "2026-01-02T00:00:00Z", "true"),

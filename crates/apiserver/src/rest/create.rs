@@ -1,6 +1,6 @@
 //! POST to a collection.
 
-use knarr_api::{Status, head::Encoded, validation};
+use knarr_api::{Status, field, head::Encoded, validation};
 use knarr_json::Value;
 use knarr_store::{Stored, Write, WriteError};
 use std::sync::Arc;
@@ -135,7 +135,7 @@ async fn attempt(
     validate(&target, &ctx, &object)?;
     let attributes = Attributes::new(call, &target, Operation::Create).dry_run(options.dry_run);
     admission::validate(&attributes, &object).await?;
-    call.warn(strategy.warnings(&ctx, &object, None));
+    call.warn(field::found(|| strategy.warnings(&ctx, &object, None)));
     target.to_storage(&call.shared, &mut object).await?;
     let stored = commit(call, &target, object, options).await?;
     if !options.dry_run {
@@ -154,10 +154,13 @@ fn name(object: &mut Value) {
 
 fn validate(target: &Target, ctx: &knarr_api::strategy::Context, object: &Value) -> Outcome<()> {
     let resource = &target.resource;
-    let mut errors = resource.strategy.validate_create(ctx, object);
-    if errors.is_empty() {
-        validation::meta::path_segment_name(object, resource.namespaced, &mut errors);
-    }
+    let errors = field::found(|| {
+        let mut errors = resource.strategy.validate_create(ctx, object);
+        if errors.is_empty() {
+            validation::meta::path_segment_name(object, resource.namespaced, &mut errors);
+        }
+        errors
+    });
     if errors.is_empty() {
         return Ok(());
     }

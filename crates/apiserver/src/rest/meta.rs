@@ -77,10 +77,17 @@ pub fn name_owners_once(object: &mut Value) {
     }
 }
 
+/// A random UUID. It comes from this thread's generator, which asks the kernel only now and then.
+pub fn fresh_uid() -> String {
+    uuid::Builder::from_random_bytes(rand::random())
+        .into_uuid()
+        .to_string()
+}
+
 /// What every new object gets.
 pub fn stamp_new(object: &mut Value) {
     let meta = of(object);
-    meta.insert("uid", uuid::Uuid::new_v4().to_string().into());
+    meta.insert("uid", fresh_uid().into());
     meta.insert("creationTimestamp", now().into());
 }
 

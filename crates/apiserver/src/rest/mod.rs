@@ -107,11 +107,15 @@ impl Target {
             .ok_or_else(|| self.not_found())
     }
 
+    /// A stored object that was parsed, at the version of the request. Of built-in kinds only.
+    pub fn decoded(&self, mut object: Value) -> Value {
+        self.to_version(&mut object);
+        object
+    }
+
     /// A stored object decoded, at the version of the request.
     pub fn decode(&self, json: &[u8]) -> Outcome<Value> {
-        let mut object = parse(json)?;
-        self.to_version(&mut object);
-        Ok(object)
+        Ok(self.decoded(parse(json)?))
     }
 
     /// The `apiVersion` of answers: that of the request.

@@ -140,7 +140,7 @@ async fn write(
     let admitted = admission::allocate(call, target, &mut new, Some(old), options.dry_run).await?;
     validate(target, &ctx, &new, old)?;
     admitted_by_others(call, target, options, old, &new).await?;
-    call.warn(strategy.warnings(&ctx, &new, Some(old)));
+    call.warn(field::found(|| strategy.warnings(&ctx, &new, Some(old))));
     fields::keep_times(old, &mut new);
     target.to_storage(&call.shared, &mut new).await?;
     let done = commit(call, target, options, current, new).await;
@@ -267,9 +267,12 @@ fn validate(
     old: &Value,
 ) -> Outcome<()> {
     let resource = &target.resource;
-    let mut errors = Vec::new();
-    validation::meta::update(new, old, &mut errors);
-    errors.extend(resource.strategy.validate_update(ctx, new, old));
+    let errors = field::found(|| {
+        let mut errors = Vec::new();
+        validation::meta::update(new, old, &mut errors);
+        errors.extend(resource.strategy.validate_update(ctx, new, old));
+        errors
+    });
     if errors.is_empty() {
         return Ok(());
     }

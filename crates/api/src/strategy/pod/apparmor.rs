@@ -1,6 +1,6 @@
 //! AppArmor profiles, told in annotations before there were fields.
 
-use knarr_json::{Value, json};
+use knarr_json::{Map, Value, json};
 
 use crate::{
     strategy::defaults::{each, ensure},
@@ -15,6 +15,9 @@ pub fn fields(object: &mut Value) {
         return;
     }
     let annotations = object["metadata"]["annotations"].clone();
+    if !tells(&annotations) {
+        return;
+    }
     let pod_wide = object["spec"]["securityContext"]["appArmorProfile"].clone();
     for key in ["initContainers", "containers", "ephemeralContainers"] {
         for c in each(&mut object["spec"], key) {
@@ -29,6 +32,12 @@ pub fn fields(object: &mut Value) {
             }
         }
     }
+}
+
+/// Whether there is such an annotation at all, which hardly any pod has.
+fn tells(annotations: &Value) -> bool {
+    let keys = annotations.as_object().into_iter().flat_map(Map::keys);
+    keys.into_iter().any(|key| key.starts_with(ANNOTATION))
 }
 
 /// The field for an annotation, if it can be one.
@@ -46,7 +55,7 @@ fn field(annotation: &str) -> Option<Value> {
 /// Annotations of a pod, or template of one, that a field should stand for, in the order of the containers. Of a pod, whose
 /// fields are filled by now, only those are told of which the field was filled from them, or that no field can stand for.
 pub fn outdated(annotations: &Value, spec: &Value, is_pod: bool) -> Vec<String> {
-    if is_pod && text(&spec["os"], "name") == "windows" {
+    if !tells(annotations) || (is_pod && text(&spec["os"], "name") == "windows") {
         return Vec::new();
     }
     let pod_wide = &spec["securityContext"]["appArmorProfile"];

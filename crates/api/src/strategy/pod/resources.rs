@@ -110,10 +110,11 @@ pub fn qos(pod: &Value) -> String {
     }
     let spec = &pod["spec"];
     let counted = |v: &Value| -> Amounts {
-        amounts(v)
-            .into_iter()
-            .filter(|(k, v)| (k == "cpu" || k == "memory") && !v.is_zero())
-            .collect()
+        let given = ["cpu", "memory"].into_iter().filter_map(|k| {
+            let amount = Amount::of(v.get(k)?);
+            (!amount.is_zero()).then(|| (k.to_owned(), amount))
+        });
+        given.collect()
     };
     let pod_level = &spec["resources"];
     let (requests, limits, guaranteed) = if has_any(pod_level) {

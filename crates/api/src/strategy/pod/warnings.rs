@@ -117,9 +117,17 @@ fn both(meta: &At, spec: &At, is_template: bool, out: &mut Vec<String>) {
     if is_template {
         app_armor(meta, spec, false, out);
     }
+    let mut keys = annotations
+        .v
+        .as_object()
+        .into_iter()
+        .flat_map(|all| all.keys());
+    let told = keys.any(|key| key.starts_with(SECCOMP));
     for c in containers(spec) {
-        let key = format!("{SECCOMP}{}", c.text("name"));
-        seccomp(&annotations, &key, &c.get("securityContext"), out);
+        if told {
+            let key = format!("{SECCOMP}{}", c.text("name"));
+            seccomp(&annotations, &key, &c.get("securityContext"), out);
+        }
         for which in ["limits", "requests"] {
             fractions(&c.get("resources").get(which), out);
         }
@@ -282,11 +290,13 @@ fn repeated_variables(c: &At, out: &mut Vec<String>) {
     for e in c.items("env") {
         let name = e.text("name");
         // one that adds to its predecessor is meant
-        let reference = format!("$({name})");
-        let adds = !e.has("valueFrom")
-            && e.text("value").contains(&reference)
-            && e.text("value") != reference;
-        if seen.contains(&name) && !adds {
+        let adds = || {
+            let reference = format!("$({name})");
+            !e.has("valueFrom")
+                && e.text("value").contains(&reference)
+                && e.text("value") != reference
+        };
+        if seen.contains(&name) && !adds() {
             out.push(format!(
                 "{}: hides previous definition of {name:?}, which may be dropped when using apply",
                 e.path

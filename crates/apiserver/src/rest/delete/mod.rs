@@ -104,9 +104,13 @@ pub async fn one(
     for _ in 0..TRIES {
         let current = target.load(call)?;
         check_preconditions(target, options, &current)?;
-        let plan = plan(target, options, &parse(&current.json)?, Timestamp::now());
+        let object = parse(&current.json)?;
+        let plan = plan(target, options, &object, Timestamp::now());
         if plan != Plan::Leave && asked == Asked::Everyone {
-            let object = target.read(&call.shared, &current).await?;
+            let object = match target.resource.custom {
+                Some(_) => target.read(&call.shared, &current).await?,
+                None => target.decoded(object),
+            };
             admit(call, target, options, &object).await?;
         }
         match carry_out(call, target, options, current, plan).await? {

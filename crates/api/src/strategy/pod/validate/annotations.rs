@@ -1,6 +1,6 @@
 //! Annotations that mean something to pods.
 
-use knarr_json::{Map, Value};
+use knarr_json::{Map, Text, Value};
 
 use super::volume::descending;
 use crate::{
@@ -67,7 +67,9 @@ fn all(annotations: &Value, spec: &Value, path: &Path, errs: &mut Errors) {
 /// Tolerations of a time when they had no field.
 fn tolerations(annotations: &Value, path: &Path, errs: &mut Errors) {
     let written = text(annotations, TOLERATIONS);
-    if let Ok(list @ Value::Array(_)) = serde_json::from_str::<Value>(written) {
+    if !written.is_empty()
+        && let Ok(list @ Value::Array(_)) = serde_json::from_str::<Value>(written)
+    {
         taints::tolerations(
             &At {
                 v: &list,
@@ -178,6 +180,11 @@ pub fn agree(meta: &Value, spec: &At, errs: &mut Errors) {
     let Some(annotations) = map(meta, "annotations") else {
         return;
     };
+    let tells =
+        |key: &Text| key == SECCOMP_POD || key.starts_with(SECCOMP) || key.starts_with(APP_ARMOR);
+    if !annotations.keys().any(tells) {
+        return;
+    }
     let said = |key: &str| annotations.get(key).and_then(Value::as_str);
     let containers = || {
         ["initContainers", "containers", "ephemeralContainers"]
@@ -277,7 +284,7 @@ mod tests {
     #[test]
     fn annotations_that_stay() {
         let key = format!("{APP_ARMOR}c");
-        let (with, without) = (pod(json!({&key: "unconfined"})), pod(json!({})));
+        let (with, without) = (pod(json!({(key.clone()): "unconfined"})), pod(json!({})));
         for (new, old, want) in [
             (&with, &without, "may not add AppArmor annotations"),
             (
@@ -296,7 +303,7 @@ mod tests {
     fn annotations_and_fields_say_the_same() {
         let spec = json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}, "appArmorProfile": {"type": "Localhost", "localhostProfile": "a"}},
             "containers": [{"name": "c"}]});
-        let meta = json!({"annotations": {SECCOMP_POD: "runtime/default", format!("{APP_ARMOR}c"): "localhost/b"}});
+        let meta = json!({"annotations": {SECCOMP_POD: "runtime/default", (format!("{APP_ARMOR}c")): "localhost/b"}});
         let mut errs = Errors::new();
         agree(&meta, &At::new(&spec, "spec"), &mut errs);
         let all: Vec<String> = errs.iter().map(ToString::to_string).collect();

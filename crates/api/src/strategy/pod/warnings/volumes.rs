@@ -70,8 +70,12 @@ impl std::fmt::Display for File {
 impl File {
     /// Whether one is the other, or would be a folder that the other is in.
     fn overlaps(&self, other: &File) -> bool {
-        let (a, b) = (format!("{}/", self.path), format!("{}/", other.path));
-        !self.path.is_empty() && !other.path.is_empty() && (a.starts_with(&b) || b.starts_with(&a))
+        let inside = |file: &str, folder: &str| {
+            let rest = file.strip_prefix(folder);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let (a, b) = (&self.path, &other.path);
+        !a.is_empty() && !b.is_empty() && (inside(a, b) || inside(b, a))
     }
 }
 
