@@ -170,7 +170,9 @@ pub(crate) async fn handle(
         tracing::error!(%audit, "a request handler panicked");
         respond::status(&form, &Status::internal("the request could not be handled"))
     });
-    if let Ok(value) = header::HeaderValue::from_str(&audit) {
+    if let Ok(mut value) = header::HeaderValue::from_str(&audit) {
+        // No two are the same: HTTP/2 shall not make room for it among the headers that come again.
+        value.set_sensitive(true);
         response.headers_mut().insert("audit-id", value);
     }
     response

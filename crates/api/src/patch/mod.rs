@@ -1,6 +1,7 @@
 //! Patches: an object and a patch body in, the patched object out, decoded by schema as if a client had sent it.
 
 pub mod json;
+mod reread;
 pub mod strategic;
 
 use knarr_json::{Map, Text, Value};
@@ -73,15 +74,15 @@ pub fn apply_known(
     validation: FieldValidation,
     check: &dyn Fn(&Value) -> Result<(), String>,
 ) -> Result<Patched, Status> {
-    let read = |patched: Value, text: &str| {
+    let read = |patched: &Value| {
         // A strategic patch is of the kind's fields; what it says of the kind itself is not looked at.
         if kind != Kind::Strategic {
-            check(&patched)?;
+            check(patched)?;
         }
         let mut read = match schema {
-            Some(schema) => decode::read(schema, text.as_bytes())?,
+            Some(schema) => reread::reread(schema, object, patched)?,
             None => Read {
-                value: patched,
+                value: patched.clone(),
                 strict: Vec::new(),
             },
         };
@@ -104,10 +105,11 @@ pub fn apply_custom(
     validation: FieldValidation,
     coerce: &decode::Coerce<'_>,
 ) -> Result<Patched, Status> {
-    let read = |mut patched: Value, text: &str| {
+    let read = |patched: &Value| {
         if patched["kind"].as_str().is_none_or(str::is_empty) {
-            return Err(format!("Object 'Kind' is missing in '{text}'"));
+            return Err(format!("Object 'Kind' is missing in '{patched}'"));
         }
+        let mut patched = patched.clone();
         let strict = coerce(&mut patched)?;
         patched["apiVersion"] = object["apiVersion"].clone();
         Ok(Read {
@@ -118,7 +120,7 @@ pub fn apply_custom(
     apply_and(kind, None, object, body, validation, &read)
 }
 
-type ReadPatched<'r> = dyn Fn(Value, &str) -> Result<Read, String> + 'r;
+type ReadPatched<'r> = dyn Fn(&Value) -> Result<Read, String> + 'r;
 
 fn apply_and(
     kind: Kind,
@@ -128,7 +130,7 @@ fn apply_and(
     validation: FieldValidation,
     read: &ReadPatched<'_>,
 ) -> Result<Patched, Status> {
-    let (patched, mut strict, shown) = match (kind, schema) {
+    let (patched, mut strict, strategic) = match (kind, schema) {
         (Kind::Json, _) => {
             let (operations, strict) = operations(body)?;
             let patched = json::apply(object, &operations).map_err(|_| unprocessable())?;
@@ -140,7 +142,7 @@ fn apply_and(
                 strategic::Failure::Format(why) => Status::bad_request(why),
                 strategic::Failure::Other(why) => Status::failure(500, "", why),
             })?;
-            (patched, strict, Some(go_print(&Value::Object(patch))))
+            (patched, strict, Some(patch))
         }
         (Kind::Merge | Kind::Strategic, _) => {
             let (patch, strict) = object_body(body)
@@ -148,9 +150,11 @@ fn apply_and(
             (json::merge(object, &Value::Object(patch)), strict, None)
         }
     };
-    let text = patched.to_string();
     let refused = |why: String| {
-        let shown = shown.clone().unwrap_or_else(|| text.clone());
+        let shown = match &strategic {
+            Some(patch) => go_print(&Value::Object(patch.clone())),
+            None => patched.to_string(),
+        };
         Status::invalid(
             "",
             "",
@@ -162,7 +166,7 @@ fn apply_and(
             )],
         )
     };
-    let found = read(patched, &text).map_err(refused)?;
+    let found = read(&patched).map_err(refused)?;
     strict.extend(found.strict);
     if !strict.is_empty() && validation == FieldValidation::Strict {
         return Err(refused(decode::strict_error(&strict)));
