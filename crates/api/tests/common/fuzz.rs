@@ -15,6 +15,40 @@ const USUAL: u64 = 1500;
 const LONGEST: Duration = Duration::from_secs(5);
 const LARGEST: usize = 4096;
 
+/// What bodies in JSON are made of.
+pub const JSON: &[&[u8]] = &[
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"null",
+    b"\"",
+    b",",
+    b":",
+    b"1e999",
+    b"-0",
+    b"\\u0000",
+    b"\\ud800",
+    b"\"spec\":",
+    b"\"containers\":",
+    b"\"$patch\":\"delete\"",
+    b"9223372036854775808",
+    b"{\"kind\":",
+    b"\xff",
+];
+
+/// What bodies in protobuf are made of.
+pub const PROTOBUF: &[&[u8]] = &[
+    b"k8s\0",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    b"\x0a\x00",
+    b"\x12\x7f",
+    b"\x08\xff\xff\xff\xff\x0f",
+    b"\x09\0\0\0\0\0\0\xf0\x7f",
+    b"\x0b\x0c",
+    b"\x1a\x02\x0a\x00",
+];
+
 /// Numbers that look random and come again for the same seed (xorshift).
 pub struct Dice(u64);
 
