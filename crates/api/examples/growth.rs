@@ -22,11 +22,11 @@ use knarr_api::{
 };
 use knarr_json::{Map, Value};
 
-const FEW: usize = 1000;
+const FEW: usize = 2000;
 const TIMES: usize = 4;
 /// Growth by more than this is told, when it takes long enough to be measured.
-const TOLD: f64 = 8.0;
-const SHORT: Duration = Duration::from_millis(15);
+const TOLD: f64 = 10.0;
+const SHORT: Duration = Duration::from_millis(60);
 /// What the same type is, it is wherever it is used; two looks are enough.
 const LOOKS: usize = 2;
 const DEEPEST: usize = 9;

@@ -92,15 +92,18 @@ pub fn run_few(usual: u64, seeds: &[&[u8]], words: &[&[u8]], target: impl Fn(&[u
             words,
             &mut Dice::new(start.wrapping_mul(1_000_003) + i),
         );
-        let before = Instant::now();
-        let done = catch_unwind(AssertUnwindSafe(|| target(&input)));
         let text = String::from_utf8_lossy(&input);
-        assert!(done.is_ok(), "input {i}: {text:?}\n{input:?}");
-        assert!(
-            before.elapsed() < LONGEST,
-            "input {i} takes {:?}: {text:?}",
+        let timed = || {
+            let before = Instant::now();
+            let done = catch_unwind(AssertUnwindSafe(|| target(&input)));
+            assert!(done.is_ok(), "input {i}: {text:?}\n{input:?}");
             before.elapsed()
-        );
+        };
+        // Once it may have been the machine that was busy.
+        if timed() >= LONGEST {
+            let took = timed();
+            assert!(took < LONGEST, "input {i} takes {took:?}: {text:?}");
+        }
     }
 }
 
