@@ -1,8 +1,8 @@
 //! Where the cost of an object grows faster than the object:
-//! `cargo run --release -p knarr-api --example growth [-- KIND]`.
+//! `cargo run --release -p knarr-api --example growth [-- KIND [COUNT]]`.
 //!
 //! Every list and map of every kind is filled with few and with four times as many entries, and all that a write does is
-//! done to both. Told is what then takes much more than four times as long.
+//! done to both. Told is what then takes much more than four times as long; with a count of entries, what everything takes.
 
 use std::{
     collections::HashMap,
@@ -358,6 +358,7 @@ fn show(path: &[Step]) -> String {
 
 fn main() {
     let only = std::env::args().nth(1);
+    let count: Option<usize> = std::env::args().nth(2).and_then(|count| count.parse().ok());
     let (schemas, registry) = (Schemas::default(), builtin::registry());
     let mut seen = HashMap::new();
     for resource in registry.iter() {
@@ -380,11 +381,26 @@ fn main() {
             places(&kind.ty, &mut Vec::new(), &mut seen, &mut paths);
             for path in paths {
                 for turn in [0, 1] {
-                    look(&kind, &path, turn);
+                    match count {
+                        Some(count) => tell(&kind, &path, turn, count),
+                        None => look(&kind, &path, turn),
+                    }
                 }
             }
         }
     }
+}
+
+fn tell(kind: &Kind<'_>, path: &[Step], turn: usize, count: usize) {
+    let object = kind.object(path, count, turn);
+    let bytes = object.to_string().len();
+    let mut steps = kind.write(&object).0;
+    steps.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
+    let shown = show(path);
+    println!(
+        "{}{shown} ({turn}), {bytes} bytes: {steps:?}",
+        kind.resource.kind
+    );
 }
 
 fn look(kind: &Kind<'_>, path: &[Step], turn: usize) {
