@@ -229,7 +229,10 @@ fn operand(text: &str, depth: usize) -> Option<Operand> {
 impl Step {
     /// Adds what the step leads to; none when that is too much.
     fn from<'v>(&self, value: &'v Value, look: &mut Look, out: &mut Vec<&'v Value>) -> Option<()> {
-        let add = |value| Some(out.push(look.past(value)?));
+        let add = |value| {
+            out.push(look.past(value)?);
+            Some(())
+        };
         match self {
             Step::Field(name) => value.get(name.as_str()).into_iter().try_for_each(add),
             Step::Wildcard => children(value).into_iter().try_for_each(add),
