@@ -2,6 +2,8 @@
 
 #[path = "common/fuzz.rs"]
 mod fuzz;
+#[path = "common/objects.rs"]
+mod objects;
 
 use knarr_api::{
     Quantity, Schemas,
@@ -16,41 +18,19 @@ use knarr_json::Value;
 const POD: &[u8] = br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","labels":{"x":"y"},"creationTimestamp":"2024-05-06T07:08:09Z","managedFields":[{"manager":"m","operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"k:{\"name\":\"c\"}":{".":{}}}}}]},"spec":{"containers":[{"name":"c","image":"i","ports":[{"containerPort":80,"protocol":"TCP"}],"resources":{"limits":{"cpu":"100m","memory":"2Gi"}},"livenessProbe":{"httpGet":{"port":"http"}},"env":[{"name":"A","value":"\u00fc\ud834\udd1e"}]}],"volumes":[{"name":"v","emptyDir":{}}]}}"#;
 const SECRET: &[u8] = br#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"data":{"k":"AP8="},"immutable":true}"#;
 const DEFINITION: &[u8] = br#"{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"w.x.io"},"spec":{"group":"x.io","scope":"Namespaced","names":{"plural":"w","kind":"W"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"a":{"type":"array","items":{"type":"number","maximum":1.5,"enum":[1,null]}},"b":{"additionalProperties":false,"default":{"x":[]}}}}}}]}}"#;
-const JSON: &[&[u8]] = &[
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b"null",
-    b"\"",
-    b",",
-    b":",
-    b"1e999",
-    b"-0",
-    b"\\u0000",
-    b"\\ud800",
-    b"\"spec\":",
-    b"\"containers\":",
-    b"\"$patch\":\"delete\"",
-    b"9223372036854775808",
-    b"{\"kind\":",
-    b"\xff",
-];
 
 fn expect(json: &[u8]) -> Expect<'static> {
-    let (group, version, kind) = if json == POD {
-        ("", "v1", "Pod")
-    } else if json == SECRET {
-        ("", "v1", "Secret")
-    } else {
-        ("apiextensions.k8s.io", "v1", "CustomResourceDefinition")
-    };
-    Expect {
-        group,
-        version,
-        kind,
-        custom: false,
+    match json {
+        _ if json == POD => objects::expect("", "v1", "Pod"),
+        _ if json == SECRET => objects::expect("", "v1", "Secret"),
+        _ => objects::expect("apiextensions.k8s.io", "v1", "CustomResourceDefinition"),
     }
+}
+
+/// Reads a body of which nothing is overlooked.
+fn read(schemas: &Schemas, body: &[u8], format: Format, expect: &Expect) -> Option<Value> {
+    let read = decode::decode(schemas, body, format, expect, FieldValidation::Strict);
+    read.ok().map(|decoded| decoded.object)
 }
 
 /// What was taken in is settled, can be told in protobuf, and comes back the same.
@@ -62,16 +42,8 @@ fn comes_back(schemas: &Schemas, mut object: Value, expect: &Expect) {
     decode::settle(&schema, &mut object);
     assert_eq!(object, before, "decoded objects are settled");
     let body = protobuf::body(object.to_string().as_bytes()).unwrap();
-    let again = decode::decode(
-        schemas,
-        &body,
-        Format::Protobuf,
-        expect,
-        FieldValidation::Strict,
-    )
-    .unwrap();
     // Empty lists and maps, and what stands for null, are not told apart in protobuf.
-    let mut again = again.object;
+    let mut again = read(schemas, &body, Format::Protobuf, expect).unwrap();
     decode::settle(&schema, &mut again);
     assert_eq!(again["metadata"]["name"], object["metadata"]["name"]);
 }
@@ -92,7 +64,7 @@ fn bodies(format: Format, make: impl Fn(&[u8]) -> Vec<u8>, words: &[&[u8]]) {
 
 #[test]
 fn bodies_in_json() {
-    bodies(Format::Json, <[u8]>::to_vec, JSON);
+    bodies(Format::Json, <[u8]>::to_vec, fuzz::JSON);
 }
 
 #[test]
@@ -126,24 +98,13 @@ fn bodies_in_yaml() {
 
 #[test]
 fn bodies_in_protobuf() {
-    let words: &[&[u8]] = &[
-        b"k8s\0",
-        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-        b"\x0a\x00",
-        b"\x12\x7f",
-        b"\x08\xff\xff\xff\xff\x0f",
-        b"\x09\0\0\0\0\0\0\xf0\x7f",
-    ];
-    bodies(
-        Format::Protobuf,
-        |json| protobuf::body(json).unwrap(),
-        words,
-    );
+    let make = |json: &[u8]| protobuf::body(json).unwrap();
+    bodies(Format::Protobuf, make, fuzz::PROTOBUF);
 }
 
 #[test]
 fn stored_text_into_protobuf() {
-    fuzz::run(&[POD, SECRET, DEFINITION], JSON, |bytes| {
+    fuzz::run(&[POD, SECRET, DEFINITION], fuzz::JSON, |bytes| {
         let _ = protobuf::body(bytes);
         let _ = protobuf::watch_frame("ADDED", bytes);
         let _ = knarr_api::encode::metadata(bytes);
@@ -161,7 +122,7 @@ fn patches() {
         (patch::Kind::Strategic, &[br#"{"spec":{"$setElementOrder/containers":[{"name":"c"}],"containers":[{"name":"c","$patch":"replace"},{"name":"d","$patch":"delete"}],"$deleteFromPrimitiveList/x":[1],"$retainKeys":["a"]}}"#]),
     ];
     for (kind, seeds) in seeds {
-        fuzz::run(seeds, JSON, |bytes| {
+        fuzz::run(seeds, fuzz::JSON, |bytes| {
             let _ = patch::apply(kind, Some(&schema), &object, bytes, FieldValidation::Strict);
             let _ = patch::apply(kind, None, &object, bytes, FieldValidation::Warn);
         });
@@ -273,23 +234,10 @@ fn deep_schemas_fit_on_the_stack() {
             "{{\"apiVersion\":\"apiextensions.k8s.io/v1\",\"kind\":\"CustomResourceDefinition\",\"metadata\":{{\"name\":\"w\"}},\"spec\":{{\"versions\":[{{\"schema\":{{\"openAPIV3Schema\":{deep}}}}}]}}}}"
         );
         let expect = expect(DEFINITION);
-        let read = decode::decode(
-            &schemas,
-            text.as_bytes(),
-            Format::Json,
-            &expect,
-            FieldValidation::Strict,
-        );
-        if let Ok(decoded) = read {
-            let body = protobuf::body(decoded.object.to_string().as_bytes()).unwrap();
+        if let Some(object) = read(&schemas, text.as_bytes(), Format::Json, &expect) {
+            let body = protobuf::body(object.to_string().as_bytes()).unwrap();
             // Refused when it is too deep, but never more than that.
-            let _ = decode::decode(
-                &schemas,
-                &body,
-                Format::Protobuf,
-                &expect,
-                FieldValidation::Strict,
-            );
+            let _ = read(&schemas, &body, Format::Protobuf, &expect);
         }
     }
 }

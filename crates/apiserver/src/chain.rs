@@ -307,7 +307,7 @@ fn is_large(call: &Call, body: &RequestBody) -> bool {
 }
 
 /// Does work that may keep a thread for long: others' requests go on elsewhere.
-async fn aside<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn aside<T>(work: impl Future<Output = T>) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     let threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
     let mut work = std::pin::pin!(work);

@@ -8,7 +8,16 @@ use knarr_api::{
 use knarr_json::Value;
 use knarr_store::Stored;
 
-use crate::{Outcome, chain::Call, rest::Target};
+use crate::{
+    Outcome,
+    chain::{self, Call},
+    rest::Target,
+};
+
+/// Conditions looked at from which on a choice takes long: some milliseconds.
+const LONG: usize = 500_000;
+/// An object that is parsed to be looked at counts as so many conditions.
+const PARSED: usize = 200;
 
 /// Label and field selectors of a request.
 #[derive(Clone)]
@@ -51,6 +60,16 @@ impl Selection {
 
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything() && self.name.is_none()
+    }
+
+    /// Does `work`, which looks at so many objects, where it keeps nobody waiting: a request may have thousands of conditions.
+    pub(crate) async fn choose<T>(&self, objects: usize, work: impl FnOnce() -> T) -> T {
+        let parsed = if self.in_object { PARSED } else { 0 };
+        let conditions = parsed + self.labels.requirements.len() + self.fields.terms.len();
+        if objects.saturating_mul(conditions) < LONG {
+            return work();
+        }
+        chain::aside(async { work() }).await
     }
 
     /// Whether an object with this head, of a kind that is built in, is selected.

@@ -1,8 +1,8 @@
 //! Requests that are almost right: whatever is sent, the server answers, and not with a failure of its own.
 
-#[path = "../../api/tests/common/fuzz.rs"]
-mod bytes;
 mod common;
+#[path = "../../api/tests/common/fuzz.rs"]
+mod fuzz;
 #[path = "../../api/tests/common/objects.rs"]
 mod objects;
 
@@ -27,7 +27,7 @@ fn run(seeds: &[&[u8]], words: &[&[u8]], make: impl Fn(&str) -> Option<Request<B
     let service = server
         .api
         .service(UserInfo::new("admin", ["system:masters"]));
-    bytes::run(seeds, words, |input| {
+    fuzz::run(seeds, words, |input| {
         let text = String::from_utf8_lossy(input);
         let Some(request) = make(&text) else {
             return;
@@ -169,7 +169,7 @@ fn objects_of_every_kind() {
             let seed = text
                 .bytes()
                 .fold(7u64, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
-            let mut dice = bytes::Dice::new(seed);
+            let mut dice = fuzz::Dice::new(seed);
             let resource = kinds[dice.roll(kinds.len())];
             let version = &resource.versions[dice.roll(resource.versions.len())];
             let schema = schemas.by_kind(&resource.group, version, &resource.kind)?;

@@ -15,6 +15,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -127,7 +128,10 @@ async fn connection(
     proxy: Arc<Proxy>,
     peer: Peer,
 ) {
+    let begun = Arc::new(Notify::new());
+    let first = begun.clone();
     let service = service_fn(move |request| {
+        first.notify_one();
         let proxy = proxy.clone();
         async move { Ok::<_, std::convert::Infallible>(proxy.handle(request, peer).await) }
     });
@@ -140,8 +144,33 @@ async fn connection(
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD);
-    // A connection that breaks off is the client's affair.
-    let _ = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await;
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::select! {
+        // A connection that breaks off is the client's affair.
+        _ = connection => {}
+        () = nothing_in(HEAD, &begun) => {}
+    }
+}
+
+/// Waits until so much time has gone by without a beginning; for ever when there is one. Which HTTP a client speaks is told by
+/// its first bytes, and waiting for those has no end of its own.
+async fn nothing_in(time: Duration, begun: &Notify) {
+    if tokio::time::timeout(time, begun.notified()).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_end_only_when_they_never_begin() {
+        let (silent, begun) = (Notify::new(), Notify::new());
+        let short = Duration::from_millis(20);
+        nothing_in(short, &silent).await;
+        begun.notify_one();
+        let waited = tokio::time::timeout(short * 5, nothing_in(short, &begun)).await;
+        assert!(waited.is_err());
+    }
 }

@@ -37,22 +37,43 @@ enum Operator {
 /// Paths are nested by filters and unions; deeper ones are refused.
 const DEEPEST: usize = 16;
 
+/// Values that a look may come past. Each `..` multiplies what the one before it found.
+const MOST: usize = 250_000;
+
 impl JsonPath {
     /// None for text that is no path.
     pub fn parse(text: &str) -> Option<Self> {
         parse(text, 0)
     }
 
-    /// The values that the path leads to.
+    /// The values that the path leads to; none when it leads past too many others.
     pub fn find<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+        self.look(value, &mut Look(MOST)).unwrap_or_default()
+    }
+
+    fn look<'v>(&self, value: &'v Value, look: &mut Look) -> Option<Vec<&'v Value>> {
         let mut found = vec![value];
         for step in &self.0 {
-            found = found.into_iter().flat_map(|v| step.from(v)).collect();
+            let mut next = Vec::new();
+            for value in found {
+                step.from(value, look, &mut next)?;
+            }
+            found = next;
             if found.is_empty() {
                 break;
             }
         }
-        found
+        Some(found)
+    }
+}
+
+/// How many values a look may still come past.
+struct Look(usize);
+
+impl Look {
+    fn past<T>(&mut self, value: T) -> Option<T> {
+        self.0 = self.0.checked_sub(1)?;
+        Some(value)
     }
 }
 
@@ -206,24 +227,31 @@ fn operand(text: &str, depth: usize) -> Option<Operand> {
 }
 
 impl Step {
-    fn from<'v>(&self, value: &'v Value) -> Vec<&'v Value> {
+    /// Adds what the step leads to; none when that is too much.
+    fn from<'v>(&self, value: &'v Value, look: &mut Look, out: &mut Vec<&'v Value>) -> Option<()> {
+        let add = |value| {
+            out.push(look.past(value)?);
+            Some(())
+        };
         match self {
-            Step::Field(name) => value.get(name.as_str()).into_iter().collect(),
-            Step::Wildcard => children(value),
+            Step::Field(name) => value.get(name.as_str()).into_iter().try_for_each(add),
+            Step::Wildcard => children(value).into_iter().try_for_each(add),
             Step::Recursive => {
-                let mut out = vec![value];
-                let mut i = 0;
-                while i < out.len() {
-                    out.extend(children(out[i]));
+                let mut i = out.len();
+                out.push(look.past(value)?);
+                while let Some(value) = out.get(i).copied() {
+                    for child in children(value) {
+                        out.push(look.past(child)?);
+                    }
                     i += 1;
                 }
-                out
+                Some(())
             }
-            Step::Index(i) => value
-                .as_array()
-                .and_then(|list| list.get(position(*i, list.len())))
-                .into_iter()
-                .collect(),
+            Step::Index(i) => {
+                let list = value.items();
+                let found = list.get(position(*i, list.len()));
+                found.into_iter().try_for_each(add)
+            }
             Step::Slice(from, to, step) => {
                 let list = value.items();
                 let from = from.map_or(0, |i| position(i, list.len()));
@@ -231,18 +259,22 @@ impl Step {
                     .map_or(list.len(), |i| position(i, list.len()))
                     .min(list.len());
                 let step = usize::try_from(*step).unwrap_or(1);
-                list.get(from..to)
-                    .unwrap_or_default()
-                    .iter()
-                    .step_by(step)
-                    .collect()
+                let found = list.get(from..to).unwrap_or_default();
+                found.iter().step_by(step).try_for_each(add)
             }
-            Step::Union(paths) => paths.iter().flat_map(|p| p.find(value)).collect(),
+            Step::Union(paths) => {
+                for path in paths {
+                    out.extend(path.look(value, look)?);
+                }
+                Some(())
+            }
             Step::Filter(left, right) => {
-                let list = value.items();
-                list.iter()
-                    .filter(|item| holds(item, left, right.as_ref()))
-                    .collect()
+                for item in value.items() {
+                    if holds(look.past(item)?, left, right.as_ref(), look)? {
+                        out.push(item);
+                    }
+                }
+                Some(())
             }
         }
     }
@@ -263,16 +295,23 @@ fn children(value: &Value) -> Vec<&Value> {
     }
 }
 
-fn holds(item: &Value, left: &Operand, right: Option<&(Operator, Operand)>) -> bool {
-    let value = |operand: &Operand| match operand {
-        Operand::Path(path) => path.find(item).first().map(|v| (*v).clone()),
-        Operand::Literal(literal) => Some(literal.clone()),
+/// Whether a filter's condition is true of an item; none when that takes too long to find out.
+fn holds(
+    item: &Value,
+    left: &Operand,
+    right: Option<&(Operator, Operand)>,
+    look: &mut Look,
+) -> Option<bool> {
+    let mut value = |operand: &Operand| match operand {
+        Operand::Path(path) => Some(path.look(item, look)?.first().map(|v| (*v).clone())),
+        Operand::Literal(literal) => Some(Some(literal.clone())),
     };
+    let left = value(left)?;
     let Some((operator, right)) = right else {
-        return value(left).is_some();
+        return Some(left.is_some());
     };
-    let (Some(left), Some(right)) = (value(left), value(right)) else {
-        return false;
+    let (Some(left), Some(right)) = (left, value(right)?) else {
+        return Some(false);
     };
     let order = match (&left, &right) {
         (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
@@ -283,17 +322,14 @@ fn holds(item: &Value, left: &Operand, right: Option<&(Operator, Operand)>) -> b
             .and_then(|(a, b)| a.partial_cmp(&b)),
         _ => None,
     };
-    let Some(order) = order else {
-        return false;
-    };
-    match operator {
+    Some(order.is_some_and(|order| match operator {
         Operator::Eq => order.is_eq(),
         Operator::Ne => order.is_ne(),
         Operator::Lt => order.is_lt(),
         Operator::Le => order.is_le(),
         Operator::Gt => order.is_gt(),
         Operator::Ge => order.is_ge(),
-    }
+    }))
 }
 
 #[cfg(test)]
@@ -323,5 +359,23 @@ mod tests {
             assert_eq!(json!(path.find(&object)), want, "{path:?}");
         }
         assert_eq!(JsonPath::parse(".spec.list[0"), None);
+    }
+
+    /// Each `..` finds all below all that the one before it found.
+    #[test]
+    fn paths_that_find_the_same_again_and_again_find_nothing() {
+        let object = json!({"a": [{"b": 1}, {"b": [2, {"c": null}]}], "d": {"f": "g"}});
+        for text in [
+            "..".repeat(200),
+            "..*".repeat(200),
+            format!(".a[?(@{}==1)]", "..".repeat(200)),
+            format!("['a','d']{}", "..".repeat(200)),
+        ] {
+            let path = JsonPath::parse(&text).unwrap();
+            assert!(path.find(&object).is_empty(), "{text}");
+        }
+        let many: Value = (0..100_000).map(|n| json!({"n": n})).collect();
+        let path = JsonPath::parse("[*].n").unwrap();
+        assert_eq!(path.find(&many).len(), 100_000);
     }
 }

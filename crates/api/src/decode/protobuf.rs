@@ -401,7 +401,9 @@ fn timestamp(message: &[u8], precision: time::Precision) -> Result<Value> {
             _ => {}
         }
     }
-    let time = Timestamp::new(seconds, nanos).map_err(|_| "proto: time out of range".to_owned())?;
+    let time = Timestamp::new(seconds, nanos).ok();
+    let time = time.filter(|time| time::readable(*time));
+    let time = time.ok_or("proto: time out of range")?;
     Ok(time::print(time, precision).into())
 }
 

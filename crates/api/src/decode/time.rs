@@ -11,6 +11,14 @@ pub enum Precision {
     Micros,
 }
 
+/// The first second of the year 0: years before it are not written in four digits, and nobody could read them again.
+const EARLIEST: i64 = -62_167_219_200;
+
+/// Whether a time can be read again once it is printed.
+pub fn readable(time: Timestamp) -> bool {
+    time.as_second() >= EARLIEST
+}
+
 /// Reads a time and prints it in UTC.
 ///
 /// # Errors
@@ -66,7 +74,9 @@ pub fn parse(text: &str, precision: Precision) -> Result<Timestamp, String> {
     .map_err(|_| out_of_range("day"))?;
     let offset =
         Offset::from_seconds(parts.offset).map_err(|_| out_of_range("time zone offset hour"))?;
-    offset.to_timestamp(civil).map_err(|_| out_of_range("year"))
+    let time = offset.to_timestamp(civil).ok();
+    time.filter(|time| readable(*time))
+        .ok_or_else(|| out_of_range("year"))
 }
 
 struct Parts {
@@ -176,6 +186,11 @@ mod tests {
             (
                 "2024-02-30T07:08:09Z",
                 "parsing time \"2024-02-30T07:08:09Z\": day out of range",
+            ),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+            (
+                "0000-01-01T00:00:00+01:00",
+                "parsing time \"0000-01-01T00:00:00+01:00\": year out of range",
             ),
         ] {
             let got = canonical(text, Precision::Seconds).unwrap_or_else(|e| e);

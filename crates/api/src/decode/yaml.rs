@@ -16,6 +16,9 @@ pub struct Document {
 
 /// Nodes that aliases may expand to, so that a small text cannot become a huge value.
 const MAX_NODES: usize = 1_000_000;
+/// A text counts as one more node for each so many bytes.
+const NODE_BYTES: usize = 32;
+/// Also of what aliases stand for: values are walked by recursion.
 const MAX_DEPTH: usize = 500;
 
 type Source<'a> = Parser<'a, granit_parser::StrInput<'a>>;
@@ -39,9 +42,47 @@ pub fn read(text: &[u8]) -> Result<Document, String> {
 
 struct Reader<'a> {
     source: Source<'a>,
-    anchors: HashMap<usize, Value>,
+    anchors: HashMap<usize, Node>,
     duplicates: Vec<String>,
     nodes: usize,
+}
+
+/// A node that was read.
+#[derive(Clone, Default)]
+struct Node {
+    value: Value,
+    /// A scalar without quotes.
+    plain: bool,
+    /// What it counts for, with all below.
+    size: usize,
+    /// How many levels are below.
+    height: usize,
+}
+
+impl Node {
+    fn scalar(value: Value, plain: bool) -> Self {
+        let bytes = value.as_str().map_or(0, str::len);
+        Node {
+            value,
+            plain,
+            size: 1 + bytes / NODE_BYTES,
+            height: 0,
+        }
+    }
+
+    /// A list or map that is yet to be filled.
+    fn empty() -> Self {
+        Node {
+            size: 1,
+            ..Node::default()
+        }
+    }
+
+    /// Counts what lies in it, whose value is put elsewhere.
+    fn holds(&mut self, below: &Node) {
+        self.size = self.size.saturating_add(below.size);
+        self.height = self.height.max(below.height + 1);
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -69,37 +110,26 @@ impl<'a> Reader<'a> {
             match event {
                 Event::StreamStart | Event::DocumentStart(..) => {}
                 Event::StreamEnd | Event::DocumentEnd => return Ok(Value::Null),
-                event => return self.node(event, line, 0).map(|(value, _)| value),
+                event => return self.node(event, line, 0).map(|node| node.value),
             }
         }
     }
 
-    /// Reads the node that starts with `event`; gives the node and whether it is a plain scalar.
-    fn node(
-        &mut self,
-        event: Event<'a>,
-        line: usize,
-        depth: usize,
-    ) -> Result<(Value, bool), String> {
+    /// Reads the node that starts with `event`.
+    fn node(&mut self, event: Event<'a>, line: usize, depth: usize) -> Result<Node, String> {
         self.nodes += 1;
         if depth > MAX_DEPTH {
-            return Err("yaml: exceeded max depth".into());
+            return Err(TOO_DEEP.into());
         }
-        let (anchor, value, plain) = match event {
+        let (anchor, node) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = matches!(style, ScalarStyle::Plain);
-                (anchor, scalar(&text, plain, tag.as_deref()), plain)
+                let value = scalar(&text, plain, tag.as_deref());
+                (anchor, Node::scalar(value, plain))
             }
-            Event::SequenceStart(_, anchor, _) => (anchor, self.list(depth)?, false),
-            Event::MappingStart(_, anchor, _) => (anchor, self.map(depth)?, false),
-            Event::Alias(id) => {
-                let value = self.anchors.get(&id).cloned().unwrap_or_default();
-                self.nodes += count(&value);
-                if self.nodes > MAX_NODES {
-                    return Err("yaml: document contains excessive aliasing".into());
-                }
-                (0, value, false)
-            }
+            Event::SequenceStart(_, anchor, _) => (anchor, self.list(depth)?),
+            Event::MappingStart(_, anchor, _) => (anchor, self.map(depth)?),
+            Event::Alias(id) => (0, self.alias(id, depth)?),
             _ => {
                 return Err(format!(
                     "yaml: {}did not find expected node content",
@@ -108,38 +138,56 @@ impl<'a> Reader<'a> {
             }
         };
         if anchor != 0 {
-            self.anchors.insert(anchor, value.clone());
+            self.anchors.insert(anchor, node.clone());
         }
-        Ok((value, plain))
+        Ok(node)
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value, String> {
-        let mut out = Vec::new();
+    fn alias(&mut self, id: usize, depth: usize) -> Result<Node, String> {
+        let mut node = self.anchors.get(&id).cloned().unwrap_or_default();
+        self.nodes = self.nodes.saturating_add(node.size);
+        if self.nodes > MAX_NODES {
+            return Err("yaml: document contains excessive aliasing".into());
+        }
+        if depth + node.height > MAX_DEPTH {
+            return Err(TOO_DEEP.into());
+        }
+        node.plain = false;
+        Ok(node)
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Node, String> {
+        let (mut node, mut out) = (Node::empty(), Vec::new());
         loop {
             let (event, line) = self.next()?;
             if event == Event::SequenceEnd {
-                return Ok(out.into());
+                node.value = out.into();
+                return Ok(node);
             }
-            out.push(self.node(event, line, depth + 1)?.0);
+            let below = self.node(event, line, depth + 1)?;
+            node.holds(&below);
+            out.push(below.value);
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Value, String> {
-        let mut out = Map::new();
-        let mut merged = Map::new();
+    fn map(&mut self, depth: usize) -> Result<Node, String> {
+        let (mut node, mut out, mut merged) = (Node::empty(), Map::new(), Map::new());
         loop {
             let (event, line) = self.next()?;
             if event == Event::MappingEnd {
                 for (key, value) in merged {
                     out.entry(key).or_insert(value);
                 }
-                return Ok(Value::Object(out));
+                node.value = Value::Object(out);
+                return Ok(node);
             }
-            let (key, plain) = self.node(event, line, depth + 1)?;
+            let key = self.node(event, line, depth + 1)?;
             let (event, line) = self.next()?;
-            let value = self.node(event, line, depth + 1)?.0;
-            if plain && key == "<<" {
-                merge(&mut merged, value).ok_or_else(|| {
+            let value = self.node(event, line, depth + 1)?;
+            node.holds(&key);
+            node.holds(&value);
+            if key.plain && key.value == "<<" {
+                merge(&mut merged, value.value).ok_or_else(|| {
                     format!(
                         "yaml: {}map merge requires map or sequence of maps as the value",
                         place(line)
@@ -147,15 +195,17 @@ impl<'a> Reader<'a> {
                 })?;
                 continue;
             }
-            let (name, shown) =
-                key_name(&key).ok_or_else(|| format!("yaml: {}invalid map key", place(line)))?;
-            if out.insert(name, value).is_some() {
+            let (name, shown) = key_name(&key.value)
+                .ok_or_else(|| format!("yaml: {}invalid map key", place(line)))?;
+            if out.insert(name, value.value).is_some() {
                 self.duplicates
                     .push(format!("line {line}: key {shown} already set in map"));
             }
         }
     }
 }
+
+const TOO_DEEP: &str = "yaml: exceeded max depth";
 
 fn place(line: usize) -> String {
     if line > 1 {
@@ -220,14 +270,6 @@ fn key_name(key: &Value) -> Option<(String, String)> {
         Value::Number(n) => Some((n.to_string(), n.to_string())),
         Value::Bool(b) => Some((b.to_string(), b.to_string())),
         _ => None,
-    }
-}
-
-fn count(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(list) => list.iter().map(count).sum(),
-        Value::Object(map) => map.values().map(count).sum(),
-        _ => 0,
     }
 }
 
@@ -399,6 +441,41 @@ mod tests {
         assert_eq!(read(b"").unwrap().value, Value::Null);
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f]\n";
         assert!(read(bomb.as_bytes()).is_err());
+    }
+
+    /// Each anchor holds the one before, below as many brackets as may be.
+    #[test]
+    fn aliases_are_no_deeper_than_what_is_written_out() {
+        let mut text = "a0: &a0 []\n".to_owned();
+        for n in 1..60 {
+            let (open, close) = ("[".repeat(200), "]".repeat(200));
+            text += &format!("a{n}: &a{n} {open}*a{}{close}\n", n - 1);
+        }
+        assert_eq!(read(text.as_bytes()).unwrap_err(), TOO_DEEP);
+        let (open, close) = ("[".repeat(200), "]".repeat(200));
+        let text = format!("a: &a {open}{close}\nb: {open}*a{close}\n");
+        assert!(read(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn aliases_of_long_texts_count_for_more() {
+        let long = "x".repeat(1 << 20);
+        let of = |count: usize| format!("a: &a {long}\nb: [{}]\n", "*a,".repeat(count));
+        assert!(read(of(10).as_bytes()).is_ok());
+        let refused = read(of(1000).as_bytes()).unwrap_err();
+        assert_eq!(refused, "yaml: document contains excessive aliasing");
+    }
+
+    /// Long enough that it would take minutes if each node cost as much as all before it.
+    #[test]
+    fn long_documents_are_read() {
+        const MANY: usize = 100_000;
+        let map: Map = (0..MANY).map(|n| (format!("k{n}"), json!("v"))).collect();
+        let list: Value = (0..MANY).map(|n| json!({"name": n})).collect();
+        let value = json!({"map": map, "list": list});
+        for text in [value.to_string(), crate::yaml::print(&value)] {
+            assert_eq!(read(text.as_bytes()).unwrap().value, value);
+        }
     }
 
     #[test]

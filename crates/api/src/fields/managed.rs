@@ -177,7 +177,7 @@ impl Managed {
                 && let Some(entry) = self.0.remove(&id)
                 && let Some(old) = self.0.get_mut(&bucket)
             {
-                old.set = old.set.union(&entry.set);
+                old.set.extend(entry.set);
                 old.time = entry.time;
                 over -= 1;
             }

@@ -22,9 +22,7 @@ pub(super) struct Conflicts(pub BTreeMap<Identity, Set>);
 
 impl Conflicts {
     pub(super) fn paths(&self) -> Set {
-        self.0
-            .values()
-            .fold(Set::default(), |all, set| all.union(set))
+        all_of(self.0.values())
     }
 
     /// Without those on `allowed` paths.
@@ -76,6 +74,13 @@ impl Conflicts {
     }
 }
 
+fn all_of<'s>(sets: impl Iterator<Item = &'s Set>) -> Set {
+    sets.fold(Set::default(), |mut all, set| {
+        all.extend(set.clone());
+        all
+    })
+}
+
 /// Takes what changed from `old` to `new` away from everybody but `own`. Gives what changed, at the version of the request.
 /// Without `force`, changes to what others own are conflicts and nothing is taken.
 pub(super) fn settle(
@@ -86,7 +91,7 @@ pub(super) fn settle(
     own: &Identity,
     force: bool,
 ) -> Result<Comparison, Conflicts> {
-    let comparison = typed::compare(scope.ty, old, new).without(scope.reset);
+    let own_version = Changes::of(typed::compare(scope.ty, old, new).without(scope.reset));
     let mut others = BTreeMap::new();
     let mut conflicts = Conflicts::default();
     let mut left = Managed::default();
@@ -95,20 +100,19 @@ pub(super) fn settle(
             left.0.insert(id.clone(), entry.clone());
             continue;
         }
-        let comparison = if entry.api_version == scope.api_version {
-            &comparison
+        let changes = if entry.api_version == scope.api_version {
+            &own_version
         } else {
             let version = others
                 .entry(entry.api_version.clone())
                 .or_insert_with(|| at_version(scope, old, new, &entry.api_version));
             // An entry of a version that is no longer served says nothing any more.
-            let Some(comparison) = version else { continue };
-            comparison
+            let Some(changes) = version else { continue };
+            changes
         };
-        let taken = entry
-            .set
-            .intersection(&comparison.modified.union(&comparison.added));
-        let set = entry.set.difference(&taken).difference(&comparison.removed);
+        let taken = entry.set.intersection(&changes.set);
+        let removed = &changes.comparison.removed;
+        let set = entry.set.difference(&taken).difference(removed);
         if !taken.is_empty() {
             conflicts.0.insert(id.clone(), taken);
         }
@@ -126,18 +130,28 @@ pub(super) fn settle(
         return Err(conflicts);
     }
     *managed = left;
-    Ok(comparison)
+    Ok(own_version.comparison)
 }
 
-fn at_version(
-    scope: &Scope<'_>,
-    old: &Value,
-    new: &Value,
-    api_version: &str,
-) -> Option<Comparison> {
+/// What a write changes, as a version shows it.
+struct Changes {
+    comparison: Comparison,
+    /// What is there now and was not so before.
+    set: Set,
+}
+
+impl Changes {
+    fn of(comparison: Comparison) -> Self {
+        let set = comparison.modified.union(&comparison.added);
+        Changes { comparison, set }
+    }
+}
+
+fn at_version(scope: &Scope<'_>, old: &Value, new: &Value, api_version: &str) -> Option<Changes> {
     let (ty, old) = scope.at_version(old, api_version)?;
     let (_, new) = scope.at_version(new, api_version)?;
-    Some(typed::compare(&ty, &old, &new).without(scope.reset))
+    let comparison = typed::compare(&ty, &old, &new).without(scope.reset);
+    Some(Changes::of(comparison))
 }
 
 /// Takes out of `merged` what this applier applied last time (`last`), does not apply now, and nobody else owns.
@@ -171,11 +185,7 @@ fn prune_at_version(
 
 fn prune_typed(ty: &Type, merged: &Value, managed: &Managed, last: &Entry) -> Value {
     // Owners at other versions name the same fields wherever the versions do; there is nothing better to go by.
-    let owned = managed
-        .0
-        .values()
-        .fold(Set::default(), |all, entry| all.union(&entry.set))
-        .with_named_fields(ty);
+    let owned = all_of(managed.0.values().map(|entry| &entry.set)).with_named_fields(ty);
     let last = last.set.with_named_fields(ty);
     let everything = typed::set_of(ty, merged).with_named_fields(ty);
     let pruned = typed::set_of(ty, &typed::remove(ty, merged, &last)).with_named_fields(ty);

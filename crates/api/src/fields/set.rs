@@ -82,7 +82,7 @@ impl Set {
         if self.is_empty() {
             *self = other;
         } else if !other.is_empty() {
-            self.0 = levels_together(&self.0, &other.0);
+            self.0 = levels_together(std::mem::take(&mut self.0), &other.0);
         }
     }
 
@@ -179,7 +179,7 @@ impl Set {
 
 fn insert(level: &mut Map, path: &[Element], below: Map) {
     let Some((first, rest)) = path.split_first() else {
-        *level = levels_together(level, &only_below(&below));
+        *level = levels_together(std::mem::take(level), &only_below(&below));
         return;
     };
     let known = level.contains_key(first.as_str());
@@ -189,7 +189,10 @@ fn insert(level: &mut Map, path: &[Element], below: Map) {
     let Value::Object(node) = value else { return };
     match rest {
         [] if !known => *node = made(true, below).unwrap_or_default(),
-        [] => *node = nodes_together(node, &made(true, below).unwrap_or_default()),
+        [] => {
+            let below = made(true, below).unwrap_or_default();
+            *node = nodes_together(std::mem::take(node), &below);
+        }
         rest => {
             if known && node.is_empty() {
                 let (key, value) = here();
@@ -201,34 +204,35 @@ fn insert(level: &mut Map, path: &[Element], below: Map) {
 }
 
 /// All that either of two paths' maps has.
-fn nodes_together(a: &Map, b: &Map) -> Map {
+fn nodes_together(a: Map, b: &Map) -> Map {
     match (a.is_empty(), b.is_empty()) {
-        (true, true) => Map::new(),
-        (false, true) => made(true, a.clone()).unwrap_or_default(),
+        (true, true) => a,
+        (false, true) => made(true, a).unwrap_or_default(),
         (true, false) => made(true, b.clone()).unwrap_or_default(),
         (false, false) => levels_together(a, b),
     }
 }
 
-/// All that either of two levels has.
-fn levels_together(a: &Map, b: &Map) -> Map {
-    if a.same(b) || b.is_empty() {
-        return a.clone();
+/// All that either of two levels has. What is `a`'s alone is changed where it is: a level may grow by thousands of sets, one
+/// after another.
+fn levels_together(mut a: Map, b: &Map) -> Map {
+    if a.same(b) {
+        return a;
     }
-    let mut out = a.clone();
     for (key, value) in b {
-        match out.get(key) {
+        match a.get(key) {
             Some(mine) if mine.same(value) => {}
-            Some(mine) => {
-                let both = nodes_together(node(mine), node(value));
-                out.insert(key.clone(), Value::Object(both));
+            Some(_) => {
+                if let Some(Value::Object(mine)) = a.get_mut(key) {
+                    *mine = nodes_together(std::mem::take(mine), node(value));
+                }
             }
             None => {
-                out.insert(key.clone(), value.clone());
+                a.insert(key.clone(), value.clone());
             }
         }
     }
-    out
+    a
 }
 
 /// What both levels have.
@@ -245,10 +249,7 @@ fn in_both(a: &Map, b: &Map) -> Map {
 /// What level `a` has and `b` has not; with `recursive`, nothing of what lies below a member of `b` either.
 fn less(a: &Map, b: &Map, recursive: bool) -> Map {
     let mut out = a.clone();
-    for (key, taken) in elements(b) {
-        let Some(mine) = a.get(key).map(node) else {
-            continue;
-        };
+    let mut both = |key: &Text, mine: &Map, taken: &Map| {
         let left = match is_member(taken) {
             true if recursive => None,
             gone => left_of(mine, less(mine, taken, recursive), gone),
@@ -257,6 +258,20 @@ fn less(a: &Map, b: &Map, recursive: bool) -> Map {
             None => drop(out.remove(key)),
             Some(left) if left == *mine => {}
             Some(left) => drop(out.insert(key.clone(), Value::Object(left))),
+        }
+    };
+    // Many small sets may be compared to a large one.
+    if a.len() < b.len() {
+        for (key, mine) in elements(a) {
+            if let Some(taken) = b.get(key) {
+                both(key, mine, node(taken));
+            }
+        }
+    } else {
+        for (key, taken) in elements(b) {
+            if let Some(mine) = a.get(key) {
+                both(key, node(mine), taken);
+            }
         }
     }
     out

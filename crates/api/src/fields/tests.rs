@@ -417,3 +417,62 @@ fn manager_names_come_from_the_option_or_the_user_agent() {
     }
     assert_eq!(manager_name("", &"é".repeat(100)).len(), 128);
 }
+
+/// Enough that it would take minutes if each manager's set were compared with all that changed.
+#[test]
+fn thousands_of_managers_are_heard() {
+    const MANY: usize = 20_000;
+    let case = Case::config_map();
+    let data = |value: &str| -> Value {
+        let entries = (0..MANY).map(|n| (format!("k{n}"), json!(value)));
+        entries.collect()
+    };
+    let entries = (0..MANY).map(|n| {
+        let operation = ["Apply", "Update"][n % 2];
+        let own = json!({"f:data": {format!("f:k{n}"): {}}});
+        json!({"manager": format!("m{n}"), "operation": operation, "apiVersion": "v1",
+            "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": own})
+    });
+    let mut live = case.object(json!({"data": data("1")}));
+    live["metadata"]["managedFields"] = entries.collect();
+
+    let mut all = live.clone();
+    all["data"] = data("2");
+    assert_eq!(owners(&case.update(Some(&live), 1, "ann", all)).len(), 1);
+    let mut none = live.clone();
+    none["data"] = json!({});
+    assert!(owners(&case.update(Some(&live), 1, "ann", none)).is_empty());
+    let mut one = live.clone();
+    one["data"]["z"] = "1".into();
+    let one = case.update(Some(&live), 1, "ann", one);
+    assert_eq!(owners(&one).len(), MANY / 2 + 10, "old updates are one");
+
+    let applied = case.apply(Some(&live), 1, "ann", json!({"data": {"z": "1"}}));
+    assert_eq!(owners(&applied.unwrap()).len(), MANY + 1);
+    let taken = case.apply(Some(&live), 1, "ann", json!({"data": data("3")}));
+    let causes = taken.unwrap_err().details.unwrap().causes.len();
+    assert_eq!(causes, MANY);
+}
+
+/// Long enough that it would take minutes if each element were looked for in all others.
+#[test]
+fn long_lists_and_maps_are_applied() {
+    const MANY: usize = 20_000;
+    let case = Case::new("v1", "Pod");
+    let pod = |image: &str, step: usize| {
+        let containers = (0..MANY).step_by(step);
+        let containers = containers.map(|n| json!({"name": format!("c{n}"), "image": image}));
+        let labels = (0..MANY)
+            .step_by(step)
+            .map(|n| (format!("l{n}"), json!(image)));
+        json!({"metadata": {"name": "a", "namespace": "n", "labels": labels.collect::<Value>(),
+            "finalizers": (0..MANY).step_by(step).map(|n| json!(format!("x/{n}"))).collect::<Value>()},
+            "spec": {"containers": containers.rev().collect::<Value>()}})
+    };
+    let live = case.apply(None, 1, "ann", pod("a", 1)).unwrap();
+    let again = case.apply(Some(&live), 2, "ann", pod("b", 2)).unwrap();
+    assert_eq!(again["spec"]["containers"].items().len(), MANY / 2);
+    assert_eq!(again["metadata"]["finalizers"].items().len(), MANY / 2);
+    let refused = case.apply(Some(&again), 3, "bob", pod("c", 1)).unwrap_err();
+    assert_eq!(refused.details.unwrap().causes.len(), MANY);
+}

@@ -6,6 +6,11 @@ use knarr_json::{Map, Value};
 /// Bytes that copy operations of one patch may add.
 const MAX_COPIED: usize = 3 * 1024 * 1024;
 
+/// Levels that values may be put at: what is deeper cannot be read again, and would not fit on the stack of whoever walks it.
+const MAX_DEPTH: usize = 500;
+/// Levels by which all moves of one patch may put things deeper. How deep what is moved goes is not looked at.
+const MAX_DEEPENED: usize = 100;
+
 /// Why a patch cannot be applied. Clients never see it: they get one sentence for all reasons.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -21,22 +26,76 @@ fn fail<T>(why: impl Into<String>) -> Result<T, Failure> {
 /// When an operation does not apply, or a test fails.
 pub fn apply(object: &Value, operations: &[Value]) -> Result<Value, Failure> {
     let mut out = object.clone();
-    let mut copied = 0;
+    let mut spent = Spent::default();
     for operation in operations {
-        step(&mut out, operation, &mut copied)?;
+        step(&mut out, operation, &mut spent)?;
     }
     Ok(out)
 }
 
-fn step(doc: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), Failure> {
+/// What the operations of a patch did together.
+#[derive(Default)]
+struct Spent {
+    copied: usize,
+    deepened: usize,
+}
+
+impl Spent {
+    fn copy(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.copied += bytes;
+        match self.copied {
+            copied if copied > MAX_COPIED => {
+                fail(format!("copied size {copied} exceeds limit {MAX_COPIED}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn deepen(&mut self, from: &str, to: &str) -> Result<(), Failure> {
+        self.deepened += levels(to).saturating_sub(levels(from));
+        if self.deepened > MAX_DEEPENED {
+            return fail("exceeded max depth");
+        }
+        Ok(())
+    }
+}
+
+fn levels(path: &str) -> usize {
+    path.matches('/').count()
+}
+
+/// How many levels are below a value.
+fn height(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => list.iter().map(|v| 1 + height(v)).max().unwrap_or(0),
+        Value::Object(map) => map.values().map(|v| 1 + height(v)).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Whether a value may be put there.
+fn fits(path: &str, value: &Value) -> Result<(), Failure> {
+    if levels(path) + height(value) > MAX_DEPTH {
+        return fail("exceeded max depth");
+    }
+    Ok(())
+}
+
+fn step(doc: &mut Value, operation: &Value, spent: &mut Spent) -> Result<(), Failure> {
     let text = |key: &str| operation.get(key).and_then(Value::as_str);
     let path = || text("path").ok_or_else(|| Failure("operation without path".into()));
     let from = || text("from").ok_or_else(|| Failure("operation without from".into()));
     let value = || operation.get("value").cloned().unwrap_or_default();
     match text("op") {
-        Some("add") => add(doc, path()?, value()),
+        Some("add") => {
+            fits(path()?, &value())?;
+            add(doc, path()?, value())
+        }
         Some("remove") => remove(doc, path()?).map(drop),
-        Some("replace") => replace(doc, path()?, value()),
+        Some("replace") => {
+            fits(path()?, &value())?;
+            replace(doc, path()?, value())
+        }
         Some("test") => {
             let path = path()?;
             if read(doc, path)? == value() {
@@ -46,15 +105,14 @@ fn step(doc: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), Fa
             }
         }
         Some("move") => {
+            spent.deepen(from()?, path()?)?;
             let moved = remove(doc, from()?)?;
             add(doc, path()?, moved)
         }
         Some("copy") => {
             let copy = read(doc, from()?)?;
-            *copied += copy.to_string().len();
-            if *copied > MAX_COPIED {
-                return fail(format!("copied size {copied} exceeds limit {MAX_COPIED}"));
-            }
+            spent.copy(copy.to_string().len())?;
+            fits(path()?, &copy)?;
             add(doc, path()?, copy)
         }
         other => fail(format!("Unexpected kind: {}", other.unwrap_or("unknown"))),
@@ -227,6 +285,30 @@ mod tests {
         ] {
             assert_eq!(ok(ops.clone()), want, "{ops}");
         }
+    }
+
+    /// What each operation puts somewhere is not deep, but it is put into what the one before it put there.
+    #[test]
+    fn nothing_gets_deeper_than_can_be_read() {
+        let nested = |levels| (0..levels).fold(json!({}), |below, _| json!({"a": below}));
+        let below = |levels: usize| format!("/x{}", "/a".repeat(levels));
+        let doc = json!({"x": nested(100), "y": nested(100)});
+        let add = |n| json!({"op": "add", "path": below(100 * n), "value": nested(100)});
+        let copy =
+            |n: usize| json!({"op": "copy", "from": "/x", "path": below(100 * (1 << (n - 1)))});
+        let rename = |n| {
+            let (from, path) = (["/y", "/x"][n % 2], ["/y", "/x"][(n + 1) % 2]);
+            json!({"op": "move", "from": from, "path": format!("{path}{}", "/a".repeat(100))})
+        };
+        let replace = |n| json!({"op": "replace", "path": below(100 * n), "value": nested(100)});
+        let all = |of: &dyn Fn(usize) -> Value| (1..7).map(of).collect::<Vec<_>>();
+        for operations in [all(&add), all(&copy), all(&rename), all(&replace)] {
+            let refused = apply(&doc, &operations).unwrap_err();
+            assert_eq!(refused.0, "exceeded max depth", "{}", operations[0]);
+        }
+        let shallow = json!([{"op": "add", "path": below(100), "value": nested(300)},
+            {"op": "move", "from": "/y", "path": below(20)}]);
+        assert!(apply(&doc, shallow.as_array().unwrap()).is_ok());
     }
 
     #[test]

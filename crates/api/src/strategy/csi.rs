@@ -53,7 +53,7 @@ impl Strategy for CsiDriver {
         }
         if object["spec"] != old["spec"] {
             let before = old["metadata"]["generation"].as_i64().unwrap_or(0);
-            object["metadata"]["generation"] = (before + 1).into();
+            object["metadata"]["generation"] = before.wrapping_add(1).into();
         }
     }
 
@@ -409,5 +409,17 @@ mod tests {
             let told = CsiDriver.warnings(&Context::default(), object, old);
             assert_eq!(told.len(), want, "{object} {old:?}");
         }
+    }
+
+    #[test]
+    fn the_last_generation_is_followed_by_the_first() {
+        let mut old =
+            json!({"metadata": {"generation": i64::MAX}, "spec": {"attachRequired": true}});
+        let mut new = json!({"metadata": {}, "spec": {"attachRequired": false}});
+        CsiDriver.prepare_update(&Context::default(), &mut new, &old);
+        assert_eq!(new["metadata"]["generation"], i64::MIN);
+        old["metadata"]["generation"] = 1.into();
+        CsiDriver.prepare_update(&Context::default(), &mut new, &old);
+        assert_eq!(new["metadata"]["generation"], 2);
     }
 }

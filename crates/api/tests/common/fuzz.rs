@@ -15,6 +15,40 @@ const USUAL: u64 = 1500;
 const LONGEST: Duration = Duration::from_secs(5);
 const LARGEST: usize = 4096;
 
+/// What bodies in JSON are made of.
+pub const JSON: &[&[u8]] = &[
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"null",
+    b"\"",
+    b",",
+    b":",
+    b"1e999",
+    b"-0",
+    b"\\u0000",
+    b"\\ud800",
+    b"\"spec\":",
+    b"\"containers\":",
+    b"\"$patch\":\"delete\"",
+    b"9223372036854775808",
+    b"{\"kind\":",
+    b"\xff",
+];
+
+/// What bodies in protobuf are made of.
+pub const PROTOBUF: &[&[u8]] = &[
+    b"k8s\0",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    b"\x0a\x00",
+    b"\x12\x7f",
+    b"\x08\xff\xff\xff\xff\x0f",
+    b"\x09\0\0\0\0\0\0\xf0\x7f",
+    b"\x0b\x0c",
+    b"\x1a\x02\x0a\x00",
+];
+
 /// Numbers that look random and come again for the same seed (xorshift).
 pub struct Dice(u64);
 
@@ -58,15 +92,18 @@ pub fn run_few(usual: u64, seeds: &[&[u8]], words: &[&[u8]], target: impl Fn(&[u
             words,
             &mut Dice::new(start.wrapping_mul(1_000_003) + i),
         );
-        let before = Instant::now();
-        let done = catch_unwind(AssertUnwindSafe(|| target(&input)));
         let text = String::from_utf8_lossy(&input);
-        assert!(done.is_ok(), "input {i}: {text:?}\n{input:?}");
-        assert!(
-            before.elapsed() < LONGEST,
-            "input {i} takes {:?}: {text:?}",
+        let timed = || {
+            let before = Instant::now();
+            let done = catch_unwind(AssertUnwindSafe(|| target(&input)));
+            assert!(done.is_ok(), "input {i}: {text:?}\n{input:?}");
             before.elapsed()
-        );
+        };
+        // Once it may have been the machine that was busy.
+        if timed() >= LONGEST {
+            let took = timed();
+            assert!(took < LONGEST, "input {i} takes {took:?}: {text:?}");
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use knarr_api::schema::{Struct, Type};
+use knarr_api::{
+    decode::Expect,
+    schema::{Struct, Type},
+};
 use knarr_json::{Map, Value, json};
 
-use super::bytes::Dice;
+use super::fuzz::Dice;
 
 const TEXTS: &[&str] = &[
     "",
@@ -62,6 +65,23 @@ const KEYS: &[&str] = &[
     "$patch",
     ".",
 ];
+
+pub fn api_version(group: &str, version: &str) -> String {
+    match group {
+        "" => version.to_owned(),
+        group => format!("{group}/{version}"),
+    }
+}
+
+/// Bodies of a kind that is built in.
+pub fn expect<'a>(group: &'a str, version: &'a str, kind: &'a str) -> Expect<'a> {
+    Expect {
+        group,
+        version,
+        kind,
+        custom: false,
+    }
+}
 
 fn pick<T: Copy>(dice: &mut Dice, of: &[T]) -> T {
     of[dice.roll(of.len())]

@@ -73,10 +73,11 @@ pub async fn page(
         .map_err(|e| gone(e, options, &start))?;
     if selection.in_object {
         listing.items = custom::convert::views(&call.shared, target, listing.items).await?;
-        return Ok(cut(listing, options, selection, &start, &prefix));
     }
-    let mut page = cut(listing, options, selection, &start, &prefix);
-    if target.resource.custom.is_some() {
+    let count = listing.items.len();
+    let work = || cut(listing, options, selection, &start, &prefix);
+    let mut page = selection.choose(count, work).await;
+    if !selection.in_object && target.resource.custom.is_some() {
         page.items = custom::convert::views(&call.shared, target, page.items).await?;
     }
     Ok(page)

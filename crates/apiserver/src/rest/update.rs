@@ -256,7 +256,7 @@ fn count_generation(target: &Target, new: &mut Value, old: &Value) {
     let before = meta::generation(old);
     let changed = || target.resource.strategy.generation_changed(new, old);
     if counts && meta::generation(new) == before && changed() {
-        meta::of(new).insert("generation", (before + 1).into());
+        meta::of(new).insert("generation", before.wrapping_add(1).into());
     }
 }
 

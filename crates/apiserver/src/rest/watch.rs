@@ -162,7 +162,11 @@ impl Stream {
                 })
                 .map_err(|e| Box::new(revision_status(e)))?;
             start = listing.revision;
-            let items = views(&self.shared, &self.target, listing.items).await?;
+            let mut items = views(&self.shared, &self.target, listing.items).await?;
+            let selection = &self.selection;
+            let count = items.len();
+            let choose = || items.retain(|stored| selection.matches(stored));
+            selection.choose(count, choose).await;
             self.initial = items.into_iter();
             self.mark_initial = self.bookmarks.then_some(listing.revision);
         }
@@ -251,9 +255,7 @@ impl Stream {
                 }
                 break;
             };
-            if self.selection.matches(&stored) {
-                out.extend_from_slice(&self.frame("ADDED", &stored.json));
-            }
+            out.extend_from_slice(&self.frame("ADDED", &stored.json));
         }
         (!out.is_empty()).then(|| out.freeze())
     }

@@ -6,8 +6,13 @@
 //! - `$setElementOrder/<list>` orders a merged list
 //! - `$deleteFromPrimitiveList/<list>` takes values out of a list of primitives
 
+mod places;
+
+use std::collections::HashSet;
+
 use knarr_json::{Map, Text, Value};
 
+use self::places::{Places, same};
 use super::go_print;
 use crate::schema::{Field, Patch, Struct, Type};
 
@@ -152,7 +157,8 @@ fn merge_key(original: &mut Object, key: Text, change: Value, known: Known) -> R
 /// Takes values out of a list of primitives. What is no list on either side is left alone.
 fn delete_primitives(original: &mut Object, key: &str, delete: Value) {
     if let (Some(Value::Array(list)), Value::Array(delete)) = (original.get_mut(key), delete) {
-        list.retain(|v| !delete.contains(v));
+        let gone: HashSet<&Value> = delete.iter().collect();
+        list.retain(|v| !gone.contains(v));
     }
 }
 
@@ -184,7 +190,8 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<()> {
     let Value::Array(retain) = retain else {
         return Err(BAD_RETAIN);
     };
-    let kept = |key: &str| retain.iter().any(|k| k.as_str() == Some(key));
+    let retain: HashSet<&str> = retain.iter().filter_map(Value::as_str).collect();
+    let kept = |key: &str| retain.contains(key);
     let is_change = |(key, value): &(&Text, &Value)| {
         !value.is_null() && !key.starts_with(ORDER) && !key.starts_with(DELETE)
     };
@@ -245,14 +252,6 @@ fn bad_list(value: &Value) -> String {
     )
 }
 
-/// Whether two elements are the same: by merge key, or by value.
-fn same(a: &Value, b: &Value, how: &Patch) -> bool {
-    match &how.key {
-        Some(key) => a.get(&**key).is_some() && a.get(&**key) == b.get(&**key),
-        None => a == b,
-    }
-}
-
 /// The patch's elements must come in the order that the directive gives.
 fn check_order(new: &[Value], order: &[Value], how: &Patch) -> Result<()> {
     if order.is_empty() {
@@ -290,29 +289,37 @@ fn merge_list(old: Vec<Value>, new: Vec<Value>, how: &Patch, elem: Known) -> Res
         return other("list element types are not identical");
     }
     if maps == 0 {
-        let mut merged = old.clone();
+        let whole = Patch::default();
+        let (mut merged, mut places) = (old.clone(), Places::new(&old, &whole, new.len()));
         for value in &new {
-            if !merged.contains(value) {
+            if places.find(&merged, value).is_none() {
+                places.add(merged.len(), value);
                 merged.push(value.clone());
             }
         }
-        return sort_merged(merged, &new, &old, &Patch::default());
+        return sort_merged(merged, &new, &old, &whole);
     }
     if how.key.is_none() {
         return other("cannot merge lists without merge key");
     }
     let (mut merged, new) = special_elements(old, new, how)?;
     let server = merged.clone();
+    let mut places = Places::new(&merged, how, new.len());
     for element in &new {
         require_key(element, how)?;
-        match merged.iter().position(|m| same(m, element, how)) {
-            Some(i) => {
-                let old = std::mem::take(&mut merged[i]);
-                merged[i] =
-                    Value::Object(merge_map(into_map(old), into_map(element.clone()), elem)?);
+        let place = places.find(&merged, element).unwrap_or(merged.len());
+        let value = match merged.get_mut(place).map(std::mem::take) {
+            Some(old) => {
+                places.remove(place, &old);
+                Value::Object(merge_map(into_map(old), into_map(element.clone()), elem)?)
             }
-            None => merged.push(cleaned(element.clone())),
-        }
+            None => {
+                merged.push(Value::Null);
+                cleaned(element.clone())
+            }
+        };
+        places.add(place, &value);
+        merged[place] = value;
     }
     sort_merged(merged, &new, &server, how)
 }
@@ -331,7 +338,7 @@ fn special_elements(
     new: Vec<Value>,
     how: &Patch,
 ) -> Result<(Vec<Value>, Vec<Value>)> {
-    let mut plain = Vec::new();
+    let (mut plain, mut gone) = (Vec::new(), Vec::new());
     let mut replace = false;
     for element in new {
         match element
@@ -341,7 +348,7 @@ fn special_elements(
             None => plain.push(element),
             Some("delete") => {
                 require_key(&element, how)?;
-                old.retain(|o| !same(o, &element, how));
+                gone.push(element);
             }
             Some("replace") => replace = true,
             Some("merge") => return other("merging lists cannot yet be specified in the patch"),
@@ -351,6 +358,8 @@ fn special_elements(
     if replace {
         Ok((plain, Vec::new()))
     } else {
+        let places = Places::new(&gone, how, old.len());
+        old.retain(|o| places.find(&gone, o).is_none());
         Ok((old, plain))
     }
 }
@@ -363,19 +372,22 @@ fn sort_merged(
     server: &[Value],
     how: &Patch,
 ) -> Result<Vec<Value>> {
-    let place = |list: &[Value], v: &Value| list.iter().position(|o| same(v, o, how));
     for element in merged.iter().chain(order) {
         require_key(element, how)?;
     }
+    let ordered = Places::new(order, how, merged.len());
+    let served = Places::new(server, how, merged.len());
+    let in_order = |v: &Value| ordered.find(order, v);
+    let on_server = |v: &Value| served.find(server, v);
     let (mut named, mut rest): (Vec<_>, Vec<_>) =
-        merged.into_iter().partition(|v| place(order, v).is_some());
-    named.sort_by_key(|v| place(order, v));
-    rest.sort_by_key(|v| place(server, v).unwrap_or(usize::MAX));
+        merged.into_iter().partition(|v| in_order(v).is_some());
+    named.sort_by_cached_key(in_order);
+    rest.sort_by_cached_key(|v| on_server(v).unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(named.len() + rest.len());
     let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
     while let (Some(left), Some(right)) = (rest.peek(), named.peek()) {
         let server_first =
-            matches!((place(server, left), place(server, right)), (Some(l), Some(r)) if l < r);
+            matches!((on_server(left), on_server(right)), (Some(l), Some(r)) if l < r);
         out.extend(if server_first {
             rest.next()
         } else {

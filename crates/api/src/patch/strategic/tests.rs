@@ -128,3 +128,74 @@ fn bad_patches_say_why() {
     );
     assert!(order.unwrap_err().starts_with("The order in patch list:"));
 }
+
+/// Long enough that it would take minutes to look for each element in all others.
+#[test]
+fn long_lists_merge() {
+    const MANY: usize = 50_000;
+    let schema = Schemas::default().by_kind("", "v1", "Pod").unwrap();
+    let named = |n: usize, image: &str| json!({"name": format!("c{n}"), "image": image});
+    let all = |image: &str| (0..MANY).map(|n| named(n, image)).collect::<Value>();
+    let texts = || {
+        (0..MANY)
+            .map(|n| json!(format!("x/{n}")))
+            .collect::<Value>()
+    };
+    let live = json!({"metadata": {"finalizers": texts()}, "spec": {"containers": all("a")}});
+    let gone: Value = (0..MANY)
+        .step_by(2)
+        .map(|n| json!({"$patch": "delete", "name": format!("c{n}")}))
+        .collect();
+    let fields: knarr_json::Map = (0..MANY).map(|n| (format!("k{n}"), json!(1))).collect();
+    let kept: Value = fields.keys().map(|key| json!(key.as_str())).collect();
+    let mut retained = Value::Object(fields);
+    retained["$retainKeys"] = kept;
+    for (patch, left) in [
+        (
+            json!({"metadata": {"finalizers": texts()}, "spec": {"containers": all("b")}}),
+            MANY,
+        ),
+        (json!({"spec": {"containers": gone}}), MANY / 2),
+        (
+            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": texts()}, "spec": {"$setElementOrder/containers": all("")}}),
+            MANY,
+        ),
+        (json!({"spec": retained, "status": {"containers": []}}), 0),
+    ] {
+        let out = apply(&schema, &live, patch.as_object().unwrap()).unwrap();
+        assert_eq!(out["spec"]["containers"].items().len(), left);
+    }
+}
+
+/// What names an element may change as it is merged; then others are found by that name.
+#[test]
+fn long_lists_merge_as_short_ones_do() {
+    let schema = Schemas::default().by_kind("", "v1", "Pod").unwrap();
+    let odd = [
+        json!({"name": {"a": null, "b": 1}, "image": "1"}),
+        json!({"name": {"b": 1}, "image": "2"}),
+        json!({"name": "x", "image": "4"}),
+        json!({"name": "x", "image": "5"}),
+    ];
+    let merged = |length: usize| {
+        let filled = |image: &str| {
+            let filler = (0..length).map(|n| json!({"name": n, "image": image}));
+            odd.iter()
+                .chain(&odd)
+                .cloned()
+                .chain(filler)
+                .collect::<Value>()
+        };
+        let live = json!({"spec": {"containers": filled("old")}});
+        let patch = json!({"spec": {"containers": filled("new")}});
+        let out = apply(&schema, &live, patch.as_object().unwrap()).unwrap();
+        let found = out["spec"]["containers"].items().iter();
+        found
+            .filter(|c| !c["name"].is_number())
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let (short, long) = (merged(0), merged(50));
+    assert!(!short.is_empty());
+    assert_eq!(short, long);
+}

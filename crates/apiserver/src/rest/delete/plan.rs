@@ -137,7 +137,7 @@ fn mark_now(object: &mut Value, now: Timestamp) {
 fn count(object: &mut Value) {
     let generation = meta::generation(object);
     if generation > 0 {
-        meta::of(object).insert("generation", (generation + 1).into());
+        meta::of(object).insert("generation", generation.wrapping_add(1).into());
     }
 }
 
