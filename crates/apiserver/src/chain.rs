@@ -64,6 +64,8 @@ pub(crate) struct Call {
     pub annotations: Mutex<BTreeMap<String, String>>,
     /// Metadata of the object that the request brings, for its audit event.
     pub brought: Mutex<Option<knarr_json::Value>>,
+    /// The body that an object was read from, to tell what was given empty in it from what was not given.
+    pub given: Mutex<bytes::Bytes>,
     /// The connection to take over, for exec and its kin.
     pub upgrade: Mutex<Option<hyper::upgrade::OnUpgrade>>,
 }
@@ -215,6 +217,7 @@ async fn stages(
         warnings: Mutex::default(),
         annotations: Mutex::default(),
         brought: Mutex::default(),
+        given: Mutex::default(),
         upgrade: Mutex::new(upgrade),
     };
     let long = long_running(&call.info);

@@ -1,6 +1,10 @@
 //! Request bodies into objects.
 
-use knarr_api::decode::{self, Expect, FieldValidation};
+use knarr_api::{
+    decode::{self, Expect, FieldValidation, Format},
+    field::Errors,
+    validation::given,
+};
 use knarr_json::Value;
 
 use crate::{Outcome, accept, chain::Call, rest::Target};
@@ -84,6 +88,30 @@ pub(crate) fn decode_as(
     )?;
     call.warn(decoded.warnings);
     Ok(decoded.object)
+}
+
+/// Has the values of `errors`, which `check` found in `object`, shown as the request's body gave them: see [`given`].
+pub(crate) fn show_as_given(
+    call: &Call,
+    target: &Target,
+    object: &Value,
+    errors: &mut Errors,
+    check: &dyn Fn(&Value) -> Errors,
+) {
+    let body = call.given.lock().clone();
+    // Custom resources keep what is empty, and protobuf does not tell it.
+    if body.is_empty() || target.resource.custom.is_some() || target.old.is_some() {
+        return;
+    }
+    let given = match accept::body_format(call.header(http::header::CONTENT_TYPE)) {
+        Ok(Format::Json) => decode::read_any(&body).map(|read| read.value),
+        Ok(Format::Yaml) => decode::yaml::read(&body).map(|read| read.value),
+        _ => return,
+    };
+    let mut object = object.clone();
+    if given.is_ok_and(|given| given::restore(&mut object, &given)) {
+        given::show(errors, check(&object));
+    }
 }
 
 /// Brings an object at the version of the request, changed by defaults and strategy, to what the original prints of it.

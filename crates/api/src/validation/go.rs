@@ -41,7 +41,7 @@ fn value(v: &Value, rest: &mut &str) -> String {
         if v.is_null() {
             zero.to_owned()
         } else {
-            v.to_string()
+            crate::go::json(v)
         }
     };
     let takes = |rest: &mut &str, mark: &str| match rest.strip_prefix(mark) {

@@ -33,6 +33,7 @@ pub async fn update(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         &bytes,
         options.field_validation,
     )?;
+    *call.given.lock() = bytes;
     meta::settle_namespace(target, &mut object)?;
     meta::settle_name(target, &object)?;
     let creates = target.resource.strategy.create_on_update() && target.subresource.is_none();
@@ -138,7 +139,7 @@ async fn write(
     admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
     let admitted = admission::allocate(call, target, &mut new, Some(old), options.dry_run).await?;
-    validate(target, &ctx, &new, old)?;
+    validate(call, target, &ctx, &new, old)?;
     admitted_by_others(call, target, options, old, &new).await?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
     fields::keep_times(old, &mut new);
@@ -261,18 +262,24 @@ fn count_generation(target: &Target, new: &mut Value, old: &Value) {
 }
 
 fn validate(
+    call: &Call,
     target: &Target,
     ctx: &knarr_api::strategy::Context,
     new: &Value,
     old: &Value,
 ) -> Outcome<()> {
     let resource = &target.resource;
-    let mut errors = Vec::new();
-    validation::meta::update(new, old, &mut errors);
-    errors.extend(resource.strategy.validate_update(ctx, new, old));
+    let check = |new: &Value| {
+        let mut errors = Vec::new();
+        validation::meta::update(new, old, &mut errors);
+        errors.extend(resource.strategy.validate_update(ctx, new, old));
+        errors
+    };
+    let mut errors = check(new);
     if errors.is_empty() {
         return Ok(());
     }
+    codec::show_as_given(call, target, new, &mut errors, &check);
     Err(Status::invalid(
         resource.error_group(),
         &resource.kind,
