@@ -11,6 +11,7 @@ use crate::{
     Outcome,
     accept::Shape,
     admission::{self, Attributes, Operation},
+    authz,
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -139,7 +140,7 @@ async fn write(
     admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
     let admitted = admission::allocate(call, target, &mut new, Some(old), options.dry_run).await?;
-    validate(call, target, &ctx, &new, old)?;
+    validate(call, target, &ctx, &new, old).await?;
     admitted_by_others(call, target, options, old, &new).await?;
     call.warn(strategy.warnings(&ctx, &new, Some(old)));
     fields::keep_times(old, &mut new);
@@ -261,7 +262,7 @@ fn count_generation(target: &Target, new: &mut Value, old: &Value) {
     }
 }
 
-fn validate(
+async fn validate(
     call: &Call,
     target: &Target,
     ctx: &knarr_api::strategy::Context,
@@ -269,9 +270,14 @@ fn validate(
     old: &Value,
 ) -> Outcome<()> {
     let resource = &target.resource;
+    let unauthorized = match writes_claim_status(target) {
+        true => authz::claims::check(call, new, old).await,
+        false => Vec::new(),
+    };
     let check = |new: &Value| {
         let mut errors = Vec::new();
         validation::meta::update(new, old, &mut errors);
+        errors.extend(unauthorized.iter().cloned());
         errors.extend(resource.strategy.validate_update(ctx, new, old));
         errors
     };
@@ -287,6 +293,15 @@ fn validate(
         &errors,
     )
     .into())
+}
+
+fn writes_claim_status(target: &Target) -> bool {
+    let resource = &target.resource;
+    (resource.group.as_str(), resource.plural.as_str()) == ("resource.k8s.io", "resourceclaims")
+        && target
+            .subresource
+            .as_ref()
+            .is_some_and(|s| s.name == "status")
 }
 
 async fn commit(
