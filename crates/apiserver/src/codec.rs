@@ -20,7 +20,7 @@ pub(crate) fn decode(
     bytes: &[u8],
     validation: FieldValidation,
 ) -> Outcome<Value> {
-    let object = decode_for(call, target, kind, bytes, validation)?;
+    let object = call.aside(|| decode_for(call, target, kind, bytes, validation))?;
     call.brings(&object);
     Ok(object)
 }
@@ -79,13 +79,8 @@ pub(crate) fn decode_as(
         kind,
         custom: false,
     };
-    let decoded = decode::decode(
-        &call.shared.schemas.load(),
-        bytes,
-        format,
-        &expect,
-        validation,
-    )?;
+    let schemas = call.shared.schemas.load();
+    let decoded = call.aside(|| decode::decode(&schemas, bytes, format, &expect, validation))?;
     call.warn(decoded.warnings);
     Ok(decoded.object)
 }
@@ -110,7 +105,7 @@ pub(crate) fn show_as_given(
     };
     let mut object = object.clone();
     if given.is_ok_and(|given| given::restore(&mut object, &given)) {
-        given::show(errors, check(&object));
+        given::show(errors, call.aside(|| check(&object)));
     }
 }
 
@@ -127,6 +122,6 @@ pub(crate) fn settle(call: &Call, target: &Target, object: &mut Value) {
             .load()
             .by_kind(&resource.group, &target.version, &resource.kind)
     {
-        decode::settle(&schema, object);
+        call.aside(|| decode::settle(&schema, object));
     }
 }

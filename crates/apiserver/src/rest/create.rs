@@ -161,7 +161,7 @@ fn validate(
 ) -> Outcome<()> {
     let resource = &target.resource;
     let check = |object: &Value| resource.strategy.validate_create(ctx, object);
-    let mut errors = check(object);
+    let mut errors = call.aside(|| check(object));
     if errors.is_empty() {
         validation::meta::path_segment_name(object, resource.namespaced, &mut errors);
     }

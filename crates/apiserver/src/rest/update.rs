@@ -281,7 +281,7 @@ async fn validate(
         errors.extend(resource.strategy.validate_update(ctx, new, old));
         errors
     };
-    let mut errors = check(new);
+    let mut errors = call.aside(|| check(new));
     if errors.is_empty() {
         return Ok(());
     }
