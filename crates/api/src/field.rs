@@ -213,7 +213,8 @@ impl Error {
         Self::make(Kind::Forbidden, path, Value::Null, detail)
     }
 
-    /// `supported` is listed quoted, in the order given (the original sorts where its set is unordered).
+    /// `supported` is listed quoted, in the order given (the original sorts where its set is unordered). The value is of a
+    /// type of its own, which Go writes as JSON writes text, not as it quotes plain text.
     pub fn not_supported<S: AsRef<str>>(
         path: &Path,
         value: impl Into<Value>,
@@ -225,7 +226,9 @@ impl Error {
         } else {
             format!("supported values: {}", quoted.join(", "))
         };
-        Self::make(Kind::NotSupported, path, value.into(), detail)
+        let value = value.into();
+        let shown = go::json(&value);
+        Self::make(Kind::NotSupported, path, value, detail).showing(shown)
     }
 
     pub fn too_long(path: &Path, max: usize) -> Self {
@@ -363,6 +366,10 @@ mod tests {
             "spec.containers[0].name: Duplicate value: \"x\""
         );
         assert_eq!(Error::invalid(&p, -1, "").body(), "Invalid value: -1");
+        assert_eq!(
+            Error::not_supported(&p, "<\u{1}>", &["a"]).body(),
+            "Unsupported value: \"\\u003c\\u0001\\u003e\": supported values: \"a\""
+        );
         let same = vec![Error::required(&p, ""), Error::required(&p, "")];
         assert_eq!(aggregate(&same), "spec.containers[0].name: Required value");
     }

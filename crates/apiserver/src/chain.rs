@@ -60,10 +60,14 @@ pub(crate) struct Call {
     pub audit: Option<Box<audit::Record>>,
     /// Texts for `Warning` headers, in order.
     pub warnings: Mutex<Warnings>,
+    /// Its body is so large that work on it keeps a thread for long: see [`Call::aside`].
+    pub large: bool,
     /// What stages note about the request for its audit event. The first note of a key stays.
     pub annotations: Mutex<BTreeMap<String, String>>,
     /// Metadata of the object that the request brings, for its audit event.
     pub brought: Mutex<Option<knarr_json::Value>>,
+    /// The body that an object was read from, to tell what was given empty in it from what was not given.
+    pub given: Mutex<bytes::Bytes>,
     /// The connection to take over, for exec and its kin.
     pub upgrade: Mutex<Option<hyper::upgrade::OnUpgrade>>,
 }
@@ -85,6 +89,15 @@ impl Call {
     /// Whether anybody will read what is noted for the audit event of this request.
     pub fn audited(&self) -> bool {
         self.audit.is_some()
+    }
+
+    /// Does a part of the work on the object that the request brings. Where that takes long, others' requests go on
+    /// elsewhere meanwhile.
+    pub fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.large {
+            return aside(work);
+        }
+        work()
     }
 
     /// Notes which object the request brings, for its audit event.
@@ -215,8 +228,10 @@ async fn stages(
         audit_id,
         audit: None,
         warnings: Mutex::default(),
+        large: false,
         annotations: Mutex::default(),
         brought: Mutex::default(),
+        given: Mutex::default(),
         upgrade: Mutex::new(upgrade),
     };
     let long = long_running(&call.info);
@@ -284,10 +299,9 @@ async fn admitted(
 async fn seated(call: &mut Call, body: RequestBody, long: bool) -> Outcome<Response> {
     call.shared.authorizer.check(call).await?;
     let limit = if long { None } else { Some(deadline(call)?) };
-    let large = is_large(call, &body);
+    call.large = is_large(call, &body);
     let body = within(limit, audit::body(call, body, long)).await?;
-    let work = within(limit, route::to(call, body));
-    if large { aside(work).await } else { work.await }
+    within(limit, route::to(call, body)).await
 }
 
 /// Bodies from here on (bytes) may take long to be parsed and checked.
@@ -307,19 +321,13 @@ fn is_large(call: &Call, body: &RequestBody) -> bool {
 }
 
 /// Does work that may keep a thread for long: others' requests go on elsewhere.
-pub(crate) async fn aside<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
-    let threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(|context| {
-        let mut poll = || work.as_mut().poll(context);
-        if threads {
-            tokio::task::block_in_place(poll)
-        } else {
-            poll()
-        }
-    })
-    .await
+    let runtime = Handle::try_current();
+    if runtime.is_ok_and(|r| r.runtime_flavor() == RuntimeFlavor::MultiThread) {
+        return tokio::task::block_in_place(work);
+    }
+    work()
 }
 
 /// Does work within the time that a request may take; streams have no such limit.

@@ -1,6 +1,10 @@
 //! Request bodies into objects.
 
-use knarr_api::decode::{self, Expect, FieldValidation};
+use knarr_api::{
+    decode::{self, Expect, FieldValidation, Format},
+    field::Errors,
+    validation::given,
+};
 use knarr_json::Value;
 
 use crate::{Outcome, accept, chain::Call, rest::Target};
@@ -16,7 +20,7 @@ pub(crate) fn decode(
     bytes: &[u8],
     validation: FieldValidation,
 ) -> Outcome<Value> {
-    let object = decode_for(call, target, kind, bytes, validation)?;
+    let object = call.aside(|| decode_for(call, target, kind, bytes, validation))?;
     call.brings(&object);
     Ok(object)
 }
@@ -75,15 +79,34 @@ pub(crate) fn decode_as(
         kind,
         custom: false,
     };
-    let decoded = decode::decode(
-        &call.shared.schemas.load(),
-        bytes,
-        format,
-        &expect,
-        validation,
-    )?;
+    let schemas = call.shared.schemas.load();
+    let decoded = call.aside(|| decode::decode(&schemas, bytes, format, &expect, validation))?;
     call.warn(decoded.warnings);
     Ok(decoded.object)
+}
+
+/// Has the values of `errors`, which `check` found in `object`, shown as the request's body gave them: see [`given`].
+pub(crate) fn show_as_given(
+    call: &Call,
+    target: &Target,
+    object: &Value,
+    errors: &mut Errors,
+    check: &dyn Fn(&Value) -> Errors,
+) {
+    let body = call.given.lock().clone();
+    // Custom resources keep what is empty, and protobuf does not tell it.
+    if body.is_empty() || target.resource.custom.is_some() || target.old.is_some() {
+        return;
+    }
+    let given = match accept::body_format(call.header(http::header::CONTENT_TYPE)) {
+        Ok(Format::Json) => decode::read_any(&body).map(|read| read.value),
+        Ok(Format::Yaml) => decode::yaml::read(&body).map(|read| read.value),
+        _ => return,
+    };
+    let mut object = object.clone();
+    if given.is_ok_and(|given| given::restore(&mut object, &given)) {
+        given::show(errors, call.aside(|| check(&object)));
+    }
 }
 
 /// Brings an object at the version of the request, changed by defaults and strategy, to what the original prints of it.
@@ -99,6 +122,6 @@ pub(crate) fn settle(call: &Call, target: &Target, object: &mut Value) {
             .load()
             .by_kind(&resource.group, &target.version, &resource.kind)
     {
-        decode::settle(&schema, object);
+        call.aside(|| decode::settle(&schema, object));
     }
 }

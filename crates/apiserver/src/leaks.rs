@@ -12,6 +12,7 @@ use knarr_store::Range;
 
 use crate::{
     admission::{Held, claims, ipaddress, nodeports},
+    repair,
     server::Shared,
 };
 
@@ -25,20 +26,26 @@ const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
 pub(crate) fn start(shared: &Arc<Shared>) {
     let server = shared.clone();
     shared.tasks.spawn(async move {
-        let mut seen = HashMap::new();
+        let (mut seen, mut told) = Default::default();
         loop {
             tokio::select! {
                 () = server.stop.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => round(&server, &mut seen).await,
+                () = tokio::time::sleep(EVERY) => round(&server, &mut seen, &mut told).await,
             }
         }
     });
 }
 
-async fn round(shared: &Arc<Shared>, seen: &mut HashMap<Held, u32>) {
+/// What was told of Services, and of addresses.
+type Told = [repair::Told; 2];
+
+async fn round(shared: &Arc<Shared>, seen: &mut HashMap<Held, u32>, told: &mut Told) {
     if shared.store.catch_up().await.is_err() {
         return;
     }
+    let [of_services, of_addresses] = told;
+    // Before the marks are set, which say nothing of what was missing.
+    repair::round(shared, of_services).await;
     let claimed = claimed(shared);
     let used = used(shared);
     mark(shared, &used).await;
@@ -46,6 +53,8 @@ async fn round(shared: &Arc<Shared>, seen: &mut HashMap<Held, u32>) {
     let ripe = ripe(seen, leaked);
     if !ripe.is_empty() {
         tracing::warn!(held = ?ripe, "claimed for Services that are not there; given back");
+        let ips = ripe.iter().filter_map(Held::address).collect::<Vec<_>>();
+        repair::gives_back(shared, &ips, of_addresses).await;
         claims::release(shared, &ripe).await;
     }
 }

@@ -33,6 +33,7 @@ mod poststart;
 mod proxy;
 mod query;
 mod reload;
+mod repair;
 mod request;
 mod respond;
 mod rest;

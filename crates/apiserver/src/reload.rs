@@ -123,10 +123,15 @@ impl Reloads {
     }
 }
 
+/// The name of this machine; empty when it has none.
+pub(crate) fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 /// Names this server in metrics without saying its name.
 fn identity() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let digest = Sha256::digest(format!("apiserver-{}", name.trim()));
+    let digest = Sha256::digest(format!("apiserver-{}", host_name()));
     let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
     format!("sha256:{hex}")
 }

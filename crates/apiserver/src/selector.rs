@@ -63,13 +63,13 @@ impl Selection {
     }
 
     /// Does `work`, which looks at so many objects, where it keeps nobody waiting: a request may have thousands of conditions.
-    pub(crate) async fn choose<T>(&self, objects: usize, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn choose<T>(&self, objects: usize, work: impl FnOnce() -> T) -> T {
         let parsed = if self.in_object { PARSED } else { 0 };
         let conditions = parsed + self.labels.requirements.len() + self.fields.terms.len();
         if objects.saturating_mul(conditions) < LONG {
             return work();
         }
-        chain::aside(async { work() }).await
+        chain::aside(work)
     }
 
     /// Whether an object with this head, of a kind that is built in, is selected.

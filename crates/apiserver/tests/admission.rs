@@ -284,3 +284,104 @@ async fn tokens_are_for_those_whom_pods_name(admin: &kube::Client, kubelet: &kub
         "others are not nodes"
     );
 }
+
+/// The account of a pod on a node may tell of the devices of its driver there, and allocates nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_claims_is_written_by_those_it_is_for() {
+    const GROUP: &str = "/apis/rbac.authorization.k8s.io/v1";
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let admin = server.admin().await;
+    namespace(&admin, "n", json!({})).await;
+    let claims = "/apis/resource.k8s.io/v1/namespaces/n/resourceclaims";
+    let exactly = json!({"deviceClassName": "c.io"});
+    let requests = json!([{"name": "r", "exactly": exactly}]);
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"devices": {"requests": requests}}});
+    let (code, answer, _) = send(&admin, "POST", claims, claim).await;
+    assert_eq!(code, 201, "{answer}");
+
+    let rules = json!([
+        {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims", "resourceclaims/status"], "verbs": ["get", "patch"]},
+        {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims/driver"], "resourceNames": ["d.io"], "verbs": ["associated-node:patch"]},
+    ]);
+    let role = json!({"metadata": {"name": "driver"}, "rules": rules});
+    let reference =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "driver"});
+    let subject =
+        |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name});
+    let account = "system:serviceaccount:n:driver";
+    let binding = json!({"metadata": {"name": "driver"}, "roleRef": reference, "subjects": [subject(account)]});
+    for (plural, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        let (code, answer, _) = send(&admin, "POST", &format!("{GROUP}/{plural}"), object).await;
+        assert_eq!(code, 201, "{answer}");
+    }
+
+    let result =
+        |device: &str| json!({"request": "r", "driver": "d.io", "pool": "p", "device": device});
+    let fields = json!([{"key": "metadata.name", "operator": "In", "values": ["here"]}]);
+    let allocation = json!({"allocation": {
+        "devices": {"results": [result("1")]},
+        "nodeSelector": {"nodeSelectorTerms": [{"matchFields": fields}]},
+    }});
+    let status = format!("{claims}/c/status");
+    let told = |data: &str| json!({"status": {"devices": [{"driver": "d.io", "pool": "p", "device": "1", "data": {"k": data}}]}});
+    let on = |node: &'static str, body: Value| {
+        let (admin, status) = (admin.clone(), status.clone());
+        async move {
+            let request = http::Request::patch(status)
+                .header("content-type", "application/merge-patch+json")
+                .header("impersonate-user", account)
+                .header(
+                    "impersonate-extra-authentication.kubernetes.io%2fnode-name",
+                    node,
+                )
+                .body(body.to_string().into_bytes())
+                .unwrap();
+            let answer = admin.request_text(request).await;
+            answer.map_err(|error| error.to_string())
+        }
+    };
+    let refused = on("here", json!({"status": allocation})).await.unwrap_err();
+    let words = "status: Forbidden: changing status.allocation or status.reservedFor requires resource=\"resourceclaims/binding\", verb=\"patch\" permission: resourceclaims.resource.k8s.io is forbidden: User \"system:serviceaccount:n:driver\" cannot patch resource \"resourceclaims/binding\" in API group \"resource.k8s.io\" at the cluster scope";
+    assert!(refused.contains(words), "{refused}");
+    let (code, answer, _) = send(&admin, "PATCH", &status, json!({"status": allocation})).await;
+    assert_eq!(code, 200, "{answer}");
+    on("here", told("a")).await.unwrap();
+    on("elsewhere", told("a")).await.unwrap();
+    let refused = on("elsewhere", told("b")).await.unwrap_err();
+    let words = "status.devices: Forbidden: changing status.devices requires resource=\"resourceclaims/driver\", verb=\"[arbitrary-node:patch]\" permission: resourceclaims.resource.k8s.io \"d.io\" is forbidden: User \"system:serviceaccount:n:driver\" cannot arbitrary-node:patch resource \"resourceclaims/driver\" in API group \"resource.k8s.io\" in the namespace \"n\"";
+    assert!(refused.contains(words), "{refused}");
+}
+
+/// What the kubelet of a pod's node does not know does not happen to the pod.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_change_as_their_nodes_declare() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    namespace(&client, "n", json!({})).await;
+    let node = json!({"metadata": {"name": "w", "labels": {"kubernetes.io/os": "linux"}}});
+    assert_eq!(send(&client, "POST", "/api/v1/nodes", node).await.0, 201);
+    let declare = |features: Value| {
+        let allocatable = json!({"cpu": "8", "memory": "8Gi", "pods": "10"});
+        let body = json!({"status": {"allocatable": allocatable, "capacity": allocatable, "declaredFeatures": features}});
+        let client = client.clone();
+        async move { send(&client, "PATCH", "/api/v1/nodes/w/status", body).await }
+    };
+    assert_eq!(declare(json!([])).await.0, 200);
+    let sized = |cpu: &str| {
+        let amounts = json!({"cpu": cpu, "memory": "1Gi"});
+        json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": amounts, "limits": amounts}}], "nodeName": "w"})
+    };
+    let pods = format!("{NAMESPACES}/n/pods");
+    let (code, answer, _) = send(&client, "POST", &pods, pod("p", sized("1"))).await;
+    assert_eq!(code, 201, "{answer}");
+    let resize = format!("{pods}/p/resize");
+    let larger = json!({"spec": {"containers": sized("2")["containers"]}});
+    let (code, answer, _) = send(&client, "PATCH", &resize, larger.clone()).await;
+    let words = "pods \"p\" is forbidden: pod update requires features GuaranteedQoSPodCPUResize which are not available on node \"w\"";
+    assert_eq!((code, answer["message"].as_str()), (403, Some(words)));
+    declare(json!(["GuaranteedQoSPodCPUResize"])).await;
+    let (code, answer, _) = send(&client, "PATCH", &resize, larger).await;
+    assert_eq!(code, 200, "{answer}");
+}

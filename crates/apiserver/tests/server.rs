@@ -597,3 +597,53 @@ async fn discovery_and_documents_are_there() {
     );
     server.stop().await;
 }
+
+/// What is given empty is shown empty, what is not given as null, whether the body is JSON or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_values_are_shown_as_they_were_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    let template = r#"{"spec":{"restartPolicy":"Never","containers":[{"name":"a","image":"b"}]}}"#;
+    let rules = |policy: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"j"}},"spec":{{"successPolicy":{policy},"template":{template}}}}}"#
+        )
+    };
+    let codes = |codes: &str| {
+        let rule = format!(r#"{{"action":"Ignore","onExitCodes":{codes}}}"#);
+        format!(
+            r#"{{"metadata":{{"name":"j"}},"spec":{{"podFailurePolicy":{{"rules":[{rule}]}},"template":{template}}}}}"#
+        )
+    };
+    for (kind, body, want) in [
+        (
+            "json",
+            rules(r#"{"rules":[]}"#),
+            r#"{"Rules":[]}: requires"#,
+        ),
+        (
+            "yaml",
+            rules(r#"{"rules":[]}"#),
+            r#"{"Rules":[]}: requires"#,
+        ),
+        ("json", rules("{}"), r#"{"Rules":null}: requires"#),
+        (
+            "json",
+            codes(r#"{"operator":"In","values":[]}"#),
+            "[]: at least one",
+        ),
+        ("json", codes(r#"{"operator":"In"}"#), "null: at least one"),
+    ] {
+        let request = http::Request::post("/apis/batch/v1/namespaces/default/jobs")
+            .header("content-type", format!("application/{kind}"))
+            .body(body.clone().into_bytes())
+            .unwrap();
+        let error = client.request_text(request).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("Invalid value: {want}")),
+            "{body}: {text}"
+        );
+    }
+}

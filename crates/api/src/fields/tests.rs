@@ -429,7 +429,7 @@ fn thousands_of_managers_are_heard() {
     };
     let entries = (0..MANY).map(|n| {
         let operation = ["Apply", "Update"][n % 2];
-        let own = json!({"f:data": {format!("f:k{n}"): {}}});
+        let own = json!({"f:data": {(format!("f:k{n}")): {}}});
         json!({"manager": format!("m{n}"), "operation": operation, "apiVersion": "v1",
             "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": own})
     });

@@ -14,6 +14,17 @@ pub fn dump(v: &Value, layout: &str) -> String {
     object(v, &mut rest)
 }
 
+/// Writes a list of structs; null when it was not given.
+pub fn dump_list(v: &Value, layout: &str) -> String {
+    match v.as_array() {
+        Some(items) => {
+            let items: Vec<String> = items.iter().map(|i| dump(i, layout)).collect();
+            format!("[{}]", items.join(","))
+        }
+        None => "null".into(),
+    }
+}
+
 fn object(v: &Value, rest: &mut &str) -> String {
     let mut parts = Vec::new();
     loop {
@@ -41,7 +52,7 @@ fn value(v: &Value, rest: &mut &str) -> String {
         if v.is_null() {
             zero.to_owned()
         } else {
-            v.to_string()
+            crate::go::json(v)
         }
     };
     let takes = |rest: &mut &str, mark: &str| match rest.strip_prefix(mark) {
@@ -70,13 +81,7 @@ fn value(v: &Value, rest: &mut &str) -> String {
         let end = *rest;
         takes(rest, "]");
         let layout = &start[..start.len() - end.len()];
-        return match v.as_array() {
-            Some(items) => {
-                let items: Vec<String> = items.iter().map(|i| dump(i, layout)).collect();
-                format!("[{}]", items.join(","))
-            }
-            None => "null".into(),
-        };
+        return dump_list(v, layout);
     }
     let zero = match rest.chars().next() {
         Some('0') => "0",
@@ -113,5 +118,9 @@ mod tests {
             r#"{"Requests":[{"Name":"a","CEL":{"Expression":"x"},"Count":0,"Admin":false},{"Name":"b","CEL":null,"Count":2,"Admin":false}],"APIGroups":["g"],"Config":null,"Of":{"IntValue":null}}"#
         );
         assert_eq!(dump(&Value::Null, ""), "{}");
+        let text = json!([{"key": "<a>"}, {}]);
+        let want = r#"[{"Key":"\u003ca\u003e","Values":null},{"Key":"","Values":null}]"#;
+        assert_eq!(dump_list(&text, "Key'' Values."), want);
+        assert_eq!(dump_list(&Value::Null, "Key''"), "null");
     }
 }

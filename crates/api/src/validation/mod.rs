@@ -4,6 +4,7 @@
 pub mod amount;
 pub mod canonical;
 pub mod claims;
+pub mod given;
 pub mod go;
 pub mod labels;
 pub mod meta;
@@ -249,7 +250,10 @@ pub fn ordered_json(v: &Value, fields: &[&str]) -> String {
             keys.sort_by_key(|k| rank(k));
             let body: Vec<String> = keys
                 .iter()
-                .map(|k| format!("{}:{}", Value::from(*k), ordered_json(&map[k], fields)))
+                .map(|k| {
+                    let key = crate::go::json(&Value::from(*k));
+                    format!("{key}:{}", ordered_json(&map[k], fields))
+                })
                 .collect();
             format!("{{{}}}", body.join(","))
         }
@@ -257,6 +261,6 @@ pub fn ordered_json(v: &Value, fields: &[&str]) -> String {
             let body: Vec<String> = items.iter().map(|i| ordered_json(i, fields)).collect();
             format!("[{}]", body.join(","))
         }
-        other => other.to_string(),
+        other => crate::go::json(other),
     }
 }

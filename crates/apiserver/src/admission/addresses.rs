@@ -312,6 +312,14 @@ impl Held {
         }
     }
 
+    /// The address, if it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Held::Address(ip) => Some(*ip),
+            Held::Port(_) => None,
+        }
+    }
+
     /// Everything that a Service holds.
     pub fn of(service: &Value) -> HashSet<Held> {
         let spec = &service["spec"];

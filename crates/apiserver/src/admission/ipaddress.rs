@@ -32,12 +32,10 @@ pub fn object(ip: IpAddr, namespace: &str, name: &str) -> Value {
 
 /// Addresses that a stored Service holds.
 pub fn held_by(service: &Value) -> Vec<IpAddr> {
-    let held = Held::of(service).into_iter();
-    held.filter_map(|h| match h {
-        Held::Address(ip) => Some(ip),
-        Held::Port(_) => None,
-    })
-    .collect()
+    let held = Held::of(service);
+    let mut ips: Vec<IpAddr> = held.iter().filter_map(Held::address).collect();
+    ips.sort_unstable();
+    ips
 }
 
 /// Makes the object of an address; false when there is one already.

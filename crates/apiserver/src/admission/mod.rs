@@ -19,6 +19,7 @@ pub(crate) mod ipaddress;
 mod limits;
 mod namespace;
 mod node;
+mod nodefeatures;
 pub(crate) mod nodeports;
 mod noderestriction;
 mod owners;

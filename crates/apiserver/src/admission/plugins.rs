@@ -30,6 +30,7 @@ pub(crate) enum Plugin {
     DefaultIngressClass,
     DenyServiceExternalIPs,
     PodTopologyLabels,
+    NodeDeclaredFeatureValidator,
     PodResizeValidator,
     MutatingAdmissionPolicy,
     MutatingAdmissionWebhook,
@@ -42,7 +43,7 @@ pub(crate) enum Plugin {
 use Plugin::*;
 
 /// Every plugin with its name in flags, and whether it is on unless someone says otherwise.
-const ALL: [(Plugin, &str, bool); 34] = [
+const ALL: [(Plugin, &str, bool); 35] = [
     (AlwaysAdmit, "AlwaysAdmit", false),
     (NamespaceLifecycle, "NamespaceLifecycle", true),
     (
@@ -95,6 +96,11 @@ const ALL: [(Plugin, &str, bool); 34] = [
     (DefaultIngressClass, "DefaultIngressClass", true),
     (DenyServiceExternalIPs, "DenyServiceExternalIPs", false),
     (PodTopologyLabels, "PodTopologyLabels", true),
+    (
+        NodeDeclaredFeatureValidator,
+        "NodeDeclaredFeatureValidator",
+        true,
+    ),
     (PodResizeValidator, "PodResizeValidator", true),
     (MutatingAdmissionPolicy, "MutatingAdmissionPolicy", true),
     (MutatingAdmissionWebhook, "MutatingAdmissionWebhook", true),

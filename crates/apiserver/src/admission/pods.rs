@@ -3,8 +3,8 @@
 use knarr_json::Value;
 
 use super::{
-    Attributes, Operation, Plugin, images, limits, noderestriction, placement, pod, podsecurity,
-    priority, resize, runtimeclass, serviceaccount, tolerations,
+    Attributes, Operation, Plugin, images, limits, nodefeatures, noderestriction, placement, pod,
+    podsecurity, priority, resize, runtimeclass, serviceaccount, tolerations,
 };
 use crate::Outcome;
 
@@ -84,6 +84,10 @@ pub fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     }
     if whole && on(Plugin::RuntimeClass) {
         runtimeclass::validate(a, object)?;
+    }
+    let of_spec = whole || a.subresource == "resize";
+    if of_spec && on(Plugin::NodeDeclaredFeatureValidator) {
+        nodefeatures::validate(a, object)?;
     }
     if a.subresource == "resize" && on(Plugin::PodResizeValidator) {
         resize::validate(a, object)?;

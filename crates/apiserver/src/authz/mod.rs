@@ -2,6 +2,7 @@
 //! order until one has an opinion.
 
 mod abac;
+pub(crate) mod claims;
 pub mod config;
 mod follow;
 mod node;

@@ -6,10 +6,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 /// Documents that are being sent, by the tag of what they were made from.
 #[derive(Default)]
-pub(crate) struct InFlight(tokio::sync::Mutex<HashMap<String, Weak<Vec<u8>>>>);
+pub(crate) struct InFlight(Mutex<HashMap<String, Arc<Slot>>>);
+
+/// One document; locked while it is made.
+type Slot = tokio::sync::Mutex<Weak<Vec<u8>>>;
 
 struct Held(Arc<Vec<u8>>);
 
@@ -20,16 +24,25 @@ impl AsRef<[u8]> for Held {
 }
 
 impl InFlight {
-    /// The document of a tag: one that somebody still reads, or else what `make` gives. One is made at a time.
+    /// The document of a tag: one that somebody still reads, or else what `make` gives. Who asks meanwhile waits for that;
+    /// others' documents are made at the same time.
     pub async fn get(&self, tag: &str, make: impl Future<Output = Vec<u8>>) -> Bytes {
-        let mut all = self.0.lock().await;
-        if let Some(found) = all.get(tag).and_then(Weak::upgrade) {
+        let slot = self.slot(tag);
+        let mut document = slot.lock().await;
+        if let Some(found) = document.upgrade() {
             return Bytes::from_owner(Held(found));
         }
         let made = Arc::new(make.await);
-        all.retain(|_, document| document.strong_count() > 0);
-        all.insert(tag.to_owned(), Arc::downgrade(&made));
+        *document = Arc::downgrade(&made);
         Bytes::from_owner(Held(made))
+    }
+
+    /// Lets go what nobody makes, waits for or reads.
+    fn slot(&self, tag: &str) -> Arc<Slot> {
+        let mut all = self.0.lock();
+        let is_read = |slot: &Slot| slot.try_lock().is_ok_and(|d| d.strong_count() > 0);
+        all.retain(|_, slot| Arc::strong_count(slot) > 1 || is_read(slot));
+        all.entry(tag.to_owned()).or_default().clone()
     }
 }
 
@@ -57,10 +70,23 @@ mod tests {
         assert!(all[2].as_ptr() == all[0].as_ptr() && all[1] == "b");
         drop(all);
         assert_eq!((get("a").await.len(), made.get()), (1, 3));
-        assert_eq!(
-            documents.0.lock().await.len(),
-            1,
-            "what nobody reads is let go"
-        );
+        assert_eq!(documents.0.lock().len(), 1, "what nobody reads is let go");
+    }
+
+    #[tokio::test]
+    async fn one_document_does_not_wait_for_another() {
+        let documents = InFlight::default();
+        let (done, wait) = tokio::sync::oneshot::channel::<()>();
+        let slow = documents.get("slow", async {
+            wait.await.ok();
+            b"slow".to_vec()
+        });
+        let fast = async {
+            let made = documents.get("fast", async { b"fast".to_vec() }).await;
+            done.send(()).ok();
+            made
+        };
+        let (slow, fast) = tokio::join!(slow, fast);
+        assert_eq!((&*slow, &*fast), (&b"slow"[..], &b"fast"[..]));
     }
 }

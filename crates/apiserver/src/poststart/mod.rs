@@ -242,6 +242,19 @@ impl Client {
         Err(format!("{path}: {}", answer.trim()))
     }
 
+    /// Patches an object with what is to be otherwise.
+    ///
+    /// # Errors
+    /// The answer, when it is a refusal.
+    pub async fn merge(&self, path: &str, object: &Value) -> Result<(), String> {
+        const MERGE: &str = "application/merge-patch+json";
+        let (code, answer) = self.send_as(Method::PATCH, path, MERGE, object).await?;
+        if code.is_success() {
+            return Ok(());
+        }
+        Err(format!("{path}: {}", answer.trim()))
+    }
+
     /// Sends a body, and gives the code and text of the answer.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub async fn apply(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
     let accept = call.negotiate(&[Shape::Table, Shape::Partial])?;
     let bytes = body::read(body).await?;
     let options = WriteOptions::new(&call.query, OptionsKind::Apply)?;
-    let mut applied = read(call, &bytes, options.field_validation)?;
+    let mut applied = call.aside(|| read(call, &bytes, options.field_validation))?;
     if let Some(old) = target.old {
         modernize(old, &mut applied)?;
     }
@@ -117,7 +117,8 @@ fn merged(
     if !applied["metadata"]["managedFields"].is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil").into());
     }
-    let mut object = managed::apply(call, target, live, applied, options)
+    let mut object = call
+        .aside(|| managed::apply(call, target, live, applied, options))
         .unwrap_or_else(|| Err(target.not_found()))?;
     meta::settle_namespace(target, &mut object)?;
     if meta::text(&object, "name").is_empty() {

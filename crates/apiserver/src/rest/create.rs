@@ -32,6 +32,7 @@ pub async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         &bytes,
         options.field_validation,
     )?;
+    *call.given.lock() = bytes;
     let mut target = target.clone();
     if target.resource.namespaced && target.namespace.is_empty() {
         target.namespace = meta::text(&object, "namespace").to_owned();
@@ -132,7 +133,7 @@ async fn attempt(
     }
     admission::prepare(call, &target, &mut object, None)?;
     let admitted = admission::allocate(call, &target, &mut object, None, options.dry_run).await?;
-    validate(&target, &ctx, &object)?;
+    validate(call, &target, &ctx, &object)?;
     let attributes = Attributes::new(call, &target, Operation::Create).dry_run(options.dry_run);
     admission::validate(&attributes, &object).await?;
     call.warn(field::found(|| strategy.warnings(&ctx, &object, None)));
@@ -152,18 +153,22 @@ fn name(object: &mut Value) {
     }
 }
 
-fn validate(target: &Target, ctx: &knarr_api::strategy::Context, object: &Value) -> Outcome<()> {
+fn validate(
+    call: &Call,
+    target: &Target,
+    ctx: &knarr_api::strategy::Context,
+    object: &Value,
+) -> Outcome<()> {
     let resource = &target.resource;
-    let errors = field::found(|| {
-        let mut errors = resource.strategy.validate_create(ctx, object);
-        if errors.is_empty() {
-            validation::meta::path_segment_name(object, resource.namespaced, &mut errors);
-        }
-        errors
-    });
+    let check = |object: &Value| resource.strategy.validate_create(ctx, object);
+    let mut errors = call.aside(|| field::found(|| check(object)));
+    if errors.is_empty() {
+        validation::meta::path_segment_name(object, resource.namespaced, &mut errors);
+    }
     if errors.is_empty() {
         return Ok(());
     }
+    codec::show_as_given(call, target, object, &mut errors, &check);
     // An object of another kind is refused as what it says it is.
     let said = object["kind"]
         .as_str()

@@ -76,7 +76,7 @@ pub async fn page(
     }
     let count = listing.items.len();
     let work = || cut(listing, options, selection, &start, &prefix);
-    let mut page = selection.choose(count, work).await;
+    let mut page = selection.choose(count, work);
     if !selection.in_object && target.resource.custom.is_some() {
         page.items = custom::convert::views(&call.shared, target, page.items).await?;
     }

@@ -30,8 +30,10 @@ pub fn note(
     }
     let manager = manager(call, options);
     let unfit = Cell::new(false);
-    let noted = scoped(call, target, &unfit, |scope| {
-        fields::update(scope, live, object, &manager)
+    let noted = call.aside(|| {
+        scoped(call, target, &unfit, |scope| {
+            fields::update(scope, live, object, &manager)
+        })
     });
     if noted.is_none() || unfit.get() {
         meta::of(object).remove("managedFields");

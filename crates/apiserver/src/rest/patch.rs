@@ -146,7 +146,7 @@ pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
     let (patch, options) = Patch::read(call, bytes)?;
     let make = |old: &Value| {
         let shown = target.shown(old.clone());
-        let mut object = patch.apply_to(call, target, &shown, &options)?;
+        let mut object = call.aside(|| patch.apply_to(call, target, &shown, &options))?;
         if let Some(old) = target.old {
             old.modernize(&mut object);
         }

@@ -11,6 +11,7 @@ use crate::{
     Outcome,
     accept::Shape,
     admission::{self, Attributes, Operation},
+    authz,
     body::{self, RequestBody, Response},
     chain::Call,
     codec,
@@ -33,6 +34,7 @@ pub async fn update(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         &bytes,
         options.field_validation,
     )?;
+    *call.given.lock() = bytes;
     meta::settle_namespace(target, &mut object)?;
     meta::settle_name(target, &object)?;
     let creates = target.resource.strategy.create_on_update() && target.subresource.is_none();
@@ -138,7 +140,7 @@ async fn write(
     admission::prepare(call, target, &mut new, Some(old))?;
     count_generation(target, &mut new, old);
     let admitted = admission::allocate(call, target, &mut new, Some(old), options.dry_run).await?;
-    validate(target, &ctx, &new, old)?;
+    validate(call, target, &ctx, &new, old).await?;
     admitted_by_others(call, target, options, old, &new).await?;
     call.warn(field::found(|| strategy.warnings(&ctx, &new, Some(old))));
     fields::keep_times(old, &mut new);
@@ -260,22 +262,30 @@ fn count_generation(target: &Target, new: &mut Value, old: &Value) {
     }
 }
 
-fn validate(
+async fn validate(
+    call: &Call,
     target: &Target,
     ctx: &knarr_api::strategy::Context,
     new: &Value,
     old: &Value,
 ) -> Outcome<()> {
     let resource = &target.resource;
-    let errors = field::found(|| {
+    let unauthorized = match writes_claim_status(target) {
+        true => authz::claims::check(call, new, old).await,
+        false => Vec::new(),
+    };
+    let check = |new: &Value| {
         let mut errors = Vec::new();
         validation::meta::update(new, old, &mut errors);
+        errors.extend(unauthorized.iter().cloned());
         errors.extend(resource.strategy.validate_update(ctx, new, old));
         errors
-    });
+    };
+    let mut errors = call.aside(|| field::found(|| check(new)));
     if errors.is_empty() {
         return Ok(());
     }
+    codec::show_as_given(call, target, new, &mut errors, &check);
     Err(Status::invalid(
         resource.error_group(),
         &resource.kind,
@@ -283,6 +293,15 @@ fn validate(
         &errors,
     )
     .into())
+}
+
+fn writes_claim_status(target: &Target) -> bool {
+    let resource = &target.resource;
+    (resource.group.as_str(), resource.plural.as_str()) == ("resource.k8s.io", "resourceclaims")
+        && target
+            .subresource
+            .as_ref()
+            .is_some_and(|s| s.name == "status")
 }
 
 async fn commit(

@@ -166,7 +166,7 @@ impl Stream {
             let selection = &self.selection;
             let count = items.len();
             let choose = || items.retain(|stored| selection.matches(stored));
-            selection.choose(count, choose).await;
+            selection.choose(count, choose);
             self.initial = items.into_iter();
             self.mark_initial = self.bookmarks.then_some(listing.revision);
         }

@@ -5,7 +5,7 @@ use knarr_json::Value;
 use crate::{
     field::{Error, Errors},
     names,
-    validation::{At, list, text},
+    validation::{At, go, list, text},
 };
 
 const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
@@ -82,11 +82,7 @@ fn exit_codes(codes: &At, job: &At, errs: &mut Errors) {
     let values = codes.get("values");
     let count = list(values.v).len();
     if count == 0 {
-        errs.push(Error::invalid(
-            &values.path,
-            Vec::<i64>::new(),
-            "at least one value is required",
-        ));
+        errs.push(values.invalid("at least one value is required"));
     } else if count > 255 {
         errs.push(Error::too_many(&values.path, count, 255));
     }
@@ -106,33 +102,11 @@ fn exit_codes(codes: &At, job: &At, errs: &mut Errors) {
     }
 }
 
-/// A policy as Go's encoder writes the internal struct.
+/// A policy as messages show it, null for none.
 pub fn shown(policy: &Value) -> String {
-    if policy.is_null() {
-        return "null".to_owned();
+    const LAYOUT: &str = "Rules[Action'' OnExitCodes*{ContainerName. Operator'' Values.} OnPodConditions[Type'' Status'']]";
+    match policy {
+        Value::Null => "null".to_owned(),
+        policy => go::dump(policy, LAYOUT),
     }
-    let or_null = |v: &Value, f: &dyn Fn(&Value) -> String| {
-        if v.is_null() { "null".to_owned() } else { f(v) }
-    };
-    let rule = |r: &Value| {
-        let codes = or_null(&r["onExitCodes"], &|c| {
-            format!(
-                "{{\"ContainerName\":{},\"Operator\":{},\"Values\":{}}}",
-                c["containerName"], c["operator"], c["values"]
-            )
-        });
-        let conditions = or_null(&r["onPodConditions"], &|all| {
-            let each: Vec<String> = list(all)
-                .iter()
-                .map(|c| format!("{{\"Type\":{},\"Status\":{}}}", c["type"], c["status"]))
-                .collect();
-            format!("[{}]", each.join(","))
-        });
-        format!(
-            "{{\"Action\":{},\"OnExitCodes\":{codes},\"OnPodConditions\":{conditions}}}",
-            r["action"]
-        )
-    };
-    let rules: Vec<String> = list(&policy["rules"]).iter().map(rule).collect();
-    format!("{{\"Rules\":[{}]}}", rules.join(","))
 }

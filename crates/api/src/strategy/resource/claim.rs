@@ -37,7 +37,8 @@ impl Strategy for ResourceClaim {
     fn validate_create(&self, ctx: &Context, object: &Value) -> Errors {
         let mut errs = Errors::new();
         let devices = At::root(object, "spec").get("devices");
-        devices::admin_access(ctx, &devices.get("requests"), &mut errs);
+        let requests = devices.get("requests");
+        devices::admin_access(ctx, requests.v, &requests.path, &mut errs);
         meta::create(object, true, meta::subdomain, &mut errs);
         devices::claim(ctx, &devices, &mut errs);
         errs
@@ -53,9 +54,11 @@ impl Strategy for ResourceClaim {
     fn validate_update(&self, ctx: &Context, object: &Value, old: &Value) -> Errors {
         let mut errs = Errors::new();
         if ctx.subresource == "status" {
-            let results = At::root(object, "status").get("allocation").get("devices");
-            if old["status"]["allocation"].is_null() {
-                devices::admin_access(ctx, &results.get("results"), &mut errs);
+            let devices = At::root(object, "status").get("allocation").get("devices");
+            let results = devices.get("results");
+            let before = &old["status"]["allocation"]["devices"]["results"];
+            if !list(before).iter().any(devices::wants_admin_access) {
+                devices::admin_access(ctx, results.v, &results.path, &mut errs);
             }
             meta::update_core(object, old, &mut errs);
             status::update(object, old, &mut errs);
@@ -127,7 +130,11 @@ impl Strategy for ResourceClaimTemplate {
         let mut errs = Errors::new();
         let spec = At::root(object, "spec");
         let devices = spec.get("spec").get("devices");
-        devices::admin_access(ctx, &devices.get("requests"), &mut errs);
+        let base = At::root(object, "spec")
+            .path
+            .child("devices")
+            .child("requests");
+        devices::admin_access(ctx, &devices.v["requests"], &base, &mut errs);
         meta::create(object, true, meta::subdomain, &mut errs);
         let metadata = spec.get("metadata");
         labels::annotations(&metadata.get("annotations"), &mut errs);

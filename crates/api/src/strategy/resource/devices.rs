@@ -4,7 +4,7 @@ use knarr_json::Value;
 
 use super::{each_of, names, set_of};
 use crate::{
-    field::{Error, Errors},
+    field::{Error, Errors, Path},
     names as text_names,
     strategy::{
         Context,
@@ -312,16 +312,17 @@ pub fn binding(at: &At, errs: &mut Errors) {
     }
 }
 
-/// Names those who want to use devices that others hold: only namespaces made for it may.
-pub fn admin_access(ctx: &Context, requests: &At, errs: &mut Errors) {
+/// The first that wants to use a device that others hold. Only namespaces made for it may. `base` is what paths begin with:
+/// the original names the place in a claim also where it speaks of a template.
+pub fn admin_access(ctx: &Context, all: &Value, base: &Path, errs: &mut Errors) {
     const WORDS: &str = "admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
-    if ctx.admin_access {
-        return;
+    let first = list(all).iter().position(wants_admin_access);
+    if let Some(i) = first.filter(|_| !ctx.admin_access) {
+        errs.push(Error::forbidden(&base.index(i).child("adminAccess"), WORDS));
     }
-    for request in requests.each() {
-        let there = request.flag("adminAccess") || request.get("exactly").flag("adminAccess");
-        if there {
-            errs.push(request.get("adminAccess").forbidden(WORDS));
-        }
-    }
+}
+
+/// Of a request, or of what was allocated for one.
+pub fn wants_admin_access(of: &Value) -> bool {
+    of["adminAccess"] == true || of["exactly"]["adminAccess"] == true
 }

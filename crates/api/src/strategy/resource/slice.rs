@@ -253,7 +253,13 @@ fn place(spec: &At, errs: &mut Errors) {
         .map(|s| s.get("nodeSelectorTerms"))
         && list(terms.v).len() != 1
     {
-        errs.push(terms.invalid("must have exactly one node selector term"));
+        const LAYOUT: &str =
+            "MatchExpressions[Key'' Operator'' Values.] MatchFields[Key'' Operator'' Values.]";
+        errs.push(
+            terms
+                .invalid("must have exactly one node selector term")
+                .showing(go::dump_list(terms.v, LAYOUT)),
+        );
     }
     match set.len() {
         0 => errs.push(spec.required(ONE)),

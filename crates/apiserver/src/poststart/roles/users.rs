@@ -159,6 +159,7 @@ pub(super) const ROLES: &[Role] = &[
             "create; authentication.k8s.io; tokenreviews",
             "create; authorization.k8s.io; subjectaccessreviews",
             "read patch update; resource.k8s.io; resourceclaims resourceclaims/status deviceclasses resourceslices",
+            "patch update; resource.k8s.io; resourceclaims/binding",
         ],
     ),
     role(

@@ -205,11 +205,7 @@ fn narrowed(new: &At, old: &Value, errs: &mut Errors) {
         return;
     }
     if before.len() != list(terms.v).len() {
-        let shown: Vec<String> = list(terms.v).iter().map(|t| go::dump(t, LAYOUT)).collect();
-        let shown = match terms.v.is_null() {
-            true => "null".to_owned(),
-            false => format!("[{}]", shown.join(",")),
-        };
+        let shown = go::dump_list(terms.v, LAYOUT);
         let words = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
         errs.push(terms.invalid(words).showing(shown));
         return;
