@@ -8,6 +8,7 @@ use knarr_api::{
     decode::{self, Expect, FieldValidation, Format},
     field,
     strategy::Context,
+    validation::given,
 };
 use knarr_json::{Value, json};
 
@@ -138,6 +139,9 @@ fn said(schemas: &Schemas, create: &Create<'_>, body: &Value) -> Option<Vec<(Str
     }
     strategy.prepare_create(&ctx, &mut object);
     let mut errors: field::Errors = strategy.validate_create(&ctx, &object);
+    if given::restore(&mut object, body) {
+        given::show(&mut errors, strategy.validate_create(&ctx, &object));
+    }
     errors.dedup();
     Some(errors.iter().map(|e| (e.field.clone(), e.body())).collect())
 }

@@ -3,6 +3,8 @@
 //! forgets it when it stores them. So an object that was found wrong is checked a second time with the empty lists and maps
 //! of the request's body put back, and the second check says how values are shown.
 
+use std::collections::{HashMap, VecDeque};
+
 use knarr_json::Value;
 
 use crate::field::{Error, Errors};
@@ -43,15 +45,15 @@ fn is_empty(value: &Value) -> bool {
 
 /// Shows the values of `errors` as `second` does, which are the errors of the same object with its empty lists.
 pub fn show(errors: &mut Errors, second: Errors) {
-    let mut second: Vec<Option<Error>> = second.into_iter().map(Some).collect();
+    // An object may have as many errors as it has fields: they are looked up.
+    let key = |e: &Error| (e.kind.reason(), e.field.clone(), e.detail.clone());
+    let mut found: HashMap<_, VecDeque<Error>> = HashMap::new();
+    for error in second {
+        found.entry(key(&error)).or_default().push_back(error);
+    }
     for error in errors {
-        let same = |e: &&mut Option<Error>| {
-            e.as_ref().is_some_and(|e| {
-                (e.kind, &e.field, &e.detail) == (error.kind, &error.field, &error.detail)
-            })
-        };
-        if let Some(found) = second.iter_mut().find(same).and_then(Option::take) {
-            *error = found;
+        if let Some(same) = found.get_mut(&key(error)).and_then(VecDeque::pop_front) {
+            *error = same;
         }
     }
 }

@@ -19,12 +19,15 @@ fn equal(cpu: &str, memory: &str) -> Value {
     json!({"requests": amounts, "limits": amounts})
 }
 
-/// A server, and the node that the pods are on: what it has bounds what they may grow to.
+/// A server, and the node that the pods are on: what it has bounds what they may grow to, and what it declares how.
 async fn start() -> World {
     let world = World::start().await;
     let node = json!({
         "metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}},
-        "status": {"allocatable": {"cpu": "64", "memory": "256Gi", "pods": "110"}},
+        "status": {
+            "allocatable": {"cpu": "64", "memory": "256Gi", "pods": "110"},
+            "declaredFeatures": ["GuaranteedQoSPodCPUResize", "InPlacePodLevelResourcesVerticalScaling"],
+        },
     });
     world.make("/api/v1/nodes", node).await;
     world

@@ -93,13 +93,6 @@ pub fn new_node(
     }
 }
 
-/// What the API server lets happen to pods of this node: no container has CPUs of its own, so that how many a guaranteed pod
-/// gets may change, and so may what a pod gets as a whole. Sorted.
-const DECLARED: [&str; 2] = [
-    "GuaranteedQoSPodCPUResize",
-    "InPlacePodLevelResourcesVerticalScaling",
-];
-
 /// The status, with conditions that others set kept from `before`.
 pub fn status(m: &Measured, before: &[NodeCondition], now: Timestamp) -> NodeStatus {
     NodeStatus {
@@ -112,7 +105,6 @@ pub fn status(m: &Measured, before: &[NodeCondition], now: Timestamp) -> NodeSta
                 port: i32::from(m.port),
             }),
         }),
-        declared_features: Some(DECLARED.map(str::to_owned).to_vec()),
         images: Some(images(&m.images)),
         node_info: Some(m.info.clone()),
         ..NodeStatus::default()
