@@ -17,6 +17,7 @@ mod components;
 mod compress;
 mod config;
 mod custom;
+mod derived;
 mod discovery;
 mod expire;
 mod expression;

@@ -151,7 +151,7 @@ impl ApiServer {
         let modes = config.authorization.file.clone();
         let modes = modes.map(|file| Followed::read("authorization", file));
         let modes = modes.transpose().map_err(StartError::Authorization)?;
-        let authorizer = Authorizer::new(config.authorization, &config.store, &stop, &tasks)
+        let authorizer = Authorizer::new(config.authorization, &config.store)
             .await
             .map_err(StartError::Authorization)?;
         let proxies = config.authentication.front_proxy.as_ref();
@@ -176,7 +176,7 @@ impl ApiServer {
                 StartError::Authentication(format!("{}: {why}", issuers.file.display()))
             })?;
         }
-        let admission = Admission::new(plugins, settings, &config.store, &stop, &tasks);
+        let admission = Admission::new(plugins, settings, &config.store);
         let webhooks = Clients::new(config.store.clone());
         let addresses = Addresses::new(
             config.service_cidrs.clone(),

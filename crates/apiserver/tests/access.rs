@@ -40,8 +40,6 @@ async fn grant(client: &kube::Client, name: &str, user: &str, rules: Value) {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]});
     make(client, &format!("{api}/clusterrolebindings"), binding).await;
-    // Indexes follow the store within a moment.
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

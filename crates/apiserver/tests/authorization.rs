@@ -153,3 +153,39 @@ async fn a_configuration_is_read_again_without_a_request_being_lost() {
     assert!(asked.load(Ordering::Relaxed) > 10);
     server.stop().await;
 }
+
+/// Nobody waits for a grant that was answered with 201, nor profits from one that was taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_hold_from_their_answer_on() {
+    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let (admin, bob) = (server.admin().await, server.client("bob", &[]).await);
+    let rules = json!([{"verbs": ["list"], "apiGroups": [""], "resources": ["configmaps"]}]);
+    let role = json!({"metadata": {"name": "lists"}, "rules": rules});
+    let reference =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "lists"});
+    let subjects =
+        json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}]);
+    let binding = json!({"metadata": {"name": "bob"}, "roleRef": reference, "subjects": subjects});
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    for _ in 0..50 {
+        for (path, object) in [
+            (format!("{RBAC}/clusterroles"), &role),
+            (bindings.clone(), &binding),
+        ] {
+            let (made, answer, _) = send(&admin, "POST", &path, object.clone()).await;
+            assert_eq!(made, 201, "{answer}");
+        }
+        assert_eq!(code(&bob, "GET", MAPS).await, 200);
+        for path in [
+            format!("{bindings}/bob"),
+            format!("{RBAC}/clusterroles/lists"),
+        ] {
+            let (gone, answer, _) = send(&admin, "DELETE", &path, Value::Null).await;
+            assert_eq!(gone, 200, "{answer}");
+            assert_eq!(code(&bob, "GET", MAPS).await, 403);
+        }
+    }
+    server.stop().await;
+}

@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{Server, request::send};
 use http_body_util::BodyExt;
 use knarr_json::{Value, json};
@@ -34,8 +32,6 @@ async fn ann(dir: &std::path::Path, rules: Value) -> (Server, kube::Client, kube
     make(&admin, &format!("{RBAC}/clusterroles"), role("anns", rules)).await;
     let bound = binding("ClusterRoleBinding", "anns", "anns", "ann");
     make(&admin, &format!("{RBAC}/clusterrolebindings"), bound).await;
-    // Indexes follow the store within a moment.
-    tokio::time::sleep(Duration::from_millis(100)).await;
     let ann = server.client("ann", &[]).await;
     (server, admin, ann)
 }

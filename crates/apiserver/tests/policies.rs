@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::Server;
 use knarr_json::{Value, json};
 
@@ -64,7 +62,6 @@ async fn policy(client: &kube::Client, kind: &str, name: &str, spec: Value, mut 
     binding["policyName"] = json!(name);
     let path = format!("{GROUP}/{}bindings", path.replace("policies", "policy"));
     made(client, &path, object(&format!("{kind}Binding"), binding)).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 fn deny() -> Value {
@@ -229,7 +226,6 @@ async fn policies_mutate() {
         assert_eq!((code, &answer["message"]), (422, &json!(message)));
         let gone = format!("{GROUP}/mutatingadmissionpolicies/{name}");
         assert_eq!(send(&admin, "DELETE", &gone, Value::Null).await.0, 200);
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     server.stop().await;
 }
@@ -299,7 +295,6 @@ async fn conditions_spare_webhooks_requests() {
         configuration,
     )
     .await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
     made(&admin, MAPS, map("no", json!({"asked": "no"}))).await;
     let (code, answer, _) = send(&admin, "POST", MAPS, map("yes", json!({"asked": "yes"}))).await;
     assert_eq!(code, 500, "{answer}");

@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{
     Server,
     hook::{Hook, patch, yes},
@@ -43,7 +41,6 @@ async fn configure(client: &kube::Client, kind: &str, webhooks: Vec<Value>) {
     let path = format!("{CONFIGURATIONS}/{}s", kind.to_lowercase());
     let (code, answer, _) = send(client, "POST", &path, body).await;
     assert_eq!(code, 201, "{answer}");
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,8 @@ use crate::{Event, RevisionError, model::Limits};
 
 pub(crate) struct History {
     ring: RwLock<Ring>,
+    /// Position behind the ring's last event, for those who only want to know whether there is more.
+    end: AtomicU64,
     /// Those who want to know of the next push.
     wakers: Mutex<HashMap<u64, Arc<AtomicWaker>>>,
     next_waker: AtomicU64,
@@ -53,6 +55,7 @@ impl History {
                 compacted: opened,
                 bytes: 0,
             }),
+            end: AtomicU64::new(0),
             wakers: Mutex::default(),
             next_waker: AtomicU64::new(0),
             limits,
@@ -70,6 +73,7 @@ impl History {
                 at,
             });
         }
+        self.end.store(ring.end(), Ordering::Release);
         ring.shed(at, &self.limits)
     }
 
@@ -81,6 +85,7 @@ impl History {
         ring.first += gone.len() as u64 + 1;
         ring.compacted = revision;
         ring.bytes = 0;
+        self.end.store(ring.end(), Ordering::Release);
         gone
     }
 
@@ -148,8 +153,7 @@ impl History {
 
     /// Whether there is nothing at `from` or behind it.
     pub(crate) fn is_end(&self, from: u64) -> bool {
-        let ring = self.ring.read();
-        from >= ring.first + ring.events.len() as u64
+        from >= self.end.load(Ordering::Acquire)
     }
 
     pub(crate) fn register(&self) -> (u64, Arc<AtomicWaker>) {
@@ -169,6 +173,10 @@ impl History {
 }
 
 impl Ring {
+    fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
     fn index_behind(&self, revision: u64) -> Result<usize, RevisionError> {
         if revision < self.compacted {
             return Err(RevisionError::Compacted {

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{Stream, StreamExt, task::AtomicWaker};
+use futures::{FutureExt, Stream, StreamExt, task::AtomicWaker};
 
 use crate::{
     Event, RevisionError,
@@ -69,6 +69,16 @@ impl Watch {
     /// The next change; `None` when the store closed. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Arc<Event>, RevisionError>> {
         StreamExt::next(self).await
+    }
+
+    /// The next change, when it is there already.
+    pub fn ready(&mut self) -> Option<Result<Arc<Event>, RevisionError>> {
+        self.next().now_or_never().flatten()
+    }
+
+    /// Whether there is something that was not given yet. Takes no lock.
+    pub fn is_behind(&self) -> bool {
+        !self.ended && (!self.waiting.is_empty() || !self.history.is_end(self.position))
     }
 
     /// The revision up to which this watch has given everything: what a bookmark may say.

@@ -41,12 +41,9 @@ mod storage;
 mod tolerations;
 mod webhook;
 
-use std::sync::Arc;
-
 use claims::Claims;
 use knarr_json::Value;
 use knarr_store::Store;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use addresses::{Addresses, Held, Lease};
 pub(crate) use attributes::{Attributes, Operation, Options};
@@ -60,25 +57,19 @@ use crate::{Outcome, chain::Call, rest::Target};
 /// What admission keeps between requests.
 pub(crate) struct Admission {
     pub enabled: Enabled,
-    pub hooks: Arc<webhook::Hooks>,
-    pub policies: Arc<policies::Policies>,
+    pub hooks: webhook::Hooks,
+    pub policies: policies::Policies,
     pub ledger: quota::Ledger,
     pub settings: Settings,
 }
 
 impl Admission {
-    /// Reads the configurations of webhooks and follows them until `stop`.
-    pub fn new(
-        enabled: Enabled,
-        settings: Settings,
-        store: &Store,
-        stop: &CancellationToken,
-        tasks: &TaskTracker,
-    ) -> Self {
+    /// Reads the configurations of webhooks and the policies.
+    pub fn new(enabled: Enabled, settings: Settings, store: &Store) -> Self {
         Admission {
             enabled,
-            hooks: webhook::Hooks::new(store, stop, tasks),
-            policies: policies::Policies::new(store, stop, tasks),
+            hooks: webhook::Hooks::new(store),
+            policies: policies::Policies::new(store),
             ledger: quota::Ledger::default(),
             settings,
         }

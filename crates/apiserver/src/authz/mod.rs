@@ -4,7 +4,6 @@
 mod abac;
 pub(crate) mod claims;
 pub mod config;
-mod follow;
 mod node;
 mod rbac;
 pub mod selectors;
@@ -15,12 +14,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use arc_swap::ArcSwap;
 use knarr_api::{Status, status::Details};
 use knarr_store::Store;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use config::AuthorizationConfig;
 pub(crate) use rbac::{Index, Rule};
 
-use crate::{Outcome, UserInfo, chain::Call, user::MASTERS};
+use crate::{Outcome, UserInfo, chain::Call, derived::Derived, user::MASTERS};
 use config::{Mode, Policies};
 use selectors::Term;
 
@@ -101,7 +99,7 @@ pub(crate) struct Authorizer {
     modes: ArcSwap<Vec<Asked>>,
     /// Remembers across changes of the modes what it learned.
     nodes: Arc<node::Nodes>,
-    index: Arc<parking_lot::RwLock<Index>>,
+    index: Derived<Index>,
     /// Kinds of the modes at start, apart from webhooks. Others do not come later, and these do not go.
     fixed: BTreeSet<&'static str>,
     policies: Option<Arc<Policies>>,
@@ -117,25 +115,18 @@ enum Asked {
 }
 
 impl Authorizer {
-    /// Reads all roles and bindings, then follows their changes until `stop`.
+    /// Reads all roles and bindings.
     ///
     /// # Errors
     /// When a webhook's configuration cannot be used.
-    pub async fn new(
-        config: AuthorizationConfig,
-        store: &Store,
-        stop: &CancellationToken,
-        tasks: &TaskTracker,
-    ) -> Result<Self, String> {
-        let index = Arc::new(parking_lot::RwLock::new(Index::default()));
-        follow::follow(store, &index, stop, tasks);
+    pub async fn new(config: AuthorizationConfig, store: &Store) -> Result<Self, String> {
         let nodes = Arc::new(node::Nodes::new(store.clone()));
         let fixed = fixed(&config.modes);
         let modes = ArcSwap::from_pointee(asked(config.modes, &nodes).await?);
         Ok(Authorizer {
             modes,
             nodes,
-            index,
+            index: Derived::new(store),
             fixed,
             policies: config.policies,
         })
@@ -209,7 +200,7 @@ impl Authorizer {
             Asked::AlwaysAllow => Decision::allow(""),
             Asked::AlwaysDeny => Decision::no_opinion("Everything is forbidden."),
             Asked::Node(nodes) => nodes.decide(ask),
-            Asked::Rbac => self.index.read().decide(ask),
+            Asked::Rbac => self.index.now().decide(ask),
             Asked::Abac(policies) => policies.decide(ask),
             Asked::Webhook(_) => return None,
         })
@@ -235,7 +226,7 @@ impl Authorizer {
                     rules.extend(policies.rules(user, namespace).into_iter().map(Arc::new));
                 }
                 Asked::Rbac => {
-                    let (held, error) = self.index.read().rules(user, namespace);
+                    let (held, error) = self.index.now().rules(user, namespace);
                     rules.extend(held);
                     errors.extend(error);
                 }

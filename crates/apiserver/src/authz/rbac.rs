@@ -9,7 +9,7 @@ use knarr_store::Stored;
 use serde::Deserialize;
 
 use super::{Attributes, Decision};
-use crate::UserInfo;
+use crate::{UserInfo, derived::View};
 
 /// A rule of a Role or ClusterRole.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -187,10 +187,10 @@ pub(crate) struct Index {
 }
 
 /// What the four kinds are stored under.
-pub(super) const ROLES: &str = "/registry/roles/";
-pub(super) const CLUSTER_ROLES: &str = "/registry/clusterroles/";
-pub(super) const BINDINGS: &str = "/registry/rolebindings/";
-pub(super) const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
+const ROLES: &str = "/registry/roles/";
+const CLUSTER_ROLES: &str = "/registry/clusterroles/";
+const BINDINGS: &str = "/registry/rolebindings/";
+const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
 
 impl Index {
     pub fn decide(&self, ask: &Attributes) -> Decision {
@@ -255,7 +255,31 @@ impl Index {
         (rules, Some(missing).filter(|m| !m.is_empty()))
     }
 
-    pub(super) fn put(&mut self, stored: &Stored) {
+    fn unbind(&mut self, key: &str) {
+        let Some(old) = self.bindings.remove(key) else {
+            return;
+        };
+        for subject in old.subjects {
+            let Some(places) = self.by_subject.get_mut(&subject.key) else {
+                continue;
+            };
+            if let Some(keys) = places.get_mut(&old.namespace) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    places.remove(&old.namespace);
+                }
+            }
+            if places.is_empty() {
+                self.by_subject.remove(&subject.key);
+            }
+        }
+    }
+}
+
+impl View for Index {
+    const PREFIXES: &'static [&'static str] = &[ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS];
+
+    fn put(&mut self, stored: &Stored) {
         let head = &stored.head;
         let key = stored.key.as_ref();
         if key.starts_with(ROLES) || key.starts_with(CLUSTER_ROLES) {
@@ -295,8 +319,7 @@ impl Index {
         }
     }
 
-    /// Forgets what is stored under a prefix, before it is read anew.
-    pub(super) fn forget(&mut self, prefix: &str) {
+    fn forget(&mut self, prefix: &str) {
         if prefix == BINDINGS || prefix == CLUSTER_BINDINGS {
             let of = |k: &&Arc<str>| k.starts_with(prefix);
             let gone: Vec<_> = self.bindings.keys().filter(of).cloned().collect();
@@ -307,33 +330,13 @@ impl Index {
         }
     }
 
-    pub(super) fn remove(&mut self, stored: &Stored) {
+    fn remove(&mut self, stored: &Stored) {
         let key = stored.key.as_ref();
         if key.starts_with(ROLES) || key.starts_with(CLUSTER_ROLES) {
             self.roles
                 .remove(&format!("{}/{}", stored.head.namespace, stored.head.name));
         } else {
             self.unbind(key);
-        }
-    }
-
-    fn unbind(&mut self, key: &str) {
-        let Some(old) = self.bindings.remove(key) else {
-            return;
-        };
-        for subject in old.subjects {
-            let Some(places) = self.by_subject.get_mut(&subject.key) else {
-                continue;
-            };
-            if let Some(keys) = places.get_mut(&old.namespace) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    places.remove(&old.namespace);
-                }
-            }
-            if places.is_empty() {
-                self.by_subject.remove(&subject.key);
-            }
         }
     }
 }

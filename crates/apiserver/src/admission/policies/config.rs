@@ -90,7 +90,7 @@ pub(crate) struct Binding {
 /// A policy that is in force, with its bindings.
 #[derive(Debug)]
 pub(crate) struct Active {
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     pub bindings: Vec<Arc<Binding>>,
 }
 
@@ -254,24 +254,17 @@ impl Binding {
     }
 }
 
-/// The policies that have bindings, in the order of their names.
-pub(crate) fn active(policies: &[Value], bindings: &[Value]) -> Vec<Arc<Active>> {
-    let bindings: Vec<Arc<Binding>> = bindings.iter().map(|b| Arc::new(Binding::of(b))).collect();
-    let mut out = Vec::new();
-    for object in policies {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let own: Vec<Arc<Binding>> = bindings
-            .iter()
-            .filter(|b| b.policy == name)
-            .cloned()
-            .collect();
-        if !own.is_empty() {
-            let policy = Policy::of(object);
-            out.push(Arc::new(Active {
-                policy,
-                bindings: own,
-            }));
-        }
-    }
-    out
+/// The policies that have bindings, in the order in which they come.
+pub(crate) fn active<'a>(
+    policies: impl Iterator<Item = &'a Arc<Policy>>,
+    bindings: &[&Arc<Binding>],
+) -> Vec<Active> {
+    let with_bindings = policies.map(|policy| Active {
+        policy: policy.clone(),
+        bindings: {
+            let own = bindings.iter().filter(|b| b.policy == policy.name);
+            own.map(|b| Arc::clone(b)).collect()
+        },
+    });
+    with_bindings.filter(|a| !a.bindings.is_empty()).collect()
 }

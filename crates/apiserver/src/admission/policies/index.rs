@@ -1,15 +1,14 @@
-//! All policies in force, kept up with the store, so that a request needs no look-up to find that none concerns it.
+//! All policies in force, as the store has them, so that a request needs no look-up to find that none concerns it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use arc_swap::ArcSwap;
 use knarr_json::Value;
-use knarr_store::{Range, Store};
-use parking_lot::Mutex;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use knarr_store::{Store, Stored};
 
-use super::config::{Active, active};
+use super::config::{Active, Binding, Policy, active};
+use crate::derived::{Derived, View};
 
+/// Policies and their bindings.
 const VALIDATING: [&str; 2] = [
     "/registry/validatingadmissionpolicies/",
     "/registry/validatingadmissionpolicybindings/",
@@ -20,136 +19,74 @@ const MUTATING: [&str; 2] = [
 ];
 
 /// Policies in the order in which they are asked.
-pub(crate) struct Policies {
-    validating: ArcSwap<Vec<Arc<Active>>>,
-    mutating: ArcSwap<Vec<Arc<Active>>>,
-    /// Held from reading to taking over, so that what was read earlier does not replace what was read later.
-    loading: Mutex<()>,
+pub(crate) struct Policies(Derived<Index>);
+
+/// By their keys.
+#[derive(Default)]
+struct Index {
+    policies: BTreeMap<Arc<str>, Arc<Policy>>,
+    bindings: BTreeMap<Arc<str>, Arc<Binding>>,
+    validating: Arc<Vec<Active>>,
+    mutating: Arc<Vec<Active>>,
 }
 
 impl Policies {
-    /// Reads policies and bindings and follows them until `stop`.
-    pub fn new(store: &Store, stop: &CancellationToken, tasks: &TaskTracker) -> Arc<Self> {
-        let policies = Arc::new(Policies {
-            validating: ArcSwap::default(),
-            mutating: ArcSwap::default(),
-            loading: Mutex::default(),
-        });
-        for prefixes in [VALIDATING, MUTATING] {
-            let from = policies.load(store, prefixes);
-            for prefix in prefixes {
-                let (store, policies, stop) = (store.clone(), policies.clone(), stop.clone());
-                tasks.spawn(async move {
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = policies.follow(&store, prefixes, prefix, from) => {}
-                    }
-                });
-            }
-        }
-        policies
+    /// Reads policies and bindings.
+    pub fn new(store: &Store) -> Self {
+        Policies(Derived::new(store))
     }
 
-    pub fn validating(&self) -> Arc<Vec<Arc<Active>>> {
-        self.validating.load_full()
+    pub fn validating(&self) -> Arc<Vec<Active>> {
+        self.0.now().validating.clone()
     }
 
-    pub fn mutating(&self) -> Arc<Vec<Arc<Active>>> {
-        self.mutating.load_full()
-    }
-
-    /// Reads all policies and bindings of a kind; there are few, and they change rarely. The revision they were read at.
-    fn load(&self, store: &Store, prefixes: [&'static str; 2]) -> u64 {
-        let loaded = self.take_over(prefixes, || read(store, prefixes));
-        loaded.unwrap_or_else(|| store.revision())
-    }
-
-    /// Puts what is read in force.
-    fn take_over(
-        &self,
-        prefixes: [&'static str; 2],
-        read: impl FnOnce() -> Option<(Vec<Arc<Active>>, u64)>,
-    ) -> Option<u64> {
-        let _one = self.loading.lock();
-        let (found, revision) = read()?;
-        match prefixes == MUTATING {
-            true => self.mutating.store(Arc::new(found)),
-            false => self.validating.store(Arc::new(found)),
-        }
-        Some(revision)
-    }
-
-    async fn follow(
-        &self,
-        store: &Store,
-        prefixes: [&'static str; 2],
-        prefix: &str,
-        mut from: u64,
-    ) {
-        loop {
-            if let Ok(mut watch) = store.watch(prefix, Some(from)) {
-                while let Some(Ok(_)) = watch.next().await {
-                    self.load(store, prefixes);
-                }
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            from = self.load(store, prefixes);
-        }
+    pub fn mutating(&self) -> Arc<Vec<Active>> {
+        self.0.now().mutating.clone()
     }
 }
 
-fn read(store: &Store, prefixes: [&'static str; 2]) -> Option<(Vec<Arc<Active>>, u64)> {
-    let read = |prefix| {
-        let range = Range {
-            prefix,
-            ..Range::default()
+impl View for Index {
+    const PREFIXES: &'static [&'static str] =
+        &[VALIDATING[0], VALIDATING[1], MUTATING[0], MUTATING[1]];
+
+    fn put(&mut self, stored: &Stored) {
+        let object: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
+        let key = stored.key.clone();
+        if is_policy(&key) {
+            self.policies.insert(key, Arc::new(Policy::of(&object)));
+        } else {
+            self.bindings.insert(key, Arc::new(Binding::of(&object)));
+        }
+    }
+
+    fn remove(&mut self, stored: &Stored) {
+        self.policies.remove(&stored.key);
+        self.bindings.remove(&stored.key);
+    }
+
+    fn forget(&mut self, prefix: &str) {
+        self.policies.retain(|key, _| !key.starts_with(prefix));
+        self.bindings.retain(|key, _| !key.starts_with(prefix));
+    }
+
+    fn settle(&mut self) {
+        let of = |[policies, bindings]: [&str; 2]| {
+            let policies = under(&self.policies, policies);
+            let bindings: Vec<_> = under(&self.bindings, bindings).collect();
+            Arc::new(active(policies, &bindings))
         };
-        let listing = store.list(range).ok()?;
-        let objects = listing.items.iter();
-        let objects: Vec<Value> = objects
-            .filter_map(|stored| serde_json::from_slice(&stored.json).ok())
-            .collect();
-        Some((objects, listing.revision))
-    };
-    let (policies, first) = read(prefixes[0])?;
-    let (bindings, second) = read(prefixes[1])?;
-    Some((active(&policies, &bindings), first.min(second)))
+        (self.validating, self.mutating) = (of(VALIDATING), of(MUTATING));
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::{sync::mpsc, time::Duration};
+fn is_policy(key: &str) -> bool {
+    key.starts_with(VALIDATING[0]) || key.starts_with(MUTATING[0])
+}
 
-    use super::*;
-
-    /// Two followers load at the same time: the one that read first comes last.
-    #[test]
-    fn what_was_read_later_stays() {
-        let policy = knarr_json::json!({"metadata": {"name": "p"}, "spec": {"validations": [{"expression": "true"}]}});
-        let binding = knarr_json::json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Deny"]}});
-        let newer = active(&[policy], &[binding]);
-        assert_eq!(newer.len(), 1);
-        let policies = Policies {
-            validating: ArcSwap::default(),
-            mutating: ArcSwap::default(),
-            loading: Mutex::default(),
-        };
-        let (began, has_begun) = mpsc::channel();
-        let (done, is_done) = mpsc::channel();
-        let all = &policies;
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                all.take_over(VALIDATING, || {
-                    began.send(()).unwrap();
-                    // Until the other has come first, if he can.
-                    let _ = is_done.recv_timeout(Duration::from_millis(500));
-                    Some((Vec::new(), 1))
-                })
-            });
-            has_begun.recv().unwrap();
-            policies.take_over(VALIDATING, || Some((newer, 2)));
-            let _ = done.send(());
-        });
-        assert_eq!(policies.validating().len(), 1);
-    }
+fn under<'a, T>(
+    all: &'a BTreeMap<Arc<str>, Arc<T>>,
+    prefix: &'a str,
+) -> impl Iterator<Item = &'a Arc<T>> {
+    let own = all.iter().filter(move |(key, _)| key.starts_with(prefix));
+    own.map(|(_, object)| object)
 }

@@ -29,7 +29,7 @@ use crate::Outcome;
 /// What the first that fails, and may not, says.
 pub(super) fn mutate(
     a: &Attributes<'_>,
-    policies: &[Arc<Active>],
+    policies: &[Active],
     object: &mut Value,
     round: &mut Reinvocation,
 ) -> Outcome<()> {

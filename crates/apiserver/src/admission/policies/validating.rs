@@ -36,11 +36,7 @@ struct Finding {
 ///
 /// # Errors
 /// The refusal.
-pub(super) fn validate(
-    a: &Attributes<'_>,
-    policies: &[std::sync::Arc<Active>],
-    object: &Value,
-) -> Outcome<()> {
+pub(super) fn validate(a: &Attributes<'_>, policies: &[Active], object: &Value) -> Outcome<()> {
     let mut denials = Vec::new();
     for active in policies {
         ask(a, active, object, &mut denials)?;

@@ -1,81 +1,67 @@
-//! All webhooks there are, kept up with the store, so that a request needs no look-up to find that none concerns it.
+//! All webhooks there are, as the store has them, so that a request needs no look-up to find that none concerns it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use arc_swap::ArcSwap;
 use knarr_json::Value;
-use knarr_store::{Range, Store};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use knarr_store::{Store, Stored};
 
 use super::config::Hook;
+use crate::derived::{Derived, View};
 
 const MUTATING: &str = "/registry/mutatingwebhookconfigurations/";
 const VALIDATING: &str = "/registry/validatingwebhookconfigurations/";
 
 /// Webhooks in the order in which they are asked: by the names of their configurations.
-pub struct Hooks {
-    mutating: ArcSwap<Vec<Arc<Hook>>>,
-    validating: ArcSwap<Vec<Arc<Hook>>>,
+pub struct Hooks(Derived<Index>);
+
+/// By the keys of configurations.
+#[derive(Default)]
+struct Index {
+    configured: BTreeMap<Arc<str>, Vec<Arc<Hook>>>,
+    mutating: Arc<Vec<Arc<Hook>>>,
+    validating: Arc<Vec<Arc<Hook>>>,
 }
 
 impl Hooks {
-    /// Reads the configurations and follows them until `stop`.
-    pub fn new(store: &Store, stop: &CancellationToken, tasks: &TaskTracker) -> Arc<Self> {
-        let hooks = Arc::new(Hooks {
-            mutating: ArcSwap::default(),
-            validating: ArcSwap::default(),
-        });
-        for prefix in [MUTATING, VALIDATING] {
-            let from = hooks.load(store, prefix);
-            let (store, hooks, stop) = (store.clone(), hooks.clone(), stop.clone());
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = hooks.follow(&store, prefix, from) => {}
-                }
-            });
-        }
-        hooks
+    /// Reads the configurations.
+    pub fn new(store: &Store) -> Self {
+        Hooks(Derived::new(store))
     }
 
-    pub fn mutating(&self) -> arc_swap::Guard<Arc<Vec<Arc<Hook>>>> {
-        self.mutating.load()
+    pub fn mutating(&self) -> Arc<Vec<Arc<Hook>>> {
+        self.0.now().mutating.clone()
     }
 
-    pub fn validating(&self) -> arc_swap::Guard<Arc<Vec<Arc<Hook>>>> {
-        self.validating.load()
+    pub fn validating(&self) -> Arc<Vec<Arc<Hook>>> {
+        self.0.now().validating.clone()
+    }
+}
+
+impl View for Index {
+    const PREFIXES: &'static [&'static str] = &[MUTATING, VALIDATING];
+
+    fn put(&mut self, stored: &Stored) {
+        let configuration: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
+        let hooks = Hook::all_of(&configuration);
+        self.configured.insert(stored.key.clone(), hooks);
     }
 
-    /// Reads all configurations of a kind; there are few, and they change rarely. The revision they were read at.
-    fn load(&self, store: &Store, prefix: &'static str) -> u64 {
-        let range = Range {
-            prefix,
-            ..Range::default()
+    fn remove(&mut self, stored: &Stored) {
+        self.configured.remove(&stored.key);
+    }
+
+    fn forget(&mut self, prefix: &str) {
+        self.configured.retain(|key, _| !key.starts_with(prefix));
+    }
+
+    fn settle(&mut self) {
+        let of = |prefix: &str| {
+            let own = self
+                .configured
+                .iter()
+                .filter(|(key, _)| key.starts_with(prefix));
+            Arc::new(own.flat_map(|(_, hooks)| hooks.clone()).collect())
         };
-        let Ok(listing) = store.list(range) else {
-            return store.revision();
-        };
-        let hooks = listing.items.iter().flat_map(|stored| {
-            let configuration: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
-            Hook::all_of(&configuration)
-        });
-        let hooks = Arc::new(hooks.collect());
-        match prefix {
-            MUTATING => self.mutating.store(hooks),
-            _ => self.validating.store(hooks),
-        }
-        listing.revision
-    }
-
-    async fn follow(&self, store: &Store, prefix: &'static str, mut from: u64) {
-        loop {
-            if let Ok(mut watch) = store.watch(prefix, Some(from)) {
-                while let Some(Ok(_)) = watch.next().await {
-                    self.load(store, prefix);
-                }
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            from = self.load(store, prefix);
-        }
+        (self.mutating, self.validating) = (of(MUTATING), of(VALIDATING));
     }
 }

@@ -36,7 +36,6 @@ pub async fn mutate(
     if hooks.is_empty() || matching::is_exempt(a) {
         return Ok(());
     }
-    let hooks = hooks.clone();
     round.resume(object);
     for (i, hook) in hooks.iter().enumerate() {
         let Some(invocation) = matching::invocation(a, hook, object)? else {
@@ -154,7 +153,6 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     if hooks.is_empty() || matching::is_exempt(a) {
         return Ok(());
     }
-    let hooks = hooks.clone();
     let mut asked = Vec::new();
     for (i, hook) in hooks.iter().enumerate() {
         if let Some(invocation) = matching::invocation(a, hook, object)? {
