@@ -354,17 +354,17 @@ async fn events_go_once() {
         let last = ["2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"][n / 2 % 2];
         let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "default"}, "lastTimestamp": last,
             "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R", "message": "m", "type": "Normal"});
+        written.insert(name, Instant::now());
         let (code, made, _) = send(&clients[n % 2], "POST", EVENTS, event).await;
         assert_eq!(code, 201, "{made}");
-        written.insert(name, Instant::now());
     }
     // One is written again and again, at both servers in turn.
     for n in 0..8 {
         tokio::time::sleep(life / 4).await;
         let path = format!("{EVENTS}/e0");
+        written.insert("e0".into(), Instant::now());
         let (code, body, _) = send(&clients[n % 2], "PATCH", &path, json!({"count": n + 2})).await;
         assert_eq!(code, 200, "an event that is written again is gone: {body}");
-        written.insert("e0".into(), Instant::now());
     }
     for watch in &mut watches {
         let mut gone = HashSet::new();

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use common::{Cluster, can_run, shell, waiter};
 use futures::{SinkExt, StreamExt};
@@ -84,11 +86,19 @@ async fn what_the_api_server_asks_for() {
     let c = Cluster::start().await;
     c.run("talker", json!({"containers": [shell("main", "echo one; echo two >&2; trap 'exit 0' TERM; while :; do sleep 0.05; done")]})).await;
     c.ready("talker").await;
-    let (status, log) = get(&c, "/containerLogs/default/talker/main").await;
-    assert_eq!(status, 200);
-    let mut lines: Vec<&str> = log.lines().collect();
-    lines.sort_unstable();
-    assert_eq!(lines, ["one", "two"]);
+    // It is ready before it has said anything.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (status, log) = get(&c, "/containerLogs/default/talker/main").await;
+        assert_eq!(status, 200);
+        let mut lines: Vec<&str> = log.lines().collect();
+        lines.sort_unstable();
+        if lines == ["one", "two"] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{log:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(
         get(&c, "/containerLogs/default/talker/main?tailLines=1")
             .await

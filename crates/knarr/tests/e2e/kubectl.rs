@@ -115,7 +115,10 @@ fn pods_are_looked_into() {
         "echo hello; exec sleep 3600",
     ]);
     k(&["wait", "--for=condition=Ready", "pod/box", "--timeout=60s"]);
-    assert_eq!(k(&["logs", "box"]), "hello\n");
+    // It is ready before it has said anything.
+    eventually("it says hello", PATIENCE, || {
+        k(&["logs", "box"]) == "hello\n"
+    });
     assert_eq!(k(&["exec", "box", "--", "echo", "inside"]), "inside\n");
     let failed = cluster.try_kubectl(&["exec", "box", "--", "sh", "-c", "exit 3"]);
     assert!(

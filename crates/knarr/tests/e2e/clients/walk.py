@@ -98,7 +98,7 @@ def pods(core):
     failed = stream(core.connect_get_namespaced_pod_exec, "p", NS, command=["/demo", "fail", "3"], stdout=True, stderr=True, _preload_content=False)
     failed.run_forever(timeout=20)
     assert failed.returncode == 3, failed.returncode
-    assert core.read_namespaced_pod_log("p", NS) == "demo: p serves on port 8080\n"
+    eventually("the log is there", lambda: core.read_namespaced_pod_log("p", NS) == "demo: p serves on port 8080\n")
     core.delete_namespaced_pod("p", NS)
     refused(404, "NotFound", lambda: eventually("the pod is gone", lambda: core.read_namespaced_pod("p", NS) and False))
 
