@@ -66,10 +66,21 @@ pub(crate) struct Call {
     pub annotations: Mutex<BTreeMap<String, String>>,
     /// Metadata of the object that the request brings, for its audit event.
     pub brought: Mutex<Option<knarr_json::Value>>,
-    /// The body that an object was read from, to tell what was given empty in it from what was not given.
-    pub given: Mutex<bytes::Bytes>,
+    /// What the object of the request was read from, to tell what was given empty in it from what was not given.
+    pub given: Mutex<Given>,
     /// The connection to take over, for exec and its kin.
     pub upgrade: Mutex<Option<hyper::upgrade::OnUpgrade>>,
+}
+
+/// What an object was read from.
+#[derive(Clone, Default)]
+pub(crate) enum Given {
+    #[default]
+    Nothing,
+    /// A body that is the object; it is read again only when someone asks.
+    Body(bytes::Bytes),
+    /// What a patch made, or a configuration that is applied.
+    Read(knarr_json::Value),
 }
 
 impl Call {

@@ -7,7 +7,11 @@ use knarr_api::{
 };
 use knarr_json::Value;
 
-use crate::{Outcome, accept, chain::Call, rest::Target};
+use crate::{
+    Outcome, accept,
+    chain::{Call, Given},
+    rest::Target,
+};
 
 /// Decodes a body that must be of `kind`, at the version of the request; what is only worth a warning becomes one.
 ///
@@ -93,19 +97,30 @@ pub(crate) fn show_as_given(
     errors: &mut Errors,
     check: &dyn Fn(&Value) -> Errors,
 ) {
-    let body = call.given.lock().clone();
     // Custom resources keep what is empty, and protobuf does not tell it.
-    if body.is_empty() || target.resource.custom.is_some() || target.old.is_some() {
+    if target.resource.custom.is_some() || target.old.is_some() {
         return;
     }
-    let given = match accept::body_format(call.header(http::header::CONTENT_TYPE)) {
-        Ok(Format::Json) => decode::read_any(&body).map(|read| read.value),
-        Ok(Format::Yaml) => decode::yaml::read(&body).map(|read| read.value),
-        _ => return,
+    let Some(given) = given(call) else {
+        return;
     };
     let mut object = object.clone();
-    if given.is_ok_and(|given| given::restore(&mut object, &given)) {
+    if given::restore(&mut object, &given) {
         given::show(errors, call.aside(|| check(&object)));
+    }
+}
+
+/// What the object of the request was read from.
+fn given(call: &Call) -> Option<Value> {
+    let body = match call.given.lock().clone() {
+        Given::Nothing => return None,
+        Given::Read(value) => return Some(value),
+        Given::Body(body) => body,
+    };
+    match accept::body_format(call.header(http::header::CONTENT_TYPE)) {
+        Ok(Format::Json) => decode::read_any(&body).ok().map(|read| read.value),
+        Ok(Format::Yaml) => decode::yaml::read(&body).ok().map(|read| read.value),
+        _ => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use knarr_api::strategy::expressions::{Compiler, Expression, Expressions, Use, Wrong};
 use knarr_cel::{
-    Env, Type,
+    Type,
     admission::{self as cel, Scope},
 };
 
@@ -32,7 +32,11 @@ impl Compiler for Cel {
             },
             variables,
         );
-        let env = cel::environment(scope, &types);
+        let mut env = cel::environment(scope, &types);
+        if expression.used == Use::MatchCondition {
+            // Conditions are looked at before there are variables.
+            env = env.without("variables");
+        }
         let wanted = match expression.used {
             Use::Variable | Use::Device => Vec::new(),
             Use::MatchCondition | Use::Validation => vec![Type::Bool],
@@ -49,17 +53,12 @@ impl Compiler for Cel {
 
 /// An expression that selects devices.
 fn device(text: &str) -> Result<(), Wrong> {
-    let values = |of: Type| Type::map(Type::String, Type::map(Type::String, of));
-    let fields = [
-        ("driver", Type::String),
-        ("attributes", values(Type::Dyn)),
-        ("capacity", values(Type::Opaque("kubernetes.Quantity"))),
-        ("allowMultipleAllocations", Type::Bool),
-    ];
-    let fields = fields.map(|(name, ty)| (name.to_owned(), ty)).into();
-    let env = Env::new().with("device", Type::object("kubernetes.DRADevice", fields));
+    let env = knarr_cel::device::environment();
     let program = cel::compiled(text, &env, &[]).map_err(Wrong::Invalid)?;
     match program.result_type() {
+        Type::Bool | Type::Dyn if program.cost().max > knarr_cel::device::LIMIT => Err(
+            Wrong::Forbidden("too complex, exceeds cost limit".to_owned()),
+        ),
         Type::Bool | Type::Dyn => Ok(()),
         other => Err(Wrong::Invalid(format!(
             "must evaluate to bool or the unknown type, not {other}"
@@ -115,6 +114,11 @@ mod tests {
                 "authorizer.group('').resource('pods').check('get').allowed()",
                 Use::MatchCondition,
                 "",
+            ),
+            (
+                "variables.n > 1",
+                Use::MatchCondition,
+                "compilation failed: ERROR: <input>:1:1: undeclared reference to 'variables' (in container '')\n | variables.n > 1\n | ^",
             ),
             (
                 "authorizer.requestResource.check('get').allowed()",

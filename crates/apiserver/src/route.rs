@@ -79,6 +79,9 @@ async fn resource(call: &Call, body: RequestBody) -> Outcome<Response> {
             return Ok(respond::page_not_found());
         }
         custom::admit(call, &served)?;
+    } else if call.method == Method::HEAD && info.subresource != "proxy" {
+        // Built-in kinds have a route for each method, and none for this one; only what is passed on takes it.
+        return Err(respond::not_allowed().into());
     }
     let mut target = target(call, served)?;
     if let Some(old) = old {

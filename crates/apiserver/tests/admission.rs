@@ -173,6 +173,38 @@ async fn plugins_are_turned_on_and_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn namespaces_are_made_or_missed() {
+    let cases = [
+        ("NamespaceExists", 404, 404),
+        ("NamespaceAutoProvision", 201, 200),
+    ];
+    for (plugin, made, there) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start_with(dir.path(), |config| {
+            config.admission.enable = vec![plugin.to_owned()];
+            // It would refuse first.
+            config.admission.disable = vec!["NamespaceLifecycle".to_owned()];
+        })
+        .await;
+        let client = server.admin().await;
+        let maps = format!("{NAMESPACES}/new/configmaps");
+        let map = json!({"metadata": {"name": "m"}});
+        let tried = send(&client, "POST", &format!("{maps}?dryRun=All"), map.clone()).await;
+        assert_eq!(tried.0, if made == 404 { 404 } else { 201 }, "{plugin}");
+        let missing = send(&client, "GET", &format!("{NAMESPACES}/new"), Value::Null).await;
+        assert_eq!(missing.0, 404, "{plugin}");
+        let (code, answer, _) = send(&client, "POST", &maps, map).await;
+        assert_eq!(code, made, "{plugin}: {answer}");
+        if code == 404 {
+            assert_eq!(answer["message"], "namespaces \"new\" not found");
+        }
+        let (code, ..) = send(&client, "GET", &format!("{NAMESPACES}/new"), Value::Null).await;
+        assert_eq!(code, there, "{plugin}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kubelet_minds_its_own_node() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path()).await;

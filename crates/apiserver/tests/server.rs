@@ -647,3 +647,94 @@ async fn refused_values_are_shown_as_they_were_given() {
         );
     }
 }
+
+/// The same of what patches make and configurations say.
+#[tokio::test(flavor = "multi_thread")]
+async fn patched_values_are_shown_as_they_were_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let service = r#"{"service":{"name":"s","port":{"number":80}}}"#;
+    let made = format!(r#"{{"metadata":{{"name":"i"}},"spec":{{"defaultBackend":{service}}}}}"#);
+    let request = http::Request::post(ingresses).header("content-type", "application/json");
+    let request = request.body(made.into_bytes()).unwrap();
+    client.request_text(request).await.unwrap();
+    let applied = |name: &str, spec: &str| {
+        format!(
+            r#"{{"apiVersion":"networking.k8s.io/v1","kind":"Ingress","metadata":{{"name":"{name}"}},"spec":{spec}}}"#
+        )
+    };
+    for (name, kind, patch, want) in [
+        (
+            "i",
+            "merge-patch+json",
+            r#"{"spec":{"defaultBackend":null,"rules":[]}}"#.to_owned(),
+            "[]",
+        ),
+        (
+            "i",
+            "merge-patch+json",
+            r#"{"spec":{"defaultBackend":null}}"#.to_owned(),
+            "null",
+        ),
+        (
+            "i",
+            "strategic-merge-patch+json",
+            r#"{"spec":{"defaultBackend":null,"rules":[]}}"#.to_owned(),
+            "[]",
+        ),
+        (
+            "i",
+            "json-patch+json",
+            r#"[{"op":"replace","path":"/spec","value":{"rules":[]}}]"#.to_owned(),
+            "[]",
+        ),
+        (
+            "i",
+            "json-patch+json",
+            r#"[{"op":"remove","path":"/spec"}]"#.to_owned(),
+            "null",
+        ),
+        (
+            "j",
+            "apply-patch+yaml",
+            applied("j", r#"{"rules":[]}"#),
+            "[]",
+        ),
+        ("j", "apply-patch+yaml", applied("j", "{}"), "null"),
+    ] {
+        let request = http::Request::patch(format!("{ingresses}/{name}?fieldManager=m"))
+            .header("content-type", format!("application/{kind}"))
+            .body(patch.clone().into_bytes())
+            .unwrap();
+        let text = client.request_text(request).await.unwrap_err().to_string();
+        let want = format!("Invalid value: {want}: either `defaultBackend` or `rules`");
+        assert!(text.contains(&want), "{kind} {patch}: {text}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn built_in_kinds_do_not_take_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let client = server.admin().await;
+    for (method, path, want) in [
+        ("GET", "/api/v1/namespaces/default", 200),
+        ("HEAD", "/api/v1/namespaces/default", 405),
+        ("HEAD", "/api/v1/namespaces", 405),
+        (
+            "HEAD",
+            "/api/v1/namespaces/default/services/none/proxy",
+            404,
+        ),
+        ("HEAD", "/healthz", 200),
+    ] {
+        let request = http::Request::builder().method(method).uri(path);
+        let request = request.body(kube::client::Body::empty()).unwrap();
+        let code = client.send(request).await.unwrap().status().as_u16();
+        assert_eq!(code, want, "{method} {path}");
+    }
+    server.stop().await;
+}

@@ -53,6 +53,12 @@ impl Env {
         self
     }
 
+    /// Takes a variable back.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
     /// Lets expressions make `Object{}`, `Object.spec{}` and `JSONPatch{}`.
     pub fn with_mutation(mut self) -> Self {
         self.mutation = true;

@@ -25,6 +25,7 @@ pub mod budget;
 mod check;
 mod cost;
 mod deep;
+pub mod device;
 mod env;
 mod error;
 mod escape;

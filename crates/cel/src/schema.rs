@@ -16,6 +16,8 @@ pub struct Schema {
     pub(crate) nullable: bool,
     /// The most elements, entries or bytes that a value can have.
     pub(crate) max_elements: i64,
+    /// The most bytes of a key of a map, where that is known.
+    pub(crate) max_key: u64,
     /// The fewest bytes of JSON that a value takes.
     pub(crate) min_size: i64,
     ty: Option<Type>,
@@ -95,6 +97,16 @@ impl Schema {
             .map(|f| &f.schema)
     }
 
+    /// The schema of a map's entry that is named like a field, where values of any type are known in size.
+    pub(crate) fn named_entry(&self) -> Option<&Arc<Schema>> {
+        match &self.kind {
+            Kind::Map(entry) if matches!(entry.kind, Kind::Unknown) && entry.max_elements > 0 => {
+                Some(entry)
+            }
+            _ => None,
+        }
+    }
+
     /// How often a value of this schema could be in one request.
     pub(crate) fn most_often(&self) -> u64 {
         (MAX_REQUEST_BYTES / (self.min_size + 1)).max(0) as u64
@@ -105,8 +117,17 @@ impl Schema {
             kind,
             nullable: false,
             max_elements,
+            max_key: 0,
             min_size,
             ty: Some(ty),
+        }
+    }
+
+    /// A node that no schema describes.
+    pub(crate) fn declared(kind: Kind, ty: Type, max_elements: i64, max_key: u64) -> Schema {
+        Schema {
+            max_key,
+            ..Schema::simple(kind, ty, 0, max_elements)
         }
     }
 
@@ -115,6 +136,7 @@ impl Schema {
             kind: Kind::Unknown,
             nullable: true,
             max_elements: 0,
+            max_key: 0,
             min_size: 1,
             ty: None,
         }
@@ -171,6 +193,7 @@ fn array(schema: &Json, name: &str, depth: usize) -> Schema {
         kind: Kind::List(element, merge),
         nullable: false,
         max_elements: most,
+        max_key: 0,
         min_size: 2,
         ty,
     }
@@ -227,6 +250,7 @@ fn object(schema: &Json, root: bool, name: &str, depth: usize) -> Schema {
         kind: Kind::Object(fields),
         nullable: false,
         max_elements: 0,
+        max_key: 0,
         min_size,
         ty: Some(Type::object(name, types)),
     }
@@ -242,6 +266,7 @@ fn map(schema: &Json, values: &Json, name: &str, depth: usize) -> Schema {
         kind: Kind::Map(element),
         nullable: false,
         max_elements: most,
+        max_key: 0,
         min_size: 2,
         ty,
     }
@@ -272,6 +297,7 @@ fn metadata(schema: Option<&Json>, name: &str, depth: usize) -> Arc<Schema> {
         kind: Kind::Object(fields),
         nullable: false,
         max_elements: 0,
+        max_key: 0,
         min_size: 2,
         ty: Some(Type::object(name, types)),
     })

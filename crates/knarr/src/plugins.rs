@@ -8,7 +8,7 @@ use knarr_apiserver::AdmissionConfig;
 pub struct Flags {
     /// Admission plugins to turn on beyond the default ones, comma separated: AlwaysPullImages, PodNodeSelector,
     /// PodTolerationRestriction, EventRateLimit, ExtendedResourceToleration, DenyServiceExternalIPs,
-    /// LimitPodHardAntiAffinityTopology, OwnerReferencesPermissionEnforcement, AlwaysDeny.
+    /// LimitPodHardAntiAffinityTopology, NamespaceExists, NamespaceAutoProvision, OwnerReferencesPermissionEnforcement, AlwaysDeny.
     #[arg(long, value_delimiter = ',')]
     enable_admission_plugins: Vec<String>,
     /// Default admission plugins to turn off, comma separated.

@@ -42,6 +42,8 @@ impl Kind {
 /// A patched object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Patched {
+    /// The object as the patch left it, with what decoding forgets: empty lists and maps.
+    pub written: Value,
     pub object: Value,
     /// Texts for `Warning: 299` headers.
     pub warnings: Vec<String>,
@@ -140,6 +142,7 @@ fn apply_and(
             let (patch, strict) = object_body(body).map_err(Status::bad_request)?;
             let patched = strategic::apply(schema, object, &patch).map_err(|e| match e {
                 strategic::Failure::Format(why) => Status::bad_request(why),
+                strategic::Failure::ListOfLists => unprocessable(),
                 strategic::Failure::Other(why) => Status::failure(500, "", why),
             })?;
             (patched, strict, Some(patch))
@@ -178,6 +181,7 @@ fn apply_and(
     };
     Ok(Patched {
         object: found.value,
+        written: patched,
         warnings,
     })
 }

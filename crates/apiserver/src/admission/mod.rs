@@ -118,6 +118,9 @@ async fn pass(
     webhooks: &mut Reinvocation,
 ) -> Outcome<()> {
     let on = |plugin| a.call.shared.admission.enabled.has(plugin);
+    if on(Plugin::NamespaceAutoProvision) {
+        namespace::provide(a).await?;
+    }
     plugins_mutate(a, object)?;
     if on(Plugin::MutatingAdmissionPolicy) {
         policies::mutate(a, object, policies).await?;
@@ -190,6 +193,9 @@ pub(crate) async fn validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> 
 async fn plugins_validate(a: &Attributes<'_>, object: &Value) -> Outcome<()> {
     let enabled = a.call.shared.admission.enabled;
     let on = |plugin| enabled.has(plugin);
+    if on(Plugin::NamespaceExists) && a.operation != Operation::Connect {
+        namespace::exists(a)?;
+    }
     if !matches!(a.operation, Operation::Create | Operation::Update) {
         return Ok(());
     }

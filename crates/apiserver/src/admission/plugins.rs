@@ -4,13 +4,16 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plugin {
     AlwaysAdmit,
+    NamespaceAutoProvision,
     NamespaceLifecycle,
+    NamespaceExists,
     LimitPodHardAntiAffinityTopology,
     LimitRanger,
     ServiceAccount,
     NodeRestriction,
     TaintNodesByCondition,
     AlwaysPullImages,
+    ImagePolicyWebhook,
     PodSecurity,
     PodNodeSelector,
     Priority,
@@ -32,6 +35,9 @@ pub(crate) enum Plugin {
     PodTopologyLabels,
     NodeDeclaredFeatureValidator,
     PodResizeValidator,
+    PodGroupWorkloadExists,
+    JobValidation,
+    PodGroupProtection,
     MutatingAdmissionPolicy,
     MutatingAdmissionWebhook,
     ValidatingAdmissionPolicy,
@@ -43,9 +49,11 @@ pub(crate) enum Plugin {
 use Plugin::*;
 
 /// Every plugin with its name in flags, and whether it is on unless someone says otherwise.
-const ALL: [(Plugin, &str, bool); 35] = [
+const ALL: [(Plugin, &str, bool); 41] = [
     (AlwaysAdmit, "AlwaysAdmit", false),
+    (NamespaceAutoProvision, "NamespaceAutoProvision", false),
     (NamespaceLifecycle, "NamespaceLifecycle", true),
+    (NamespaceExists, "NamespaceExists", false),
     (
         LimitPodHardAntiAffinityTopology,
         "LimitPodHardAntiAffinityTopology",
@@ -57,6 +65,7 @@ const ALL: [(Plugin, &str, bool); 35] = [
     (NodeRestriction, "NodeRestriction", true),
     (TaintNodesByCondition, "TaintNodesByCondition", true),
     (AlwaysPullImages, "AlwaysPullImages", false),
+    (ImagePolicyWebhook, "ImagePolicyWebhook", false),
     (PodSecurity, "PodSecurity", true),
     (PodNodeSelector, "PodNodeSelector", false),
     (Priority, "Priority", true),
@@ -102,6 +111,10 @@ const ALL: [(Plugin, &str, bool); 35] = [
         true,
     ),
     (PodResizeValidator, "PodResizeValidator", true),
+    // These three do nothing while their feature gates are closed, as v1.36 has them.
+    (PodGroupWorkloadExists, "PodGroupWorkloadExists", true),
+    (JobValidation, "JobValidation", true),
+    (PodGroupProtection, "PodGroupProtection", true),
     (MutatingAdmissionPolicy, "MutatingAdmissionPolicy", true),
     (MutatingAdmissionWebhook, "MutatingAdmissionWebhook", true),
     (ValidatingAdmissionPolicy, "ValidatingAdmissionPolicy", true),
@@ -133,7 +146,7 @@ impl Enabled {
     /// The default plugins with `enable` and without `disable`, by the names of the flags.
     ///
     /// # Errors
-    /// For a name that no plugin has, or that is in both lists.
+    /// For a name that no plugin has, or that is in both lists; for a plugin that this server cannot run.
     pub fn new(enable: &[String], disable: &[String]) -> Result<Self, String> {
         let find = |flag: &str, name: &str| {
             let found = ALL.iter().find(|(_, known, _)| *known == name);
@@ -152,6 +165,13 @@ impl Enabled {
         }
         for name in disable {
             enabled.0 &= !bit(find("disable-admission-plugins", name)?);
+        }
+        if enabled.has(ImagePolicyWebhook) {
+            // Better no server than one that lets in what it was told to ask about.
+            return Err(
+                "couldn't init admission plugin \"ImagePolicyWebhook\": nobody is asked about images here"
+                    .to_owned(),
+            );
         }
         Ok(enabled)
     }
@@ -174,6 +194,10 @@ mod tests {
             Enabled::new(&names(&["Nope"]), &[]).unwrap_err(),
             "enable-admission-plugins plugin \"Nope\" is unknown"
         );
+        let gated = names(&["JobValidation", "PodGroupProtection"]);
+        let off = Enabled::new(&[], &[gated, names(&["ImagePolicyWebhook"])].concat()).unwrap();
+        assert!(!off.has(JobValidation) && off.has(PodGroupWorkloadExists));
+        assert!(Enabled::new(&names(&["ImagePolicyWebhook"]), &[]).is_err());
         let both = Enabled::new(&names(&["Priority"]), &names(&["Priority"]));
         assert_eq!(
             both.unwrap_err(),

@@ -12,7 +12,7 @@ use crate::{
     Outcome,
     accept::Shape,
     body::{self, RequestBody, Response},
-    chain::Call,
+    chain::{Call, Given},
     query::{OptionsKind, WriteOptions},
     respond,
 };
@@ -42,6 +42,7 @@ pub async fn apply(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
             respond::general(415, "UnsupportedMediaType", "415: Unsupported Media Type").into(),
         );
     }
+    *call.given.lock() = Given::Read(applied.clone());
     for _ in 0..update::TRIES {
         if call.shared.store.get(&target.key()).is_none() {
             match create_applied(call, target, &applied, &options).await {

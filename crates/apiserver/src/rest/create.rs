@@ -11,7 +11,7 @@ use crate::{
     accept::Shape,
     admission::{self, Attributes, Operation},
     body::{self, RequestBody, Response},
-    chain::Call,
+    chain::{Call, Given},
     codec,
     query::{OptionsKind, WriteOptions},
 };
@@ -32,7 +32,7 @@ pub async fn create(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         &bytes,
         options.field_validation,
     )?;
-    *call.given.lock() = bytes;
+    *call.given.lock() = Given::Body(bytes);
     let mut target = target.clone();
     if target.resource.namespaced && target.namespace.is_empty() {
         target.namespace = meta::text(&object, "namespace").to_owned();

@@ -12,7 +12,7 @@ use crate::{
     Outcome,
     accept::Shape,
     body::{self, RequestBody, Response},
-    chain::Call,
+    chain::{Call, Given},
     query::{OptionsKind, WriteOptions},
     respond,
 };
@@ -99,6 +99,7 @@ impl Patch {
     fn told(call: &Call, patched: patches::Patched) -> Value {
         // A patch that is tried again says the same again.
         call.warn(patched.warnings);
+        *call.given.lock() = Given::Read(patched.written);
         patched.object
     }
 }
@@ -150,6 +151,7 @@ pub async fn patch(call: &Call, target: &Target, body: RequestBody) -> Outcome<R
         if let Some(old) = target.old {
             old.modernize(&mut object);
         }
+        meta::settle_namespace(target, &mut object)?;
         meta::settle_name(target, &object)?;
         Ok(object)
     };

@@ -13,7 +13,7 @@ use crate::{
     admission::{self, Attributes, Operation},
     authz,
     body::{self, RequestBody, Response},
-    chain::Call,
+    chain::{Call, Given},
     codec,
     query::{OptionsKind, WriteOptions},
 };
@@ -34,7 +34,7 @@ pub async fn update(call: &Call, target: &Target, body: RequestBody) -> Outcome<
         &bytes,
         options.field_validation,
     )?;
-    *call.given.lock() = bytes;
+    *call.given.lock() = Given::Body(bytes);
     meta::settle_namespace(target, &mut object)?;
     meta::settle_name(target, &object)?;
     let creates = target.resource.strategy.create_on_update() && target.subresource.is_none();
@@ -211,8 +211,9 @@ fn check_preconditions(
     current: &Stored,
     new: &Value,
 ) -> Outcome<bool> {
+    // Of a patch the uid is one more field that must not change, which validation says.
     let uid = meta::text(new, "uid");
-    if !uid.is_empty() && uid != current.head.uid {
+    if kind == Kind::Update && !uid.is_empty() && uid != current.head.uid {
         return Err(target.conflict(&uid_precondition(&target.key(), uid, &current.head.uid)));
     }
     let text = meta::text(new, "resourceVersion");

@@ -98,9 +98,14 @@ impl Coster<'_> {
         for step in steps {
             node = match step.as_str() {
                 "@items" | "@values" => node.element()?,
-                // Names of entries can be of any length.
-                "@keys" => return Some(Size { min: 0, max: 0 }),
-                name => node.field(name)?,
+                // Names of entries can be of any length, as a rule.
+                "@keys" => {
+                    return Some(Size {
+                        min: 0,
+                        max: node.max_key,
+                    });
+                }
+                name => node.field(name).or_else(|| node.named_entry())?,
             };
         }
         Some(Size {

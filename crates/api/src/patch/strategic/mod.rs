@@ -22,6 +22,9 @@ pub enum Failure {
     /// The patch's format is wrong: 400.
     #[error("{0}")]
     Format(&'static str),
+    /// A list in a list that merges: 422, without a word of why.
+    #[error("lists of lists are not supported")]
+    ListOfLists,
     /// Anything else, which the original answers with 500.
     #[error("{0}")]
     Other(String),
@@ -119,7 +122,7 @@ fn merge_map(mut original: Object, mut patch: Object, known: Known) -> Result<Ob
     merge_ordered(&mut original, &mut patch, known)?;
     for (key, change) in patch {
         match key.strip_prefix(DELETE) {
-            Some(list) => delete_primitives(&mut original, list, change),
+            Some(list) => delete_primitives(&mut original, list, change, known)?,
             None => merge_key(&mut original, key, change, known)?,
         }
     }
@@ -154,11 +157,52 @@ fn merge_key(original: &mut Object, key: Text, change: Value, known: Known) -> R
     Ok(())
 }
 
-/// Takes values out of a list of primitives. What is no list on either side is left alone.
-fn delete_primitives(original: &mut Object, key: &str, delete: Value) {
-    if let (Some(Value::Array(list)), Value::Array(delete)) = (original.get_mut(key), delete) {
+/// Takes values out of a list of primitives. What is no list on either side is left alone; lists of maps merge as ever.
+fn delete_primitives(original: &mut Object, key: &str, delete: Value, known: Known) -> Result<()> {
+    let (Some(Value::Array(list)), Value::Array(delete)) = (original.get_mut(key), delete) else {
+        return Ok(());
+    };
+    if list.is_empty() && delete.is_empty() {
+        return Ok(());
+    }
+    if of_maps(list, &delete)? {
+        let (how, elem) = known.list(key);
+        *list = merge_list(std::mem::take(list).into(), delete.into(), &how, elem)?.into();
+    } else {
         let gone: HashSet<&Value> = delete.iter().collect();
         list.retain(|v| !gone.contains(v));
+    }
+    Ok(())
+}
+
+/// Whether two lists that meet are of maps. All their elements must be of one kind, which is not that of lists.
+fn of_maps(old: &[Value], new: &[Value]) -> Result<bool> {
+    let mut all = old.iter().chain(new);
+    let Some(first) = all.next() else {
+        return Ok(false);
+    };
+    if first.is_array() {
+        return Err(Failure::ListOfLists);
+    }
+    if all.any(|v| go_kind(v) != go_kind(first)) {
+        let lists = go_print(&Value::from(
+            [Value::from(old), Value::from(new)].as_slice(),
+        ));
+        return other(format!("list element types are not identical: {lists}"));
+    }
+    Ok(first.is_object())
+}
+
+/// Tells apart what Go reads into different types.
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nil",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
     }
 }
 
@@ -284,11 +328,7 @@ fn merge_list(old: Vec<Value>, new: Vec<Value>, how: &Patch, elem: Known) -> Res
     if old.is_empty() && new.is_empty() {
         return Ok(old);
     }
-    let maps = old.iter().chain(&new).filter(|v| v.is_object()).count();
-    if maps != 0 && maps != old.len() + new.len() || old.iter().chain(&new).any(Value::is_array) {
-        return other("list element types are not identical");
-    }
-    if maps == 0 {
+    if !of_maps(&old, &new)? {
         let whole = Patch::default();
         let (mut merged, mut places) = (old.clone(), Places::new(&old, &whole, new.len()));
         for value in &new {

@@ -120,6 +120,18 @@ fn bad_patches_say_why() {
             json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}}),
             "Invalid patch format of retainKeys, retainKeys list must be a list and contain all fields of the patch",
         ),
+        (
+            json!({"metadata": {"finalizers": [1]}}),
+            "list element types are not identical: [[x/a x/b] [1]]",
+        ),
+        (
+            json!({"spec": {"$deleteFromPrimitiveList/volumes": ["v"]}}),
+            "list element types are not identical: [[map[emptyDir:map[] name:v]] [v]]",
+        ),
+        (
+            json!({"metadata": {"finalizers": [["x/c"]]}}),
+            "list element types are not identical: [[x/a x/b] [[x/c]]]",
+        ),
     ] {
         assert_eq!(pod(patch).unwrap_err(), want);
     }
@@ -127,6 +139,7 @@ fn bad_patches_say_why() {
         json!({"spec": {"$setElementOrder/containers": [{"name": "one"}], "containers": [{"name": "five"}]}}),
     );
     assert!(order.unwrap_err().starts_with("The order in patch list:"));
+    assert_eq!(of_maps(&[json!([])], &[]), Err(Failure::ListOfLists));
 }
 
 /// Long enough that it would take minutes to look for each element in all others.

@@ -46,6 +46,10 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
         meta::settle_namespace(target, &mut scale)?;
         meta::settle_name(target, &scale)?;
         update::change(call, target, &options, update::Kind::Update, &|old| {
+            let (uid, there) = (meta::text(&scale, "uid"), meta::text(old, "uid"));
+            if !uid.is_empty() && uid != there {
+                return Err(target.conflict(&update::uid_precondition(&target.key(), uid, there)));
+            }
             scaled(target, old, &scale)
         })
         .await?
@@ -54,12 +58,14 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
     } else {
         let (patch, options) = patch::Patch::read(call, bytes)?;
         let make = |old: &Value| {
-            let scale = patch.apply(
+            let mut scale = patch.apply(
                 call,
                 &scale_of(target, old),
                 (GROUP, "v1", "Scale"),
                 &options,
             )?;
+            meta::settle_namespace(target, &mut scale)?;
+            meta::settle_name(target, &scale)?;
             scaled(target, old, &scale)
         };
         update::change(call, target, &options, update::Kind::Patch, &make).await?
@@ -103,6 +109,22 @@ async fn applied(call: &Call, target: &Target, bytes: &[u8]) -> Outcome<Arc<Stor
     update::change(call, target, &options, update::Kind::Apply, &make).await
 }
 
+/// Refuses another object's Scale, in the words that the resource itself has for it: of a PUT the store looks at it first.
+fn check_uid(target: &Target, old: &Value, scale: &Value) -> Outcome<()> {
+    let (asked, held) = (meta::text(scale, "uid"), meta::text(old, "uid"));
+    if asked.is_empty() || asked == held {
+        return Ok(());
+    }
+    let resource = &target.resource;
+    let kind = match custom(target) {
+        Some(_) => resource.kind.clone(),
+        None => format!("{}/scale", resource.plural),
+    };
+    let why =
+        format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {held}");
+    Err(Status::conflict(&resource.group, &kind, &target.name, &why).into())
+}
+
 /// The object with the replicas that a Scale asks for.
 pub fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
@@ -112,18 +134,10 @@ pub fn scaled(target: &Target, old: &Value, scale: &Value) -> Outcome<Value> {
         let error = field::Error::invalid(&path, replicas, "must be greater than or equal to 0");
         return Err(Status::invalid(GROUP, "Scale", &target.name, &[error]).into());
     }
-    let (uid, there) = (meta::text(scale, "uid"), meta::text(old, "uid"));
-    if !uid.is_empty() && uid != there {
-        return Err(target.conflict(&update::uid_precondition(&target.key(), uid, there)));
-    }
+    check_uid(target, old, scale)?;
     let revision = meta::text(scale, "resourceVersion");
     if !revision.is_empty() && revision != meta::text(old, "resourceVersion") {
         return Err(target.conflict(MODIFIED));
-    }
-    let (asked, held) = (meta::text(scale, "uid"), meta::text(old, "uid"));
-    if !asked.is_empty() && asked != held {
-        let why = update::uid_precondition(&target.key(), asked, held);
-        return Err(target.conflict(&why));
     }
     let mut new = old.clone();
     match custom {

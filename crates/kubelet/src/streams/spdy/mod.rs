@@ -14,6 +14,8 @@ use tokio::{
 pub use frame::Headers;
 use frame::{Decoder, Encoder, Frame};
 
+/// Streams that wait to be taken by whoever serves the session.
+const OPENED: usize = 64;
 /// Frames that wait to be written.
 const OUT: usize = 64;
 /// Chunks that wait to be read by a stream's owner.
@@ -23,6 +25,8 @@ const BLOCK: usize = 32 * 1024;
 const MAX_DATA: usize = 32 * 1024;
 /// How long a peer may take to read what is left, and leave.
 const LINGER: Duration = Duration::from_secs(30);
+/// `REFUSED_STREAM` of `RST_STREAM`.
+const REFUSED: u32 = 3;
 /// `CANCEL` of `RST_STREAM`.
 const CANCEL: u32 = 5;
 
@@ -126,7 +130,7 @@ where
 {
     let (reader, writer) = tokio::io::split(io);
     let (frames, to_write) = mpsc::channel(OUT);
-    let (streams, opened) = mpsc::channel(16);
+    let (streams, opened) = mpsc::channel(OPENED);
     let (gone, left) = oneshot::channel();
     tokio::spawn(write(writer, to_write, left));
     tokio::spawn(async move {
@@ -189,6 +193,16 @@ async fn read(
                     let Some(frames) = keep.clone().or_else(|| writer.upgrade()) else {
                         return Ok(());
                     };
+                    let place = match streams.try_reserve() {
+                        Ok(place) => Some(place),
+                        // Streams that nobody takes must not hold up those that are served.
+                        Err(mpsc::error::TrySendError::Full(())) => {
+                            let status = REFUSED;
+                            frames.send(Frame::Reset { stream, status }).await?;
+                            continue;
+                        }
+                        Err(mpsc::error::TrySendError::Closed(())) => None,
+                    };
                     let (sender, incoming) = mpsc::channel(IN);
                     if !fin {
                         open.insert(stream, sender);
@@ -205,16 +219,13 @@ async fn read(
                         frames,
                         open: true,
                     };
-                    if streams
-                        .send(Stream {
+                    match place {
+                        Some(place) => place.send(Stream {
                             headers,
                             incoming,
                             outgoing,
-                        })
-                        .await
-                        .is_err()
-                    {
-                        keep = None;
+                        }),
+                        None => keep = None,
                     }
                 }
                 Frame::Data { stream, fin, bytes } => {
@@ -308,5 +319,40 @@ mod tests {
             },
         ];
         assert_eq!(got, want);
+    }
+
+    #[tokio::test]
+    async fn streams_that_nobody_takes_are_refused_and_hold_up_no_other() {
+        let (client, server) = tokio::io::duplex(1 << 20);
+        let mut opened = serve(server);
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        let mut out = BytesMut::new();
+        let too_many = 3;
+        for number in 0..OPENED as u32 + too_many {
+            let open = Frame::Open {
+                stream: 2 * number + 1,
+                fin: false,
+                headers: Headers::new(),
+            };
+            encoder.encode(&open, &mut out).expect("encode");
+        }
+        let last = Frame::Data {
+            stream: 1,
+            fin: false,
+            bytes: Bytes::from_static(b"heard"),
+        };
+        encoder.encode(&last, &mut out).expect("encode");
+        writer.write_all(&out).await.expect("write");
+        let (mut buffer, mut refused) = (BytesMut::new(), 0);
+        while refused < too_many {
+            assert!(reader.read_buf(&mut buffer).await.expect("read") > 0);
+            while let Some(frame) = decoder.next(&mut buffer).expect("decode") {
+                refused +=
+                    u32::from(matches!(frame, Frame::Reset { status, .. } if status == REFUSED));
+            }
+        }
+        let mut first = opened.recv().await.expect("a stream");
+        assert_eq!(first.incoming.recv().await.as_deref(), Some(&b"heard"[..]));
     }
 }
