@@ -375,8 +375,7 @@ fn ends_deletion(target: &Target, object: &Value) -> bool {
     meta::is_deleting(object) && !pending && !held_namespace && meta::finalizers(object).is_empty()
 }
 
-/// Changes an object without strategy and admission, for subresources that are their own rules. `owned` notes the change
-/// in managedFields.
+/// Changes an object without strategy and admission, for subresources that are their own rules. Nobody owns what is changed.
 ///
 /// # Errors
 /// 404, 409, and what `change` refuses.
@@ -384,18 +383,13 @@ pub async fn raw(
     call: &Call,
     target: &Target,
     options: &WriteOptions,
-    owned: bool,
     change: &(dyn Fn(&mut Value) -> Outcome<()> + Sync),
 ) -> Outcome<Arc<Stored>> {
     for _ in 0..TRIES {
         let current = target.load(call)?;
         let old = parse(&current.json)?;
-        let mut object = old.clone();
+        let mut object = old;
         change(&mut object)?;
-        if owned {
-            managed::note(call, target, &mut object, Some(&old), options);
-            fields::keep_times(&old, &mut object);
-        }
         match commit(call, target, options, &current, object).await {
             Ok(stored) => return Ok(stored),
             Err(Lost::Race) => tokio::task::yield_now().await,

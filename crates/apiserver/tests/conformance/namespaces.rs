@@ -65,3 +65,33 @@ async fn a_finalizer_is_put_on_and_taken_off() {
     assert_eq!(updated["spec"]["finalizers"], json!(["kubernetes"]));
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finalizers_are_checked_and_metadata_may_go_along() {
+    let world = World::start().await;
+    world.namespace("n").await;
+    let path = format!("{NAMESPACES}/n/finalize");
+    let namespace = |finalizers: Value| {
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n", "labels": {"a": "b"}},
+            "spec": {"finalizers": finalizers}, "status": {"phase": "Terminating"}})
+    };
+    for (finalizers, want) in [
+        (json!(["odd"]), "spec.finalizers[0]"),
+        (json!(["kubernetes", "a b/c"]), "spec.finalizers[1]"),
+    ] {
+        let (code, answer) = world.ask("PUT", &path, namespace(finalizers)).await;
+        assert_eq!(
+            (code, &answer["details"]["causes"][0]["field"]),
+            (422, &json!(want))
+        );
+    }
+    let updated = world
+        .put(&path, namespace(json!(["kubernetes", "x.y/z"])))
+        .await;
+    assert_eq!(updated["metadata"]["labels"]["a"], "b");
+    assert_eq!(
+        updated["status"]["phase"], "Active",
+        "not what this changes"
+    );
+    world.stop().await;
+}

@@ -227,9 +227,7 @@ fn changes(object: &Value, old: &Value, errs: &mut Errors) {
         if rest["resources"]["requests"].is_object() {
             common::keep(&mut rest["resources"]["requests"], requests, "storage");
         }
-        if !rest["volumeAttributesClassName"].is_null() {
-            common::keep(&mut rest, was, "volumeAttributesClassName");
-        }
+        common::keep(&mut rest, was, "volumeAttributesClassName");
     }
     if rest != *was {
         let words = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n";
@@ -241,16 +239,24 @@ fn changes(object: &Value, old: &Value, errs: &mut Errors) {
         path: Path::default().child("volumeMode"),
     };
     immutable(&mode, &was["volumeMode"], errs);
-    let attributes = spec.get("volumeAttributesClassName");
-    if !was["volumeAttributesClassName"].is_null() && attributes.str().is_empty() {
-        let what = match attributes.v.is_null() {
-            true => "nil",
-            false => "an empty string",
-        };
-        errs.push(
-            attributes.forbidden(format!("update from non-nil value to {what} is forbidden")),
-        );
+    attributes_stay(&spec, old, errs);
+}
+
+/// A volume that once got attributes of a class is not without one again.
+fn attributes_stay(spec: &At, old: &Value, errs: &mut Errors) {
+    const KEY: &str = "volumeAttributesClassName";
+    let wanted = spec.get(KEY);
+    let applied = !old["status"]["currentVolumeAttributesClassName"].is_null();
+    if !applied || *wanted.v == old["spec"][KEY] || !wanted.str().is_empty() {
+        return;
     }
+    let what = match wanted.v.is_null() {
+        true => "nil",
+        false => "empty string",
+    };
+    errs.push(wanted.forbidden(format!(
+        "update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil"
+    )));
 }
 
 /// A claim that asked for too much may ask for less again, but for more than it has.
@@ -396,7 +402,13 @@ mod tests {
                 json!({"volumeAttributesClassName": "a"}),
                 json!({}),
                 "Bound",
-                vec!["spec", "spec.volumeAttributesClassName"],
+                vec![],
+            ),
+            (
+                json!({"volumeAttributesClassName": "a"}),
+                json!({}),
+                "Pending",
+                vec!["spec"],
             ),
         ] {
             let mut errs = Errors::new();
@@ -407,6 +419,32 @@ mod tests {
             );
             let all: Vec<&str> = errs.iter().map(|e| e.field.as_str()).collect();
             assert_eq!(all, want, "{old} to {new}");
+        }
+    }
+
+    #[test]
+    fn attributes_that_a_volume_has_stay() {
+        let claim = |class: Value, applied: Value| {
+            json!({"metadata": {}, "spec": {"volumeAttributesClassName": class},
+                "status": {"phase": "Bound", "currentVolumeAttributesClassName": applied}})
+        };
+        let words = |what: &str| {
+            vec![format!(
+                "spec.volumeAttributesClassName: Forbidden: update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil"
+            )]
+        };
+        for (was, class, applied, want) in [
+            (json!("a"), json!("b"), json!("a"), vec![]),
+            (json!("a"), Value::Null, json!("a"), words("nil")),
+            (json!("a"), json!(""), json!("a"), words("empty string")),
+            (json!("a"), json!(""), Value::Null, vec![]),
+            (json!(""), json!(""), json!("a"), vec![]),
+        ] {
+            let mut errs = Errors::new();
+            let (new, old) = (claim(class, applied.clone()), claim(was, applied));
+            changes(&new, &old, &mut errs);
+            let all: Vec<String> = errs.iter().map(ToString::to_string).collect();
+            assert_eq!(all, want);
         }
     }
 

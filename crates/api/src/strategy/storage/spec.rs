@@ -140,11 +140,7 @@ fn capacity(capacity: &At, errs: &mut Errors) {
     }
     let count = capacity.v.as_object().map_or(0, |m| m.len());
     if count != 1 || capacity.v.get("storage").is_none() {
-        let shown = match count {
-            0 => Value::Null,
-            _ => capacity.v.clone(),
-        };
-        errs.push(Error::not_supported(&capacity.path, shown, &["storage"]));
+        errs.push(capacity.not_supported(&["storage"]));
     }
     for (_, at) in capacity.entries() {
         let amount = Amount::of(at.v);
@@ -242,6 +238,13 @@ mod tests {
                     "spec.accessModes: Required value",
                     "spec.capacity: Required value",
                     "spec.capacity: Unsupported value: null: supported values: \"storage\"",
+                ],
+            ),
+            (
+                with(json!({"capacity": {}, "hostPath": {"path": "/x"}})),
+                &[
+                    "spec.capacity: Required value",
+                    "spec.capacity: Unsupported value: {}: supported values: \"storage\"",
                 ],
             ),
             (

@@ -75,7 +75,7 @@ async fn bind(
     let node = node_of(binding)?;
     let uid = meta::text(binding, "uid");
     let change = |pod: &mut Value| assign(target, pod, &node, uid, binding);
-    update::raw(call, target, options, false, &change).await?;
+    update::raw(call, target, options, &change).await?;
     let done = Status {
         code: 201,
         ..Status::success(Default::default())

@@ -53,7 +53,7 @@ pub(crate) async fn create(call: &Call, target: &Target, body: RequestBody) -> O
         spend_budget(call, &pods, &pod, deletion.is_dry_run()).await?;
     }
     if !deletion.is_dry_run() {
-        update::raw(call, &pods, &options, false, &mark_evicted).await?;
+        update::raw(call, &pods, &options, &mark_evicted).await?;
     }
     delete::one(call, &pods, &deletion, delete::Asked::Nobody).await?;
     let done = Status {

@@ -2,7 +2,6 @@
 
 pub mod binding;
 mod eviction;
-mod finalize;
 pub mod scale;
 mod token;
 
@@ -37,7 +36,6 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
         ("pods", "binding") => binding::create(call, target, body).await,
         ("pods", "eviction") => eviction::create(call, target, body).await,
         ("serviceaccounts", "token") => token::create(call, target, body).await,
-        ("namespaces", "finalize") => finalize::update(call, target, body).await,
         (_, "log" | "exec" | "attach" | "portforward" | "proxy") => {
             proxy::answer(call, target, body).await
         }
@@ -45,7 +43,7 @@ pub(crate) async fn answer(call: &Call, target: &Target, body: RequestBody) -> O
     }
 }
 
-/// `status` and its kin: the object itself, of which only a part can be written.
+/// `status`, `finalize` and their kin: the object itself, of which only a part can be written.
 async fn view(call: &Call, target: &Target, body: RequestBody) -> Outcome<Response> {
     match call.method {
         Method::GET | Method::HEAD => get::get(call, target).await,

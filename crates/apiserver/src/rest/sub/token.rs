@@ -152,6 +152,7 @@ fn bind(call: &Call, target: &Target, account: &Stored, request: &Value) -> Outc
             .into());
         }
     };
+    names_one(name)?;
     let stored = call.shared.store.get(&format!("{prefix}{name}"));
     let stored = stored.ok_or_else(|| Box::new(Status::not_found("", plural, name)))?;
     if !uid.is_empty() && uid != stored.head.uid {
@@ -166,6 +167,19 @@ fn bind(call: &Call, target: &Target, account: &Stored, request: &Value) -> Outc
         _ => bound.node = Some(object(&stored)),
     }
     Ok(bound)
+}
+
+/// What a token is bound to is looked for by its path, which not every text can be part of.
+fn names_one(name: &str) -> Outcome<()> {
+    let wrong = knarr_api::names::path_segment(name);
+    if name.is_empty() {
+        Err(Status::bad_request("Name parameter required.").into())
+    } else if wrong.is_empty() {
+        Ok(())
+    } else {
+        let why = format!("Name parameter invalid: {name:?}: {}", wrong.join(";"));
+        Err(Status::bad_request(why).into())
+    }
 }
 
 fn bind_pod(call: &Call, target: &Target, stored: &Stored, bound: &mut Bound) -> Outcome<()> {

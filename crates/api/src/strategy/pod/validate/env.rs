@@ -248,6 +248,26 @@ fn file_ref(at: &At, errs: &mut Errors) {
     }
 }
 
+/// Files with variables are only read from volumes that belong to the pod alone.
+pub fn file_volumes(spec: &At, errs: &mut Errors) {
+    let kinds = ["initContainers", "containers", "ephemeralContainers"];
+    let containers = kinds.into_iter().flat_map(|kind| spec.items(kind));
+    for variable in containers.flat_map(|c| c.items("env")) {
+        let Some(file) = variable.get("valueFrom").some("fileKeyRef") else {
+            continue;
+        };
+        let name = file.get("volumeName");
+        let volume = spec.items("volumes").find(|v| v.text("name") == name.str());
+        match volume {
+            None => errs.push(Error::not_found(&name.path, name.str())),
+            Some(volume) if !volume.has("emptyDir") => {
+                errs.push(name.invalid("referenced volume must be of type emptyDir"));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
 /// The list `envFrom`. The original leaves the index out of two of its paths.
 pub fn sources(all: &At, errs: &mut Errors) {
     for source in all.each() {
@@ -324,5 +344,27 @@ mod tests {
             wrong(sources, json!([{}])),
             ["e: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`"]
         );
+    }
+
+    #[test]
+    fn files_with_variables_are_in_volumes_of_the_pod_alone() {
+        let env = |volume: &str| json!([{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": volume, "path": "p", "key": "K"}}}]);
+        let volumes =
+            json!([{"name": "own", "emptyDir": {}}, {"name": "given", "configMap": {"name": "m"}}]);
+        for (volume, want) in [
+            ("own", vec![]),
+            ("none", vec!["Not found: \"none\""]),
+            (
+                "given",
+                vec!["Invalid value: \"given\": referenced volume must be of type emptyDir"],
+            ),
+        ] {
+            for key in ["initContainers", "containers", "ephemeralContainers"] {
+                let spec = json!({"volumes": volumes, key: [{"name": "c", "env": env(volume)}]});
+                let place = format!("e.{key}[0].env[0].valueFrom.fileKeyRef.volumeName");
+                let want: Vec<String> = want.iter().map(|w| format!("{place}: {w}")).collect();
+                assert_eq!(wrong(file_volumes, spec), want);
+            }
+        }
     }
 }

@@ -182,6 +182,7 @@ fn spec(spec: &At, owner: volume::Owner, errs: &mut Errors) {
     network::host_aliases(&spec.get("hostAliases"), errs);
     priority(spec, errs);
     security::os(spec, errs);
+    env::file_volumes(spec, errs);
 }
 
 /// Names of other objects, and the deadline that stands between them.

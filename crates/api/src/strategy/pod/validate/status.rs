@@ -16,23 +16,30 @@ pub fn status(object: &Value, old: &Value, errs: &mut Errors) {
     annotations::update(object, old, errs);
     conditions(&status, errs);
     nominated(object, &status, was, errs);
+    observed(&status, errs);
     immutable_text(&status.get("qosClass"), text(was, "qosClass"), errs);
     restarts(&status, old, errs);
     claims(&status, &object["spec"], errs);
-    pod_ips(&status, errs);
-    host_ips(&status, errs);
+    pod_ips(&status, was, errs);
+    host_ips(&status, was, errs);
     health::users(&status, &object["spec"], errs);
     health::devices(&status, &object["spec"], errs);
 }
 
-/// Types of conditions other than the system's own. The original looks for them in the metadata.
+/// Types of conditions other than the system's own, which the original writes with a capital, and what they were seen of.
 fn conditions(status: &At, errs: &mut Errors) {
-    let path = crate::field::Path::new("metadata").child("conditions");
-    for (i, c) in list(&status.v["conditions"]).iter().enumerate() {
-        let kind = text(c, "type");
-        for m in names::qualified_name(kind) {
-            errs.push(Error::invalid(&path.index(i).child("Type"), kind, m));
-        }
+    for c in status.items("conditions") {
+        observed(&c, errs);
+        let kind = c.get_as("type", "Type");
+        kind.push(names::qualified_name(kind.str()), errs);
+    }
+}
+
+/// The generation that a status, or a condition in it, was worked out from.
+fn observed(at: &At, errs: &mut Errors) {
+    const KEY: &str = "observedGeneration";
+    if at.int(KEY).is_some_and(|n| n < 0) {
+        errs.push(at.get(KEY).invalid("must be a non-negative integer"));
     }
 }
 
@@ -158,16 +165,13 @@ fn claims(status: &At, spec: &Value, errs: &mut Errors) {
 }
 
 /// Addresses of the pod: one per family.
-fn pod_ips(status: &At, errs: &mut Errors) {
+fn pod_ips(status: &At, was: &Value, errs: &mut Errors) {
     let ips = status.get("podIPs");
-    each_ip(&ips, errs);
-    if list(ips.v).len() > 1 {
-        families(&ips, errs);
-        repeated(&ips, errs);
-    }
+    each_ip(&ips, &was["podIPs"], errs);
+    families(&ips, errs);
 }
 
-fn host_ips(status: &At, errs: &mut Errors) {
+fn host_ips(status: &At, was: &Value, errs: &mut Errors) {
     let ips = status.get("hostIPs");
     let Some(first) = ips.each().next() else {
         return;
@@ -179,16 +183,14 @@ fn host_ips(status: &At, errs: &mut Errors) {
             "must be equal to `hostIP`",
         ));
     }
-    each_ip(&ips, errs);
-    if list(ips.v).len() > 1 {
-        repeated(&ips, errs);
-        families(&ips, errs);
-    }
+    each_ip(&ips, &was["hostIPs"], errs);
+    families(&ips, errs);
 }
 
-/// Errors name the entry, not its field.
-fn each_ip(ips: &At, errs: &mut Errors) {
-    for ip in ips.each() {
+/// What was there before stays, however it is written. Errors name the entry, not its field.
+fn each_ip(ips: &At, was: &Value, errs: &mut Errors) {
+    let known = |ip: &At| list(was).iter().any(|o| text(o, "ip") == ip.text("ip"));
+    for ip in ips.each().filter(|ip| !known(ip)) {
         let at = At {
             v: ip.get("ip").v,
             path: ip.path.clone(),
@@ -197,7 +199,11 @@ fn each_ip(ips: &At, errs: &mut Errors) {
     }
 }
 
+/// Several addresses are one of each family, so that none is there twice.
 fn families(ips: &At, errs: &mut Errors) {
+    if list(ips.v).len() < 2 {
+        return;
+    }
     let parsed: Vec<_> = list(ips.v)
         .iter()
         .map(|ip| net::parse_ip_sloppy(text(ip, "ip")))
@@ -216,15 +222,6 @@ fn families(ips: &At, errs: &mut Errors) {
     }
 }
 
-fn repeated(ips: &At, errs: &mut Errors) {
-    let all = list(ips.v);
-    for (i, ip) in ips.each().enumerate() {
-        if all[..i].iter().any(|o| o["ip"] == ip.v["ip"]) {
-            errs.push(ip.duplicate().showing(shown_ip(ip.v)));
-        }
-    }
-}
-
 fn shown_ip(ip: &Value) -> String {
     format!("{{\"IP\":{}}}", Value::from(text(ip, "ip")))
 }
@@ -237,6 +234,7 @@ mod tests {
     #[test]
     fn statuses_that_are_refused() {
         let old = json!({"spec": {"restartPolicy": "Never", "nodeName": "n"}, "status": {"qosClass": "BestEffort",
+            "podIPs": [{"ip": "010.0.0.9"}],
             "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0}}}]}});
         for (change, want) in [
             (json!({}), vec![]),
@@ -256,6 +254,22 @@ mod tests {
             (
                 json!({"hostIPs": [{"ip": "1.2.3.4"}]}),
                 vec!["status.hostIPs[0].ip"],
+            ),
+            (
+                json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.1"}]}),
+                vec!["status.podIPs"],
+            ),
+            (
+                json!({"podIPs": [{"ip": "010.0.0.9"}, {"ip": "fd00::9"}]}),
+                vec![],
+            ),
+            (
+                json!({"observedGeneration": -1, "conditions": [{"type": "a b", "observedGeneration": -1}]}),
+                vec![
+                    "status.conditions[0].observedGeneration",
+                    "status.conditions[0].Type",
+                    "status.observedGeneration",
+                ],
             ),
             (
                 json!({"nominatedNodeName": "m"}),
