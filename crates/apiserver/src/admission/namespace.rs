@@ -79,7 +79,7 @@ pub async fn provide(a: &Attributes<'_>) -> Outcome<()> {
         return Ok(());
     }
     Err(serde_json::from_str(&answer)
-        .map_or_else(|_| Status::internal(answer), |status: Status| status)
+        .unwrap_or_else(|_| Status::internal(answer))
         .into())
 }
 
