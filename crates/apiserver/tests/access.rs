@@ -113,6 +113,19 @@ async fn account_tokens_live_as_long_as_what_they_are_bound_to() {
         user(&bot).await.1["username"],
         "system:serviceaccount:default:bot"
     );
+    for (name, code, why) in [
+        ("", 400, "Name parameter required."),
+        (
+            "a/b",
+            400,
+            "Name parameter invalid: \"a/b\": may not contain '/'",
+        ),
+        ("none", 404, "secrets \"none\" not found"),
+    ] {
+        let spec = json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Secret", "name": name}});
+        let (refused, answer, _) = send(&admin, "POST", path, request(spec)).await;
+        assert_eq!((refused, &answer["message"]), (code, &json!(why)));
+    }
     let made = make(&admin, path, request(json!({"audiences": ["other"]}))).await;
     let elsewhere = made["status"]["token"].as_str().unwrap();
     assert_eq!(user(&server.bearer(elsewhere).await).await.0, 401);
