@@ -162,7 +162,7 @@ fn whole(object: &Value, errs: &mut Errors) {
     if list(&spec.v["rules"]).is_empty() && backend.v.is_null() {
         errs.push(Error::invalid(
             &spec.path,
-            Value::Null,
+            spec.v["rules"].clone(),
             "either `defaultBackend` or `rules` must be specified",
         ));
     }
@@ -436,6 +436,12 @@ mod tests {
                 json!({}),
                 Some(
                     "spec: Invalid value: null: either `defaultBackend` or `rules` must be specified",
+                ),
+            ),
+            (
+                json!({"rules": []}),
+                Some(
+                    "spec: Invalid value: []: either `defaultBackend` or `rules` must be specified",
                 ),
             ),
             (
