@@ -222,18 +222,23 @@ impl ListOptions {
     }
 
     fn check(&self, watch: bool) -> field::Errors {
-        let path = field::Path::new("resourceVersionMatch");
-        let forbid = |why: &str| vec![field::Error::forbidden(&path, why)];
         if watch {
             return self.check_watch();
         }
+        let mut errors = self.check_match();
         if self.send_initial_events.is_some() {
-            let path = field::Path::new("sendInitialEvents");
-            return vec![field::Error::forbidden(
-                &path,
+            errors.push(field::Error::forbidden(
+                &field::Path::new("sendInitialEvents"),
                 "sendInitialEvents is forbidden for list",
-            )];
+            ));
         }
+        errors
+    }
+
+    /// What is wrong with the `resourceVersionMatch` of a list.
+    fn check_match(&self) -> field::Errors {
+        let path = field::Path::new("resourceVersionMatch");
+        let forbid = |why: &str| vec![field::Error::forbidden(&path, why)];
         let wanted = self.resource_version_match.as_str();
         if wanted.is_empty() {
             return Vec::new();
@@ -307,9 +312,16 @@ pub fn revision(text: &str) -> Result<u64, String> {
     if text.is_empty() {
         return Ok(0);
     }
-    text.parse().map_err(|_| {
-        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
-    })
+    // Go takes no sign here, and tells what is too large from what is no number.
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let why = match text.parse() {
+        Ok(revision) if digits => return Ok(revision),
+        Err(_) if digits => "value out of range",
+        _ => "invalid syntax",
+    };
+    Err(format!(
+        "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}"
+    ))
 }
 
 #[cfg(test)]
@@ -339,8 +351,33 @@ mod tests {
             message,
             "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
         );
+        let q = Query::parse("sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
+        let message = ListOptions::new(&q, false).unwrap_err().message;
+        assert!(
+            message.contains("[resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, sendInitialEvents: Forbidden:"),
+            "{message}"
+        );
         let q = Query::parse("resourceVersionMatch=Exact");
         assert_eq!(ListOptions::new(&q, false).unwrap_err().code, 422);
         assert!(ListOptions::new(&Query::parse("limit=few"), false).is_err());
+    }
+
+    #[test]
+    fn revisions_are_read_as_go_reads_them() {
+        for (text, want) in [
+            ("", Ok(0)),
+            ("0", Ok(0)),
+            ("007", Ok(7)),
+            ("18446744073709551615", Ok(u64::MAX)),
+            ("18446744073709551616", Err("value out of range")),
+            ("+5", Err("invalid syntax")),
+            ("-5", Err("invalid syntax")),
+            ("latest", Err("invalid syntax")),
+        ] {
+            let want = want.map_err(|why| {
+                format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}")
+            });
+            assert_eq!(revision(text), want);
+        }
     }
 }

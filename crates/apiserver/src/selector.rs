@@ -19,6 +19,19 @@ const LONG: usize = 500_000;
 /// An object that is parsed to be looked at counts as so many conditions.
 const PARSED: usize = 200;
 
+/// Whether a field can be selected. A kind without namespaces that names its fields itself does not name the namespace.
+fn is_known(target: &Target, field: &str) -> bool {
+    let resource = &target.resource;
+    let strategy = &resource.strategy;
+    match field {
+        "metadata.name" => true,
+        "metadata.namespace" => {
+            resource.namespaced || (resource.custom.is_none() && strategy.field_names().is_empty())
+        }
+        _ => strategy.selectable(&target.version, field),
+    }
+}
+
 /// Label and field selectors of a request.
 #[derive(Clone)]
 pub struct Selection {
@@ -37,10 +50,10 @@ impl Selection {
         let text = |key: &str| call.query.get(key).unwrap_or_default();
         let bad = |why: String| Box::new(Status::bad_request(why));
         let labels = LabelSelector::parse(text("labelSelector")).map_err(bad)?;
-        let fields = FieldSelector::parse(text("fieldSelector")).map_err(bad)?;
+        let mut fields = FieldSelector::parse(text("fieldSelector")).map_err(bad)?;
         let strategy = &target.resource.strategy;
-        let known = |field: &str| strategy.selectable(&target.version, field);
-        if let Some(field) = fields.fields_beyond_metadata().find(|f| !known(f)) {
+        fields.rename(|field| strategy.field_today(field));
+        if let Some(field) = fields.fields().find(|f| !is_known(target, f)) {
             return Err(bad(strategy.unknown_field(field)));
         }
         let in_object =

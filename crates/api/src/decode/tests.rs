@@ -187,6 +187,10 @@ fn bodies_of_another_kind_are_refused() {
         "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion"
     );
     assert_eq!(
+        error(&POD, json!({"apiVersion": "v1", "kind": "List"})),
+        "List in version \"v1\" cannot be handled as a Pod: converting (v1.List) to (core.Pod): unknown conversion"
+    );
+    assert_eq!(
         error(
             &DEPLOYMENT,
             json!({"apiVersion": "extensions/v1beta1", "kind": "Deployment"})

@@ -53,6 +53,18 @@ impl FieldSelector {
             .find(|f| !is_known(f))
     }
 
+    /// The fields selected.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.terms.iter().map(|t| t.field.as_str())
+    }
+
+    /// Selects by the fields that `name` tells in place of those that were given.
+    pub fn rename(&mut self, name: impl Fn(&str) -> &str) {
+        for term in &mut self.terms {
+            term.field = name(&term.field).to_owned();
+        }
+    }
+
     /// The fields selected that are neither metadata.name nor metadata.namespace.
     pub fn fields_beyond_metadata(&self) -> impl Iterator<Item = &str> {
         let fields = self.terms.iter().map(|t| t.field.as_str());

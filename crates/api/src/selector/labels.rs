@@ -40,7 +40,7 @@ impl Requirement {
             .err()
             .into_iter()
             .collect();
-        check_values(operator, &values, &mut errs);
+        check_values(key, operator, &values, &mut errs);
         if errs.is_empty() {
             Ok(Requirement {
                 key: key.to_owned(),
@@ -73,7 +73,7 @@ impl Requirement {
     }
 }
 
-fn check_values(operator: Operator, values: &BTreeSet<String>, errs: &mut Vec<Error>) {
+fn check_values(key: &str, operator: Operator, values: &BTreeSet<String>, errs: &mut Vec<Error>) {
     let path = Path::new("values");
     let shown = || values.iter().cloned().collect::<Vec<_>>();
     match operator {
@@ -106,7 +106,8 @@ fn check_values(operator: Operator, values: &BTreeSet<String>, errs: &mut Vec<Er
     for (i, v) in values.iter().enumerate() {
         let wrong = names::label_value(v);
         if !wrong.is_empty() {
-            errs.push(Error::invalid(&path.index(i), v.as_str(), wrong.join("; ")));
+            let path = path.index(i).key(key);
+            errs.push(Error::invalid(&path, v.as_str(), wrong.join("; ")));
         }
     }
 }

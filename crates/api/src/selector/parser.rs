@@ -250,6 +250,10 @@ mod tests {
         ] {
             assert_eq!(LabelSelector::parse(text).unwrap_err(), want);
         }
+        let bad_value = LabelSelector::parse("kind in (fox,-)").unwrap_err();
+        assert!(bad_value.starts_with(
+            "unable to parse requirement: values[0][kind]: Invalid value: \"-\": a valid label"
+        ));
         let bad_key = LabelSelector::parse("-kind").unwrap_err();
         assert!(bad_key.starts_with(
             "unable to parse requirement: <nil>: Invalid value: \"-kind\": name part"

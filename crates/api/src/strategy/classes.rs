@@ -157,8 +157,8 @@ impl Strategy for RuntimeClass {
         let selector = At::root(object, "scheduling").get("nodeSelector");
         selector
             .entries()
-            .filter_map(|(key, at)| {
-                pod::warnings::node_label(key).map(|words| format!("{}: {words}", at.path))
+            .filter_map(|(key, _)| {
+                pod::warnings::node_label(key).map(|words| format!("{}: {words}", selector.path))
             })
             .collect()
     }
@@ -193,5 +193,20 @@ fn repeated(all: &At, errs: &mut Errors) {
             errs.push(t.duplicate().showing(ordered_json(&shown, &order)));
         }
         seen.push(t.v);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knarr_json::json;
+
+    #[test]
+    fn old_labels_of_nodes_are_warned_about() {
+        let class = json!({"scheduling": {"nodeSelector": {"beta.kubernetes.io/os": "linux", "disk": "ssd"}}});
+        assert_eq!(
+            RuntimeClass.warnings(&Context::default(), &class, None),
+            ["scheduling.nodeSelector: deprecated since v1.14; use \"kubernetes.io/os\" instead"]
+        );
     }
 }

@@ -319,8 +319,8 @@ impl Strategy for CsiStorageCapacity {
     fn warnings(&self, _ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
         let topology = At::root(object, "nodeTopology");
         let expressions = topology.items("matchExpressions").filter_map(|e| {
-            let key = e.text("key");
-            node_label(key).map(|words| format!("{}: {key} is {words}", e.path))
+            let key = e.get("key");
+            node_label(key.str()).map(|words| format!("{}: {} is {words}", key.path, key.str()))
         });
         let labels = topology.get("matchLabels");
         let labels = labels.entries().filter_map(|(key, _)| {
@@ -421,5 +421,18 @@ mod tests {
         old["metadata"]["generation"] = 1.into();
         CsiDriver.prepare_update(&Context::default(), &mut new, &old);
         assert_eq!(new["metadata"]["generation"], 2);
+    }
+
+    #[test]
+    fn old_labels_of_nodes_are_warned_about() {
+        let capacity = json!({"nodeTopology": {"matchLabels": {"beta.kubernetes.io/os": "linux"},
+            "matchExpressions": [{"key": "beta.kubernetes.io/arch", "operator": "Exists"}]}});
+        assert_eq!(
+            CsiStorageCapacity.warnings(&Context::default(), &capacity, None),
+            [
+                "nodeTopology.matchExpressions[0].key: beta.kubernetes.io/arch is deprecated since v1.14; use \"kubernetes.io/arch\" instead",
+                "nodeTopology.matchLabels.beta.kubernetes.io/os: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+            ]
+        );
     }
 }

@@ -208,6 +208,11 @@ pub trait Strategy: Send + Sync {
         &[]
     }
 
+    /// What a field is called today, by which clients of old may select.
+    fn field_today<'a>(&self, field: &'a str) -> &'a str {
+        field
+    }
+
     /// Whether a field, which is neither metadata.name nor metadata.namespace, can be selected at a version.
     fn selectable(&self, _version: &str, field: &str) -> bool {
         self.field_names().contains(&field)
@@ -223,6 +228,9 @@ pub trait Strategy: Send + Sync {
             format!("field label not supported: {field}")
         }
     }
+
+    /// Brings the objects of a list into the order of their rows in a Table, where that is not the order of the list.
+    fn order_rows(&self, _objects: &mut [Value]) {}
 
     /// Conditions of a row of a Table.
     fn row_conditions(&self, _object: &Value) -> Vec<Value> {

@@ -44,8 +44,9 @@ impl Strategy for StorageClass {
             .each()
             .flat_map(|term| term.items("matchLabelExpressions"))
             .filter_map(|e| {
-                let words = pod::warnings::node_label(e.text("key"))?;
-                Some(format!("{}: {words}", e.path))
+                let key = e.get("key");
+                let words = pod::warnings::node_label(key.str())?;
+                Some(format!("{}: {words}", key.path))
             })
             .collect()
     }
@@ -160,5 +161,23 @@ fn topologies(all: &At, errs: &mut Errors) {
             errs.push(Error::duplicate(&expressions.path, ""));
         }
         terms.push(expressions.v);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knarr_json::json;
+
+    #[test]
+    fn old_labels_of_nodes_are_warned_about() {
+        let class = json!({"allowedTopologies": [{"matchLabelExpressions": [
+            {"key": "disk", "values": ["ssd"]}, {"key": "beta.kubernetes.io/os", "values": ["linux"]}]}]});
+        assert_eq!(
+            StorageClass.warnings(&Context::default(), &class, None),
+            [
+                "allowedTopologies[0].matchLabelExpressions[1].key: deprecated since v1.14; use \"kubernetes.io/os\" instead"
+            ]
+        );
     }
 }

@@ -122,7 +122,8 @@ fn cut(
 }
 
 /// A continue token, in the original's layout.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Token {
     #[serde(rename = "v")]
     version: String,
@@ -152,6 +153,7 @@ impl Token {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
     }
 
+    /// The error is what follows "continue key is not valid".
     fn decode(text: &str) -> Result<Self, String> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| {
             let at = match e {
@@ -160,33 +162,47 @@ impl Token {
                 // The original's decoder stops at the last byte of a length that cannot be.
                 _ => text.len().saturating_sub(1),
             };
-            format!("continue key is not valid: illegal base64 data at input byte {at}")
+            format!(": illegal base64 data at input byte {at}")
         })?;
         let token: Token = serde_json::from_slice(&bytes).map_err(|e| {
             // No token starts with anything but a brace; that is worded as Go words it.
             match bytes.first() {
                 Some(first) if *first != b'{' => format!(
-                    "continue key is not valid: invalid character {} looking for beginning of value",
+                    ": invalid character {} looking for beginning of value",
                     quoted(*first)
                 ),
-                _ => format!("continue key is not valid: {e}"),
+                _ => format!(": {e}"),
             }
         })?;
-        if token.version != "meta.k8s.io/v1" {
+        token.check()
+    }
+
+    fn check(self) -> Result<Self, String> {
+        if self.version != "meta.k8s.io/v1" {
             return Err(format!(
-                "continue key is not valid: server does not recognize this encoded version {:?}",
-                token.version
+                ": server does not recognize this encoded version {}",
+                self.version
             ));
         }
-        if token.start.is_empty()
-            || token
-                .start
-                .split('/')
-                .any(|part| part == ".." || part == ".")
-        {
-            return Err("continue key is not valid: encoded start key empty or going outside the collection".into());
+        if self.revision == 0 {
+            return Err(
+                ": incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into(),
+            );
         }
-        Ok(token)
+        if self.start.is_empty() {
+            return Err(": encoded start key empty (version meta.k8s.io/v1)".into());
+        }
+        // A key that is another one when written plainly may lead out of the collection.
+        let mut parts = self
+            .start
+            .strip_prefix('/')
+            .unwrap_or(&self.start)
+            .split('/');
+        let odd = |part: &str| matches!(part, "" | "." | "..");
+        if self.start != "/" && parts.any(odd) {
+            return Err(format!(": {}", self.start));
+        }
+        Ok(self)
     }
 }
 
@@ -240,6 +256,11 @@ impl Start {
     }
 
     async fn go_on(call: &Call, options: &ListOptions) -> Outcome<Self> {
+        let token = Token::decode(&options.continue_).map_err(|why| {
+            Box::new(Status::bad_request(format!(
+                "invalid continue token: continue key is not valid{why}"
+            )))
+        })?;
         let text = options.resource_version.as_str();
         if !text.is_empty() && text != "0" {
             return Err(Status::bad_request(
@@ -247,11 +268,6 @@ impl Start {
             )
             .into());
         }
-        let token = Token::decode(&options.continue_).map_err(|why| {
-            Box::new(Status::bad_request(format!(
-                "invalid continue token: {why}"
-            )))
-        })?;
         let after = token.start.trim_end_matches('\u{0}').to_owned();
         let at = u64::try_from(token.revision).ok();
         // The page before may have come from another server, which was ahead of this one.
@@ -322,9 +338,29 @@ mod tests {
     fn tokens_survive_and_errors_are_worded() {
         let token = Token::decode(&Token::encode(7, "ns/a")).unwrap();
         assert_eq!((token.revision, token.start.as_str()), (7, "ns/a\u{0}"));
-        assert_eq!(
-            Token::decode("notatoken").err().unwrap(),
-            "continue key is not valid: illegal base64 data at input byte 8"
-        );
+        let wrong = |text: &str| Token::decode(text).err().unwrap();
+        assert_eq!(wrong("notatoken"), ": illegal base64 data at input byte 8");
+        for (json, want) in [
+            (
+                r#"{"v":"v2","rv":1,"start":"a"}"#,
+                ": server does not recognize this encoded version v2",
+            ),
+            (
+                r#"{"v":"meta.k8s.io/v1","start":"a"}"#,
+                ": incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+            ),
+            (
+                r#"{"v":"meta.k8s.io/v1","rv":1}"#,
+                ": encoded start key empty (version meta.k8s.io/v1)",
+            ),
+            (
+                r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../../x"}"#,
+                ": ../../x",
+            ),
+            (r#"{"v":"meta.k8s.io/v1","rv":1,"start":"a//b"}"#, ": a//b"),
+            (r#"{"v":"meta.k8s.io/v1","rv":1,"start":"a/"}"#, ": a/"),
+        ] {
+            assert_eq!(wrong(&URL_SAFE_NO_PAD.encode(json)), want);
+        }
     }
 }

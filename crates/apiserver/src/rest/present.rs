@@ -96,7 +96,7 @@ pub fn table(
     target: &Target,
     include: &str,
     beta: bool,
-    objects: Vec<Value>,
+    mut objects: Vec<Value>,
     metadata: Value,
 ) -> Value {
     let strategy = &target.resource.strategy;
@@ -105,6 +105,7 @@ pub fn table(
         .into_iter()
         .map(|c| json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority}))
         .collect();
+    strategy.order_rows(&mut objects);
     let now = Timestamp::now();
     let rows: Vec<Value> = objects
         .into_iter()

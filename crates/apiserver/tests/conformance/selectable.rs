@@ -251,3 +251,58 @@ impl Informer {
         assert!(here.iter().eq(names) && gone.iter().eq(names));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn built_in_kinds_are_selected_by_what_each_knows() {
+    let world = World::start().await;
+    let common = |field: &str| {
+        format!(
+            "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        )
+    };
+    let own = |field: &str| format!("field label not supported: {field}");
+    for (path, field, want) in [
+        ("/api/v1/pods", "spec.host", None),
+        ("/api/v1/pods", "status.podIPs", None),
+        ("/api/v1/configmaps", "metadata.namespace", None),
+        ("/api/v1/persistentvolumes", "metadata.namespace", None),
+        ("/api/v1/persistentvolumes", "name", Some(common("name"))),
+        (
+            "/api/v1/persistentvolumeclaims",
+            "name",
+            Some(common("name")),
+        ),
+        (
+            "/apis/apps/v1/replicasets",
+            "status.replicas",
+            Some(common("status.replicas")),
+        ),
+        ("/api/v1/nodes", "spec.unschedulable", None),
+        (
+            "/api/v1/nodes",
+            "metadata.namespace",
+            Some(own("metadata.namespace")),
+        ),
+        (
+            "/api/v1/namespaces",
+            "metadata.namespace",
+            Some(own("metadata.namespace")),
+        ),
+        (
+            "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+            "metadata.namespace",
+            Some(own("metadata.namespace")),
+        ),
+    ] {
+        let path = format!("{path}?fieldSelector={field}%3Dx");
+        let (code, answer) = world.ask("GET", &path, Value::Null).await;
+        match want {
+            None => assert_eq!(code, 200, "{path}: {answer}"),
+            Some(words) => {
+                assert_eq!(code, 400, "{path}");
+                assert_eq!(answer["message"], words);
+            }
+        }
+    }
+    world.stop().await;
+}

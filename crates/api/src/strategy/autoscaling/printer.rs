@@ -82,7 +82,13 @@ fn target(spec: &Value, status: &Value) -> String {
         _ => return "<unknown type>".to_owned(),
     };
     let (want, have) = (&spec[field]["target"], &status[field]["current"]);
-    let known = |v: &Value| v.as_str().unwrap_or("<unknown>").to_owned();
+    let known = |v: &Value, none: &str| v.as_str().unwrap_or(none).to_owned();
+    // A metric that is reported without the value that is looked for: only an average beside a value is not told as it is.
+    let unsaid = if status[field].is_object() {
+        "<nil>"
+    } else {
+        "<unknown>"
+    };
     let of_resource = field == "resource" || field == "containerResource";
     let label = if of_resource {
         format!("{}: ", text(&spec[field], "name"))
@@ -99,16 +105,57 @@ fn target(spec: &Value, status: &Value) -> String {
         );
     }
     if want["averageValue"].is_null() || (field == "object" && want["type"] == "Value") {
-        return format!("{}/{}", known(&have["value"]), text(want, "value"));
+        return format!("{}/{}", known(&have["value"], unsaid), text(want, "value"));
     }
-    let per_pod = if of_resource || field == "pods" {
-        ""
+    let (per_pod, unsaid) = if of_resource || field == "pods" {
+        ("", unsaid)
     } else {
-        " (avg)"
+        (" (avg)", "<unknown>")
     };
     format!(
         "{label}{}/{}{per_pod}",
-        known(&have["averageValue"]),
+        known(&have["averageValue"], unsaid),
         text(want, "averageValue")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knarr_json::json;
+
+    #[test]
+    fn what_is_reported_without_its_value_is_told_as_nil() {
+        let external = |target: Value| json!({"type": "External", "external": {"target": target}});
+        let memory = json!({"type": "Resource", "resource": {"name": "memory", "target": {"averageValue": "5Gi"}}});
+        let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 5}}});
+        let pods = json!({"type": "Pods", "pods": {"target": {"averageValue": "3"}}});
+        for (spec, status, want) in [
+            (
+                &external(json!({"value": "7"})),
+                json!({"external": {"current": {}}}),
+                "<nil>/7",
+            ),
+            (&external(json!({"value": "7"})), json!({}), "<unknown>/7"),
+            (
+                &external(json!({"averageValue": "7"})),
+                json!({"external": {"current": {"value": "1"}}}),
+                "<unknown>/7 (avg)",
+            ),
+            (
+                &memory,
+                json!({"resource": {"current": {}}}),
+                "memory: <nil>/5Gi",
+            ),
+            (
+                &cpu,
+                json!({"resource": {"current": {}}}),
+                "cpu: <unknown>/5%",
+            ),
+            (&pods, json!({"pods": {"current": {}}}), "<nil>/3"),
+            (&pods, Value::Null, "<unknown>/3"),
+        ] {
+            assert_eq!(target(spec, &status), want);
+        }
+    }
 }

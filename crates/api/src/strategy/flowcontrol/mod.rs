@@ -57,6 +57,15 @@ impl Strategy for FlowSchema {
         false
     }
 
+    /// As they are asked: by precedence.
+    fn order_rows(&self, objects: &mut [Value]) {
+        objects.sort_by(|a, b| {
+            let key = |o: &Value| o["spec"]["matchingPrecedence"].as_i64().unwrap_or(0);
+            let name = |o: &Value| text(&o["metadata"], "name").to_owned();
+            (key(a), name(a)).cmp(&(key(b), name(b)))
+        });
+    }
+
     fn columns(&self) -> Vec<Column> {
         vec![
             table::name(),
@@ -199,5 +208,25 @@ impl Strategy for PriorityLevelConfiguration {
             number(&queuing["queueLengthLimit"]),
             table::age_of(object, now),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knarr_json::json;
+
+    #[test]
+    fn rows_are_ordered_by_precedence() {
+        let schema = |name: &str, precedence: i64| json!({"metadata": {"name": name}, "spec": {"matchingPrecedence": precedence}});
+        let mut rows = vec![
+            schema("a", 900),
+            schema("c", 1),
+            schema("b", 900),
+            schema("d", 2),
+        ];
+        FlowSchema.order_rows(&mut rows);
+        let names: Vec<&str> = rows.iter().map(|o| text(&o["metadata"], "name")).collect();
+        assert_eq!(names, ["c", "d", "a", "b"]);
     }
 }

@@ -30,6 +30,8 @@ const FIELDS: &[&str] = &[
     "spec.hostNetwork",
     "status.phase",
     "status.podIP",
+    // Can be asked for, but no pod has it: it counts as empty.
+    "status.podIPs",
     "status.nominatedNodeName",
 ];
 
@@ -157,6 +159,13 @@ impl Strategy for Pod {
 
     fn field_names(&self) -> &'static [&'static str] {
         FIELDS
+    }
+
+    fn field_today<'a>(&self, field: &'a str) -> &'a str {
+        match field {
+            "spec.host" => "spec.nodeName",
+            _ => field,
+        }
     }
 
     fn row_conditions(&self, object: &Value) -> Vec<Value> {

@@ -69,20 +69,15 @@ impl Strategy for PersistentVolumeClaim {
     fn warnings(&self, ctx: &Context, object: &Value, _old: Option<&Value>) -> Vec<String> {
         match ctx.subresource.as_str() {
             "status" => Vec::new(),
-            _ => claim_warnings(&At::root(object, "spec")),
+            _ => old_class(object)
+                .into_iter()
+                .chain(claim_warnings(&At::root(object, "spec")))
+                .collect(),
         }
     }
 
     fn returns_deleted(&self) -> bool {
         true
-    }
-
-    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![("name", text(&object["metadata"], "name").to_owned())]
-    }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        &["name"]
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -196,6 +191,16 @@ pub fn claim_warnings(spec: &At) -> Vec<String> {
             pod::warnings::fraction(&at)
         })
         .collect()
+}
+
+/// A class that is named by the annotation of old.
+fn old_class(object: &Value) -> Option<String> {
+    let annotations = At::root(object, "metadata").get("annotations");
+    annotations.v.get(OLD_CLASS)?;
+    let path = annotations.path.key(OLD_CLASS);
+    Some(format!(
+        "{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"
+    ))
 }
 
 /// A bound claim may grow, or get another class of attributes; an unbound one may be given a volume.
@@ -464,5 +469,20 @@ mod tests {
                 "status.allocatedResources[storage]: Invalid value: -2: must be a valid resource quantity",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_warned_about() {
+        let old = "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \"storageClassName\" attribute instead";
+        let size = "spec.resources.requests[storage]: fractional byte value \"1500m\" is invalid, must be an integer";
+        let claim = json!({"metadata": {"annotations": {OLD_CLASS: "fast"}},
+            "spec": {"resources": {"requests": {"storage": "1500m"}}}});
+        for (subresource, want) in [("", vec![old, size]), ("status", vec![])] {
+            let ctx = Context {
+                subresource: subresource.into(),
+                ..Context::default()
+            };
+            assert_eq!(PersistentVolumeClaim.warnings(&ctx, &claim, None), want);
+        }
     }
 }

@@ -79,14 +79,6 @@ impl Strategy for PersistentVolume {
         true
     }
 
-    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![("name", text(&object["metadata"], "name").to_owned())]
-    }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        &["name"]
-    }
-
     fn columns(&self) -> Vec<Column> {
         vec![
             table::name(),

@@ -67,24 +67,6 @@ impl Strategy for ReplicaSet {
         meta::subdomain(name, prefix)
     }
 
-    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![(
-            "status.replicas",
-            object["status"]["replicas"]
-                .as_i64()
-                .unwrap_or(0)
-                .to_string(),
-        )]
-    }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        &["status.replicas"]
-    }
-
-    fn unknown_field(&self, field: &str) -> String {
-        format!("field label {field:?} not supported for ReplicaSet")
-    }
-
     fn columns(&self) -> Vec<Column> {
         let mut out = vec![
             table::name(),

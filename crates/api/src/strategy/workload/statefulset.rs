@@ -11,6 +11,7 @@ use crate::{
         Column, Context, Strategy, common,
         defaults::{at, each, ensure, set, set_text},
         pod,
+        storage::claim_warnings,
     },
     table,
     validation::{At, claims, go, list, meta, non_negative, status, text},
@@ -96,8 +97,13 @@ impl Strategy for StatefulSet {
         errs
     }
 
-    fn warnings(&self, _ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
-        super::template_warnings(object, old)
+    fn warnings(&self, ctx: &Context, object: &Value, old: Option<&Value>) -> Vec<String> {
+        if ctx.subresource == "status" {
+            return Vec::new();
+        }
+        let mut out = super::template_warnings(object, old);
+        out.extend(own_warnings(object, old.is_some()));
+        out
     }
 
     fn has_generation(&self) -> bool {
@@ -276,6 +282,30 @@ fn check_status(object: &Value, old: &Value, errs: &mut Errors) {
     status::collisions(&s, &old["status"], errs);
 }
 
+/// Warnings about claims and history. The original names the spec of a claim in one way when the set is new and in another
+/// when it changes.
+fn own_warnings(object: &Value, is_update: bool) -> Vec<String> {
+    let spec = At::root(object, "spec");
+    let mut out: Vec<String> = spec
+        .items("volumeClaimTemplates")
+        .flat_map(|claim| {
+            let path = match is_update {
+                true => claim.path.child("Spec"),
+                false => claim.path.clone(),
+            };
+            let v = claim.get("spec").v;
+            claim_warnings(&At { v, path })
+        })
+        .collect();
+    if spec.v["revisionHistoryLimit"]
+        .as_i64()
+        .is_some_and(|n| n < 0)
+    {
+        out.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".into());
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,6 +326,30 @@ mod tests {
             let mut object = both();
             StatefulSet.prepare_update(&ctx, &mut object, &old);
             assert_eq!(object["spec"], want["spec"], "{old}");
+        }
+    }
+
+    #[test]
+    fn claims_and_history_are_warned_about() {
+        let claim = |size: &str| json!({"spec": {"resources": {"requests": {"storage": size}}}});
+        let set = json!({"metadata": {"generation": 1}, "spec": {"revisionHistoryLimit": -1,
+            "volumeClaimTemplates": [claim("1Gi"), claim("100m")]}});
+        let path = |spec: &str| {
+            format!(
+                "spec.volumeClaimTemplates[1]{spec}.resources.requests[storage]: fractional byte value \"100m\" is invalid, must be an integer"
+            )
+        };
+        let history = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
+        for (subresource, old, want) in [
+            ("", None, vec![path(""), history.to_owned()]),
+            ("", Some(&set), vec![path(".Spec"), history.to_owned()]),
+            ("status", Some(&set), vec![]),
+        ] {
+            let ctx = Context {
+                subresource: subresource.into(),
+                ..Context::default()
+            };
+            assert_eq!(StatefulSet.warnings(&ctx, &set, old), want);
         }
     }
 }
