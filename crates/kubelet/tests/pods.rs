@@ -294,7 +294,8 @@ async fn probes_decide() {
         return;
     }
     let c = Cluster::start().await;
-    let exec = |path: &str| json!({"exec": {"command": ["test", "-e", path]}, "periodSeconds": 1, "failureThreshold": 1});
+    // One that is slow on a busy machine has not failed: a restart would lose what the test put there.
+    let exec = |path: &str| json!({"exec": {"command": ["test", "-e", path]}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 20});
     let mut main = shell(
         "main",
         "touch /tmp/alive; trap 'exit 0' TERM; while :; do sleep 0.05; done",
@@ -321,12 +322,12 @@ async fn probes_decide() {
     // Over the network of the node.
     let mut web = shell(
         "web",
-        "trap 'exit 0' TERM; httpd -p 127.0.0.1:38123 -h /bin; while :; do sleep 0.05; done",
+        "trap 'exit 0' TERM; httpd -p 127.0.0.1:28123 -h /bin; while :; do sleep 0.05; done",
     );
-    web["readinessProbe"] = json!({"httpGet": {"port": 38123, "path": "/busybox"}});
+    web["readinessProbe"] = json!({"httpGet": {"port": 28123, "path": "/busybox"}});
     let mut socket = waiter("socket");
     socket["startupProbe"] =
-        json!({"tcpSocket": {"port": 38123}, "periodSeconds": 1, "failureThreshold": 30});
+        json!({"tcpSocket": {"port": 28123}, "periodSeconds": 1, "failureThreshold": 30});
     let began = Instant::now();
     c.run(
         "web",
