@@ -48,3 +48,41 @@ async fn scales_are_read_written_and_patched() {
     }
     world.stop().await;
 }
+
+/// A Scale says whose it is, and another object's is refused, by PUT and PATCH in their own words.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_objects_scale_is_refused() {
+    let world = World::start().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let spec = json!({"selector": {"matchLabels": {"app": "a"}}, "template": template()});
+    let object = json!({"metadata": {"name": "s"}, "spec": spec});
+    world.make(path, object).await;
+    let scale = format!("{path}/s/scale");
+    let mut read = world.get(&scale).await;
+    read["metadata"]["uid"] = json!("another");
+    let (put, put_answer) = world.ask("PUT", &scale, read).await;
+    assert_eq!(put, 409, "{put_answer}");
+    let text = |answer: &Value| answer["message"].as_str().unwrap().to_owned();
+    assert!(text(&put_answer).contains("StorageError: invalid object, Code: 4"));
+    for (metadata, code, words) in [
+        (
+            json!({"uid": "another"}),
+            409,
+            "Operation cannot be fulfilled on deployments/scale.apps \"s\": Precondition failed: UID in precondition: another,",
+        ),
+        (json!({"name": "t"}), 400, "the name of the object (t)"),
+        (
+            json!({"namespace": "elsewhere"}),
+            400,
+            "the namespace of the provided object does not match",
+        ),
+    ] {
+        let patch = json!({"metadata": metadata, "spec": {"replicas": 3}}).to_string();
+        let kind = [("content-type", "application/merge-patch+json")];
+        let (patched, _, answer) = world.raw("PATCH", &scale, &kind, patch.into()).await;
+        assert_eq!(patched, code, "{answer}");
+        assert!(text(&answer).contains(words), "{answer}");
+    }
+    assert_eq!(world.get(&scale).await["spec"]["replicas"], 1);
+    world.stop().await;
+}
