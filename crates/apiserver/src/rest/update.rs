@@ -387,8 +387,7 @@ pub async fn raw(
 ) -> Outcome<Arc<Stored>> {
     for _ in 0..TRIES {
         let current = target.load(call)?;
-        let old = parse(&current.json)?;
-        let mut object = old;
+        let mut object = parse(&current.json)?;
         change(&mut object)?;
         match commit(call, target, options, &current, object).await {
             Ok(stored) => return Ok(stored),

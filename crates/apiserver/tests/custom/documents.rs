@@ -14,8 +14,8 @@ use super::{
 const AGGREGATED: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
 const DOCUMENT: &str = "/openapi/v3/apis/example.com/v1";
-/// How long documents may lag behind: a second where nothing else runs, as it does beside these tests.
-const SOON: Duration = Duration::from_secs(5);
+/// How long documents may lag behind.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The answer to a GET with its ETag.
 async fn get(client: &kube::Client, path: &str, accept: &str) -> (u16, String, Value) {
